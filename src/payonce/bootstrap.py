@@ -1,0 +1,160 @@
+"""The composition root: settings in, a working engine out. Tests hand in their own clock and entropy."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .config import SANDBOX_URL, ProviderConfig, Settings, resolve_secret
+from .core.errors import ConfigError
+from .engine import Account, Engine, Policy, Ports
+from .ports import Clock, Entropy, Filters, Scope, Transport
+from .providers import load_adapters
+from .sandbox.server import sandbox_app
+from .stores.sqlite import SqliteStore, open_store
+from .transport import HttpTransport
+
+DEFAULT_MERCHANT = "mer_default"
+OPEN_CHECKED_MAX = 10_000  # unresolved payments looked at for re-pointed accounts at start
+
+
+class SystemClock:
+    """Wall and monotonic time of this machine."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic_us(self) -> int:
+        return time.monotonic_ns() // 1000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemEntropy:
+    def bits(self, count: int) -> int:
+        return secrets.randbits(count)
+
+
+class LocalWake:
+    """Hints within one process: the worker takes the ids and waits for more."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._event = asyncio.Event()
+
+    def send(self, payment_id: str) -> None:
+        self._ids[payment_id] = None
+        self._event.set()
+
+    def take(self) -> list[str]:
+        ids = list(self._ids)
+        self._ids.clear()
+        self._event.clear()
+        return ids
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until something is sent, or the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+class App(Struct, frozen=True):
+    """What one process works with."""
+
+    settings: Settings
+    engine: Engine
+    store: SqliteStore
+    transport: Transport
+    wake: LocalWake
+    clock: Clock
+    scope: Scope
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    env: Mapping[str, str] | None = None,
+    hold: bool = False,
+) -> AsyncIterator[App]:
+    """Open the store, the transport and the engine; close them at the end. Raises ConfigError, NewerSchema,
+    StoreUnavailable: nothing was started then."""
+    clock = clock or SystemClock()
+    accounts = accounts_of(settings, os.environ if env is None else env)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"store.data_dir: cannot make {settings.data_dir}: {error.strerror}. Name another folder.") from error
+    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
+    mounts = {}
+    if any(a.base_url.startswith(SANDBOX_URL) for a in accounts.values()):
+        mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
+    transport = HttpTransport(clock, mounts)
+    wake = LocalWake()
+    policy = Policy(
+        attempts_max=settings.number("payments.attempts_max"),
+        late_success="accept" if settings.text("payments.late_success") == "accept" else "refund",
+    )
+    ports = Ports(store=store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
+    engine = Engine(ports, accounts, policy, hold=hold)
+    scope = Scope(DEFAULT_MERCHANT, settings.mode)
+    try:
+        await refuse_repointed(engine, scope)
+        yield App(settings, engine, store, transport, wake, clock, scope)
+    finally:
+        await transport.close()
+        await store.close()
+
+
+def accounts_of(settings: Settings, env: Mapping[str, str]) -> dict[str, Account]:
+    """The provider accounts, credentials resolved. Raises ConfigError for an unknown adapter or a missing secret."""
+    adapters = load_adapters()
+    return {p.name: _account(p, adapters, env) for p in settings.providers}
+
+
+def _account(p: ProviderConfig, adapters: Mapping[str, object], env: Mapping[str, str]) -> Account:
+    adapter = load_adapters().get(p.adapter)
+    if adapter is None:
+        known = ", ".join(sorted(adapters))
+        raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
+    sandboxed = p.base_url.startswith(SANDBOX_URL)
+    values = {k: resolve_secret(v, env, f"providers.{p.name}.{k}") for k, v in p.credentials.items()}
+    return Account(
+        name=p.name,
+        adapter=adapter,
+        mode=p.mode,
+        base_url=p.base_url,
+        credential_id=p.credential_id,
+        credentials=adapter.credentials_of(values or ({"secret": "sandbox"} if sandboxed else {})),
+        terms=replace(adapter.CAPABILITIES.terms, **p.terms),
+    )
+
+
+async def refuse_repointed(engine: Engine, scope: Scope) -> None:
+    """Refuse to start when an account with open attempts points elsewhere now: nothing could resolve them."""
+    left = OPEN_CHECKED_MAX
+    for filters in (Filters(status="PENDING"), Filters(status="IN_DOUBT")):
+        cursor: str | None = None
+        while left > 0:
+            page = await engine.store.list(scope, filters, 100, cursor)
+            left -= len(page.payments)
+            for p in page.payments:
+                if names := engine.repointed(p):
+                    raise ConfigError(
+                        f"The account {names[0]} has another base_url, adapter or credential than the open payment {p.id} was "
+                        "sent with. Nothing was started or sent. Restore the account, or give the new one another name."
+                    )
+            if (cursor := page.next) is None:
+                break

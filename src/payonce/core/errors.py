@@ -1,0 +1,178 @@
+"""One error tree, and the one table of codes that HTTP answers, ``payonce explain`` and the docs are made from.
+
+PayonceError
+├── Refused             the request is not accepted; the money did not move because of it
+│   └── (code from PROBLEMS)
+├── StoreUnavailable    nothing was written; the same idempotency key may be used again
+├── NewerSchema         the row or file was written by a newer payonce; nothing was touched
+├── ConfigError         the configuration cannot be used; says which value and what to do
+└── InvariantViolated   a rule of the machine would be broken: a bug; nothing was written
+"""
+
+from typing import Final, NamedTuple
+
+
+class PayonceError(Exception):
+    """Base of everything payonce raises on purpose."""
+
+
+class FieldError(NamedTuple):
+    field: str
+    rule: str
+
+
+class Refused(PayonceError):
+    """A request that is not accepted. ``code`` is stable and listed in PROBLEMS."""
+
+    def __init__(self, code: str, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code, self.detail, self.errors = code, detail, errors
+
+
+class StoreUnavailable(PayonceError):
+    """The store could not take the write (busy, full, read-only, closing). Nothing was written."""
+
+
+class NewerSchema(PayonceError):
+    """Written by a newer version of payonce: this one touches nothing."""
+
+
+class ConfigError(PayonceError):
+    """The configuration cannot be used. The text names the value, its origin and the fix."""
+
+
+class InvariantViolated(PayonceError):
+    """A rule of the machine would be broken. Nothing was written; please report it."""
+
+
+class Problem(NamedTuple):
+    """An HTTP problem: its status, title, what state the money is in, and what to do next."""
+
+    status: int
+    title: str
+    money: str
+    next: str
+
+
+_NONE = "No payment was created and no money moved."
+
+PROBLEMS: Final[dict[str, Problem]] = {
+    "idempotency_key_missing": Problem(
+        400,
+        "Idempotency key missing",
+        _NONE,
+        "Send an Idempotency-Key header (or idempotencyKey in the body): one fresh value per payment you intend.",
+    ),
+    "idempotency_key_invalid": Problem(
+        400,
+        "Idempotency key invalid",
+        _NONE + " The key stays unused.",
+        "Use 1 to 255 visible ASCII characters, the same in header and body if you send both.",
+    ),
+    "body_invalid": Problem(400, "Body is not JSON", _NONE + " The key stays unused.", "Send one JSON object in UTF-8."),
+    "not_found": Problem(404, "Not found", "Nothing is known under this id.", "Check the id, the mode and the path."),
+    "method_not_allowed": Problem(405, "Method not allowed", _NONE, "See /docs for the methods of this path."),
+    "operation_in_progress": Problem(
+        409,
+        "Another operation is unresolved",
+        "The earlier operation stands; this one had no effect.",
+        "Wait until GET /payments/{id} shows it settled, then ask again.",
+    ),
+    "request_in_progress": Problem(
+        409,
+        "The first request with this key is still being written",
+        "At most one payment will exist for this key.",
+        "Send the same request with the same key again after Retry-After.",
+    ),
+    "body_too_large": Problem(413, "Body too large", _NONE + " The key stays unused.", "Send at most 64 KiB."),
+    "media_type_unsupported": Problem(
+        415, "Media type not supported", _NONE + " The key stays unused.", "Send Content-Type: application/json."
+    ),
+    "validation_failed": Problem(
+        422,
+        "Validation failed",
+        _NONE + " The key stays unused.",
+        "Correct the named fields; the same key may be used for the corrected request.",
+    ),
+    "card_number_refused": Problem(
+        422,
+        "Card number refused",
+        _NONE + " The request was not stored or logged.",
+        "Send a provider's token instead; payonce takes no card data.",
+    ),
+    "no_route": Problem(
+        422,
+        "No provider account can take this payment",
+        _NONE + " The key stays unused.",
+        "Check provider, currency and amount against `payonce config show`.",
+    ),
+    "capture_method_unsupported": Problem(
+        422, "Capture method not offered", _NONE + " The key stays unused.", "Use captureMethod automatic."
+    ),
+    "test_token_refused": Problem(
+        422,
+        "Sandbox token refused in live mode",
+        _NONE + " The key stays unused.",
+        "tok_* tokens work in test mode only; send a token of the live provider.",
+    ),
+    "idempotency_key_reused": Problem(
+        422,
+        "Idempotency key reused for another request",
+        "The first payment stands unchanged; this request had no effect.",
+        "Use a fresh key for a new payment, or repeat the first request exactly.",
+    ),
+    "retry_same_key": Problem(
+        503,
+        "The outcome of the write is not known, or the store cannot take it now",
+        "Either nothing was written or the payment was accepted once; no second one can arise from the same key.",
+        "Send the same request with the same key again after Retry-After.",
+    ),
+    "not_ready": Problem(503, "Not ready", "Accepted payments are safe in the store.", "Ask again after Retry-After."),
+    "internal_error": Problem(
+        500,
+        "A bug in payonce",
+        "If the payment was accepted it will be settled; if not, nothing moved.",
+        "Send the same request with the same key again, and report the request id.",
+    ),
+}
+
+# Normalised decline codes: what an issuer or provider said no with.
+DECLINES: Final[dict[str, str]] = {
+    "insufficient_funds": "The account has not enough money. No other provider is tried; ask the customer.",
+    "do_not_honor": "The issuer refused without a reason. Another provider may be tried.",
+    "stolen_card": "The card is reported stolen. Final: it is not tried again anywhere.",
+    "lost_card": "The card is reported lost. Final: it is not tried again anywhere.",
+    "expired_card": "The card has expired. Final; ask the customer for another.",
+    "fraud_suspected": "Refused as suspected fraud. Final: it is not tried again anywhere.",
+    "invalid_card": "The payment method is not valid. Final; ask the customer for another.",
+    "limit_exceeded": "A limit of the card or account is reached. Another provider may be tried.",
+    "authentication_failed": "The customer did not authenticate. Ask the customer.",
+    "processing_error": "The provider could not process it. Another provider may be tried.",
+    "configuration": "The provider account is not set up for this payment. Another provider may be tried; check the account.",
+    "forced_failure": "metadata.forceFail asked the sandbox to decline.",
+    "late_success_declined": "The sandbox declined it first, and will turn out to have taken the money later.",
+}
+
+# Why a payment has the status it has, or needs attention.
+REASONS: Final[dict[str, str]] = {
+    "no_provider_available": "No provider account took the payment in time. No money moved.",
+    "attempts_exhausted": "Every allowed attempt was declined. No money moved.",
+    "canceled": "A cancel was asked before any money moved.",
+    "horizon": "An attempt is still unresolved at its horizon. Money may have moved; it is read daily, or resolve it.",
+    "mismatch": "A provider reports another amount, currency or mode. Money may have moved; compare with it and resolve.",
+    "not_charged": "An operator recorded that no money was taken.",
+    "reversed": "An operator recorded that the money was given back.",
+    "amount_accepted": "An operator accepted a charge with another amount.",
+    "attempt_unresolved": "The payment is final, but another attempt is not: a surplus will be reversed when it is known.",
+    "reversal_unresolved": "A surplus charge may not have been given back. Give it back at the provider and resolve it.",
+    "late_success": "The provider took the money after the payment had ended unpaid; it is given back.",
+    "surplus": "A second attempt turned out to be charged too; it is given back.",
+}
+
+
+def explain(code: str) -> str | None:
+    """What a code means, what state the money is in and what to do; None for a code we do not know."""
+    if code in PROBLEMS:
+        p = PROBLEMS[code]
+        return f"{p.title} (HTTP {p.status}). {p.money} {p.next}"
+    return DECLINES.get(code) or REASONS.get(code)

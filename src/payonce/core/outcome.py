@@ -1,0 +1,183 @@
+"""What one send or one read can teach us (protocol.md, section 1).
+
+Every outcome has a *scope*: what it is allowed to speak about. ``Succeeded`` speaks about the whole attempt,
+``Declined`` only about the send that got it, ``Unknown`` and ``Absent`` about nothing at all. The verdict
+(``core/verdict.py``) is the only place that turns outcomes into conclusions.
+
+``ref`` is the provider's id of the object, ``reference`` is ours as the provider reports it. An outcome that names
+an object carries both, so that core can refuse an object that is not ours.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Scope = Literal["issuer", "provider_technical", "customer_input", "configuration"]
+
+
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+    """Base of all outcomes: an immutable record, stored in the history with its ``type``."""
+
+
+class Succeeded(Outcome, frozen=True):
+    """Money was taken. YES for the attempt once amount, currency and mode equal ours."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+    mode: str
+    refunded_minor: int = 0  # what the provider says was given back of it already
+
+
+class Authorized(Outcome, frozen=True):
+    """Money is held, not taken. Where capture is our own step this is *held*, never YES."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+    mode: str
+
+
+class Captured(Outcome, frozen=True):
+    """The answer to a capture step: the held money was taken."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+    mode: str
+
+
+class Mismatch(Outcome, frozen=True):
+    """A good answer about our object with another amount, currency or mode: the payment is IN_DOUBT (R10)."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+    mode: str
+    differs: tuple[str, ...]
+
+
+class Declined(Outcome, frozen=True):
+    """A documented refusal of the send it answers. With ``flips_until_us`` it is provisional until then."""
+
+    code: str  # normalised, see core/errors.py DECLINES
+    hard: bool
+    scope: Scope
+    ref: str = ""
+    reference: str = ""
+    vendor_code: str = ""
+    flips_until_us: int | None = None
+
+
+class Rejected(Outcome, frozen=True):
+    """Documented "not executed" (validation, 401, 403). Says nothing about any other send."""
+
+    reason: str
+    retry_after_s: int | None = None
+
+
+class NotSent(Outcome, frozen=True):
+    """Provably zero request bytes on a fresh connection, or stopped by the send deadline."""
+
+    reason: str
+
+
+class Processing(Outcome, frozen=True):
+    """OPEN: they have it, not final. Read only, never replayed."""
+
+    ref: str
+    reference: str
+
+
+class RequiresAction(Outcome, frozen=True):
+    """OPEN: the customer has to act at the provider until ``expires_at_us``."""
+
+    ref: str
+    reference: str
+    expires_at_us: int | None = None
+
+
+class Created(Outcome, frozen=True):
+    """A container exists at the provider. Moves no money; written once per attempt."""
+
+    container: str
+    reference: str
+
+
+class Closed(Outcome, frozen=True):
+    """The provider accepted our close. Proof of NO only after a later read shows it closed with nothing open."""
+
+    container: str
+    reference: str
+
+
+class Refunded(Outcome, frozen=True):
+    """Money was given back under our refund reference."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+
+
+class Voided(Outcome, frozen=True):
+    """A hold was released."""
+
+    ref: str
+    reference: str
+
+
+class Unknown(Outcome, frozen=True):
+    """Everything else: timeout, reset, 5xx, 429, unmapped or unreadable answers. Proof of nothing."""
+
+    reason: str
+    retry_after_s: int | None = None
+
+
+Try = Succeeded | Authorized | Mismatch | Declined | Processing | RequiresAction | Unknown
+
+
+class Found(Outcome, frozen=True):
+    """A read that showed our object: the provider's list of tries in it, and whether the container can still be paid."""
+
+    tries: tuple[Try, ...] = ()
+    refunds: tuple[Refunded, ...] = ()
+    container: Literal["none", "open", "closed"] = "none"
+
+
+class Absent(Outcome, frozen=True):
+    """A read that showed nothing of ours. Never NO: the original may be in flight, or the index lags."""
+
+
+class Unreadable(Outcome, frozen=True):
+    """A read that failed (timeout, 401, 5xx, unmapped words). Proof of nothing."""
+
+    reason: str
+    retry_after_s: int | None = None
+
+
+SendOutcome = (
+    Succeeded
+    | Authorized
+    | Captured
+    | Mismatch
+    | Declined
+    | Rejected
+    | NotSent
+    | Processing
+    | RequiresAction
+    | Created
+    | Closed
+    | Refunded
+    | Voided
+    | Unknown
+)
+ReadOutcome = Found | Absent | Unreadable
+AnyOutcome = SendOutcome | ReadOutcome
+
+OPEN_TRIES = (Processing, RequiresAction)
+NO_EFFECT = (NotSent, Rejected)

@@ -1,0 +1,363 @@
+"""``plan(payment, now, facts) -> Next(at, do)``: what is due next, decided from the row alone.
+
+The first row that matches speaks; the rows stand below in the order of protocol.md, section 4. ``do`` is never
+nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row always leads to an action.
+``at`` None means quiet: nothing is owed any more.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from . import operations
+from .outcome import NO_EFFECT, Found, RequiresAction
+from .payment import FINAL, Attempt, Candidate, Operation, Payment, Step, StepKind
+from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
+from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, verdict
+
+FIRES_MAX = 3
+CREATES_MAX = 3
+HINTED_READS_MAX = 40
+SETTLE_DEFAULT_S = 86_400
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the shell knows from outside. ``route`` counts at the first plan only."""
+
+    route: tuple[Candidate, ...] = ()
+    blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
+    lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One provider call: record it, then make it. With ``opens`` a new attempt begins, and the shell makes it
+    ``create`` where the account's terms have a container."""
+
+    kind: StepKind
+    account: str
+    attempt: int
+    opens: bool = False
+    operation: int = 0
+
+
+class Judge(Struct, frozen=True, kw_only=True):
+    what: Literal["FAILED", "CANCELED", "IN_DOUBT", "left", "attention", "operation_FAILED", "operation_IN_DOUBT"]
+    reason: str
+    attempt: int = 0
+    operation: int = 0
+
+
+class Reverse(Struct, frozen=True, kw_only=True):
+    """Append the reversal of a surplus charge."""
+
+    attempt: int
+    reason: str
+
+
+class Next(Struct, frozen=True):
+    at_us: int | None
+    do: Call | Judge | Reverse | None
+
+
+QUIET = Next(None, None)
+
+
+def plan(p: Payment, now_us: int, facts: Facts) -> Next:
+    """What is due. With a live lease: what it would say at the lease's end."""
+    lease = max((s.lease_until_us for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), default=0)
+    due = _first_row(p, max(now_us, lease), facts)
+    return due if due.at_us is None else Next(max(due.at_us, lease), due.do)
+
+
+def _first_row(p: Payment, now: int, facts: Facts) -> Next:
+    for row in (_hint, _surplus, _operations, _unresolved, _doubt, _watch, _cancel, _first_attempt, _last_attempt):
+        if (due := row(p, now, facts)) is not None:
+            return due
+    return QUIET
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
+    """An unread claim: read it. After Unreadable with backoff; the hint stays."""
+    for a in p.attempts:
+        if a.hint is None or not _readable(a, facts) or verdict(a) == "YES":
+            continue
+        tried = [s for s in a.steps if s.kind == "read" and s.seq > a.hint.seq]
+        if len(tried) >= HINTED_READS_MAX:
+            continue
+        wait = backoff_us(p.id, p.version, len(tried)) + SECOND_US if tried else 0
+        since = max(tried[-1].ended_us + max(wait, retry_after_us(tried[-1].outcome)), 0) if tried else now
+        return Next(since, _call("read", a))
+    return None
+
+
+def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
+    """A second success is given back (R8), but never while any attempt could still turn out to be the only one."""
+    if any(verdict(a) in ("UNKNOWN", "OPEN") for a in p.attempts):
+        return None
+    for a in p.attempts:
+        if a.n != p.winner and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None:
+            return Next(now, Reverse(attempt=a.n, reason="surplus" if p.winner is not None else "late_success"))
+    return None
+
+
+def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
+    for o in p.operations[1:]:
+        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(p, o, p.attempts[o.attempt], facts)) is not None:
+            return due
+    return None
+
+
+def _operation(p: Payment, o: Operation, charge: Attempt, facts: Facts) -> Next | None:
+    """Read the charge and its refunds first, then give back under one derived key, then read again."""
+    terms, last = charge.terms, o.steps[-1] if o.steps else None
+    sent = operations.sends(o)
+    readable = _readable(charge, facts)
+    horizon = (sent[0].at_us if sent else o.at_us) + terms.horizon_s * SECOND_US
+    read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
+    give = Call(kind="void" if operations.only_held(o) else "refund", account=charge.account, attempt=charge.n, operation=o.n)
+    if last is None:
+        if charge.n in facts.lost:
+            return Next(horizon, _judge_operation(o))
+        return Next(o.at_us, read if readable else give)
+    if o.state == "IN_DOUBT":
+        return Next(last.ended_us + DAY_US, read) if readable else None
+    wait = max(schedule_us(terms.read_schedule_s, len(o.steps) - 1), retry_after_us(last.outcome))
+    at = last.ended_us + wait
+    if at >= horizon or charge.n in facts.lost:
+        judge = Next(max(horizon, last.ended_us), _judge_operation(o))
+        return Next(at, read) if readable and last.kind != "read" else judge
+    if not sent:  # nothing given back that could have had an effect
+        ready = not readable or (last.kind == "read" and isinstance(last.outcome, Found))
+        return Next(last.ended_us if ready else at, give if ready or last.kind != "read" else read)
+    replayable = at + terms.call_timeout_ms * 1000 < sent[0].at_us + terms.refund_replay_span_s * SECOND_US
+    if replayable and (last.kind == "read" or not readable):
+        return Next(at, give)
+    return Next(at, read) if readable else Next(horizon, _judge_operation(o))
+
+
+def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
+    """The earliest of what the unresolved attempts ask for. IN_DOUBT has a row of its own."""
+    if p.status == "IN_DOUBT":
+        return None
+    due = [_resolve(p, a, facts) for a in p.attempts if not a.left and verdict(a) in ("UNKNOWN", "OPEN")]
+    return min(due, key=lambda n: n.at_us or 0, default=None)
+
+
+def _resolve(p: Payment, a: Attempt, facts: Facts) -> Next:
+    """One attempt that is UNKNOWN or OPEN: capture what is held, leave, judge, replay, re-fire, close, or read."""
+    terms, last, state = a.terms, a.steps[-1], verdict(a)
+    send = last_send(a)
+    assert send is not None
+    horizon = horizon_us(a)
+    readable, lost = _readable(a, facts), a.n in facts.lost
+    looked = sum(1 for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a))
+    wait = max(schedule_us(terms.read_schedule_s, max(0, looked)), retry_after_us(last.outcome))
+    at = last.ended_us + wait
+    live = p.live and a.n == len(p.attempts) - 1 and not lost
+    given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
+    if terms.own_capture and not captures(a):
+        if held(a) and live and last.at_us < horizon:
+            failed = [s for s in a.steps if s.kind == "capture"]
+            pause = max(backoff_us(p.id, p.version, len(failed)), retry_after_us(last.outcome)) if failed else 0
+            return Next(last.ended_us + pause, _call("capture", a))
+        if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
+            return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
+    if max(at, last.ended_us) >= horizon and _tried_everything(a, horizon, readable, lost):
+        what: Literal["attention", "IN_DOUBT"] = "attention" if p.status in FINAL else "IN_DOUBT"
+        if what == "attention" and p.attention == "horizon":
+            daily = last.ended_us + DAY_US
+            return Next(daily, _call("read", a)) if readable else QUIET
+        return Next(max(horizon, last.ended_us), Judge(what=what, reason="horizon", attempt=a.n))
+    looked_last = last.kind == "read" or not readable
+    if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and _replayable(a, at):
+        return Next(at, _call("replay", a))
+    if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
+        again = _again(a)
+        if again is not None:
+            return Next(last.ended_us, _call(again, a))
+    expired = any(isinstance(o, RequiresAction) and (o.expires_at_us or horizon) <= last.ended_us for _, o in evidence(a))
+    give_up = given_up or expired or last.ended_us >= horizon
+    if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):
+        return Next(last.ended_us, _call("close", a))
+    if readable:
+        idle_from = send.send_by_us + terms.processing_s * SECOND_US  # a read that may license a re-fire starts here
+        if terms.container and at < idle_from <= at + wait:
+            at = idle_from
+        return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
+    return Next(
+        max(horizon, last.ended_us), Judge(what="attention" if p.status in FINAL else "IN_DOUBT", reason="horizon", attempt=a.n)
+    )
+
+
+def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
+    """IN_DOUBT, and unresolved mismatches beside any status, are read daily; what can be closed is closed."""
+    due = []
+    for a in p.attempts:
+        state = verdict(a)
+        if state not in ("MISMATCH", "UNKNOWN", "OPEN") or a.left or not _readable(a, facts):
+            continue
+        if state == "MISMATCH" or p.status == "IN_DOUBT":
+            last = a.steps[-1]
+            closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
+            wait = SECOND_US if last.kind == "close" else DAY_US
+            due.append(Next(last.ended_us + wait, _call("close" if closing else "read", a)))
+    if due:
+        return min(due, key=lambda n: n.at_us or 0)
+    unsettled = any(verdict(a) in ("MISMATCH", "UNKNOWN", "OPEN") and not a.left for a in p.attempts)
+    return QUIET if p.status == "IN_DOUBT" and unsettled else None
+
+
+def _watch(p: Payment, now: int, facts: Facts) -> Next | None:
+    """Final: what carried money and lost is read until it can no longer flip (R8)."""
+    if p.status not in FINAL:
+        return None
+    due = []
+    for a in p.attempts:
+        send = last_send(a)
+        if a.n == p.winner or send is None or not _readable(a, facts) or verdict(a) in ("YES", "MISMATCH"):
+            continue
+        watch_until = send.at_us + a.terms.watch_s * SECOND_US
+        reads = [s for s in a.steps if s.kind == "read"]
+        wait = max(schedule_us(a.terms.read_schedule_s, len(reads)), retry_after_us(a.steps[-1].outcome))
+        at = max(p.attempts[a.n].steps[-1].ended_us, send.ended_us) + wait
+        if at <= watch_until:
+            due.append(Next(at, _call("read", a)))
+        elif not reads or reads[-1].at_us < watch_until:
+            due.append(Next(max(watch_until, a.steps[-1].ended_us), _call("read", a)))
+    return min(due, key=lambda n: n.at_us or 0, default=QUIET)
+
+
+def _cancel(p: Payment, now: int, facts: Facts) -> Next | None:
+    if p.cancel_asked:
+        return Next(p.updated_us, Judge(what="CANCELED", reason="canceled"))
+    return None
+
+
+def _first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
+    if p.attempts:
+        return None
+    account = next((c.account for c in facts.route if c.account not in facts.blocked), None)
+    give_up = p.created_us + SETTLE_DEFAULT_S * SECOND_US
+    if now >= give_up:
+        return Next(give_up, Judge(what="FAILED", reason="no_provider_available"))
+    if account is None:
+        return Next(min(now + 30 * SECOND_US, give_up), Judge(what="FAILED", reason="no_provider_available"))
+    return Next(p.created_us, Call(kind="fire", account=account, attempt=0, opens=True))
+
+
+def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
+    """The youngest attempt is IDLE, NO or left, and nothing else is unresolved."""
+    a = p.attempts[-1]
+    settle_by = p.created_us + p.attempts[0].terms.settle_s * SECOND_US
+    if verdict(a) == "IDLE" and not a.left:
+        return _idle(p, a, now, settle_by, facts)
+    last = a.steps[-1]
+    said = declines(a)[-1] if declines(a) else None
+    if p.status == "IN_DOUBT":
+        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
+    if said and (said.hard or said.scope == "customer_input" or said.code == "insufficient_funds"):
+        return Next(p.updated_us, Judge(what="FAILED", reason=said.code))
+    used = sum(1 for each in p.attempts if effective(each))
+    if used >= p.attempts_max:
+        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "attempts_exhausted"))
+    account = _next_account(p, a, facts)
+    if account is None:
+        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
+    pause = backoff_us(p.id, p.version, used) if account == a.account else 0
+    at = max(last.ended_us, p.updated_us) + max(pause, retry_after_us(last.outcome) if account == a.account else 0)
+    if at >= settle_by:
+        return Next(max(settle_by, p.updated_us), Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
+    return Next(at, Call(kind="fire", account=account, attempt=len(p.attempts), opens=True))
+
+
+def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Next:
+    """Nothing has moved here: create (up to 3 times), then fire; or go elsewhere, or wait and try again."""
+    last = a.steps[-1]
+    if last.ended_us >= settle_by or (p.status == "IN_DOUBT"):
+        return Next(last.ended_us, Judge(what="FAILED", reason="no_provider_available"))
+    creating = a.terms.container and not a.container
+    kind: StepKind = "create" if creating else "fire"
+    tried = [s for s in a.steps if s.kind == kind]
+    refused = isinstance(last.outcome, NO_EFFECT)
+    stuck = a.n in facts.lost or a.account in facts.blocked
+    if not stuck and not refused and (not tried or (creating and len(tried) < CREATES_MAX)):
+        pause = backoff_us(p.id, p.version, len(tried)) if tried else 0
+        return Next(min(last.ended_us + pause, settle_by), _call(kind, a))
+    if (elsewhere := _untried_account(p, facts)) is not None:
+        return Next(last.ended_us, Call(kind="fire", account=elsewhere, attempt=len(p.attempts), opens=True))
+    pause = max(backoff_us(p.id, p.version, len(a.steps)), retry_after_us(last.outcome))
+    at = (now if stuck else last.ended_us) + max(pause, SECOND_US if stuck else 0)
+    if at >= settle_by:
+        return Next(max(settle_by, last.ended_us), Judge(what="FAILED", reason="no_provider_available"))
+    return Next(at, _call(kind, a))
+
+
+# --- what the rows ask --------------------------------------------------------------------------------------------
+
+
+def horizon_us(a: Attempt) -> int:
+    """From the last fire or capture (replays do not move it)."""
+    shots = [s.at_us for s in a.steps if s.kind in ("fire", "capture")]
+    acts = [o.expires_at_us for _, o in evidence(a) if isinstance(o, RequiresAction) and o.expires_at_us]
+    return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
+
+
+def _last_shot(a: Attempt) -> int:
+    return max((s.seq for s in a.steps if s.kind in ("fire", "capture")), default=0)
+
+
+def _readable(a: Attempt, facts: Facts) -> bool:
+    return a.terms.readable and a.n not in facts.lost
+
+
+def _call(kind: StepKind, a: Attempt) -> Call:
+    return Call(kind=kind, account=a.account, attempt=a.n)
+
+
+def _judge_operation(o: Operation) -> Judge:
+    return Judge(what="operation_IN_DOUBT", reason="horizon", operation=o.n)
+
+
+def _replayable(a: Attempt, at: int) -> bool:
+    """The one place where a clock is safety: only inside a short span of the provider's published key window."""
+    first = next(s for s in a.steps if s.kind == "fire")
+    return at + a.terms.call_timeout_ms * 1000 < first.at_us + a.terms.replay_span_s * SECOND_US
+
+
+def _again(a: Attempt) -> StepKind | None:
+    """What may be sent again on an idle container: the capture of what is held, or the fire if nothing is."""
+    if captures(a):
+        return "capture" if held(a) and len(captures(a)) < FIRES_MAX else None
+    return "fire" if not declines(a) and held(a) is None and len(fires(a)) < FIRES_MAX else None
+
+
+def _shown_closed(read: Step) -> bool:
+    return isinstance(read.outcome, Found) and read.outcome.container == "closed"
+
+
+def _tried_everything(a: Attempt, horizon: int, readable: bool, lost: bool) -> bool:
+    """At the horizon: closed where closable, and re-read where readable, each at least once since."""
+    closes = [s for s in a.steps if s.kind == "close"]
+    reads = [s for s in a.steps if s.kind == "read" and s.at_us >= horizon]
+    if lost:
+        return True
+    closed = any(_shown_closed(s) for s in a.steps)
+    if a.terms.closable and not closed and not (closes and closes[-1].at_us >= horizon):
+        return False
+    since = closes[-1].seq if closes else 0
+    return not readable or any(s.seq > since for s in reads)
+
+
+def _untried_account(p: Payment, facts: Facts) -> str | None:
+    used = {a.account for a in p.attempts}
+    return next((c.account for c in p.route if c.account not in used and c.account not in facts.blocked), None)
+
+
+def _next_account(p: Payment, a: Attempt, facts: Facts) -> str | None:
+    """After a NO: the next usable account of the route; a forced or only account gets a new attempt."""
+    if len(p.route) <= 1:
+        return a.account
+    return _untried_account(p, facts)

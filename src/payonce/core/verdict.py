@@ -1,0 +1,194 @@
+"""The verdict on an attempt: derived from its evidence on demand, never stored (protocol.md, section 2).
+
+YES       some evidence says the money was taken.
+NO        proven that none was taken and none can be.
+OPEN      the provider has it and it is not final.
+IDLE      no money step on record could have had an effect (R2 makes that a proof).
+MISMATCH  a good answer with other amount, currency or mode.
+UNKNOWN   the rest. What is not proven NO is UNKNOWN; no timer changes that (R3).
+"""
+
+from collections.abc import Iterator
+from typing import Literal, cast
+
+from msgspec.structs import replace
+
+from .outcome import (
+    NO_EFFECT,
+    OPEN_TRIES,
+    Absent,
+    AnyOutcome,
+    Authorized,
+    Captured,
+    Declined,
+    Found,
+    Mismatch,
+    Refunded,
+    Succeeded,
+    Try,
+    Unknown,
+)
+from .payment import MONEY_STEPS, Attempt, Operation, Payment, Step
+
+Verdict = Literal["YES", "NO", "OPEN", "IDLE", "MISMATCH", "UNKNOWN"]
+
+
+def verdict(a: Attempt) -> Verdict:
+    """The one place where evidence becomes a conclusion."""
+    seen = list(evidence(a))
+    if a.resolved != "reversed" and (any(isinstance(o, Succeeded | Captured) for _, o in seen) or a.resolved == "charged"):
+        return "YES"
+    if a.resolved:
+        return "NO"
+    if any(isinstance(o, Mismatch) for _, o in seen):
+        return "MISMATCH"
+    sends = effective(a)
+    if not sends:
+        return "IDLE"
+    if _proven_no(a, sends, seen):
+        return "NO"
+    return "OPEN" if _open(a, seen) else "UNKNOWN"
+
+
+def sealed(a: Attempt) -> bool:
+    """R4: only a sealed attempt may be left behind for another one, or for FAILED or CANCELED."""
+    return a.left or verdict(a) in ("IDLE", "NO")
+
+
+def evidence(a: Attempt) -> Iterator[tuple[Step, AnyOutcome]]:
+    """Every outcome of the attempt with the step that got it; a read's tries one by one."""
+    for step in a.steps:
+        if isinstance(step.outcome, Found):
+            for each in step.outcome.tries:
+                yield step, each
+        elif step.outcome is not None:
+            yield step, step.outcome
+
+
+def effective(a: Attempt) -> list[Step]:
+    """The money steps that could have had an effect: all but those proven not sent or not executed."""
+    return [s for s in a.steps if s.kind in MONEY_STEPS and not isinstance(s.outcome, NO_EFFECT)]
+
+
+def captures(a: Attempt) -> list[Step]:
+    return [s for s in effective(a) if s.kind == "capture"]
+
+
+def fires(a: Attempt) -> list[Step]:
+    """Fires that could have had an effect, replays under the same key not counted."""
+    return [s for s in effective(a) if s.kind == "fire"]
+
+
+def last_read(a: Attempt) -> Step | None:
+    """The youngest answered read. By seq, not by arrival: a stale list that arrives late speaks of its own time."""
+    return max((s for s in a.steps if s.kind == "read" and s.outcome is not None), key=lambda s: s.seq, default=None)
+
+
+def last_found(a: Attempt) -> Step | None:
+    return max((s for s in a.steps if isinstance(s.outcome, Found)), key=lambda s: s.seq, default=None)
+
+
+def last_send(a: Attempt) -> Step | None:
+    return max(effective(a), key=lambda s: s.seq, default=None)
+
+
+def final_decline(a: Attempt, step: Step, outcome: AnyOutcome) -> bool:
+    """A provisional decline is final only if *seen* after it can no longer flip."""
+    if not isinstance(outcome, Declined):
+        return False
+    return outcome.flips_until_us is None or step.seen_at_us >= outcome.flips_until_us + a.terms.read_lag_s * 1_000_000
+
+
+def declines(a: Attempt) -> list[Declined]:
+    return [o for _, o in evidence(a) if isinstance(o, Declined)]
+
+
+def held(a: Attempt) -> Authorized | None:
+    """The hold that our own capture would take, as last seen."""
+    found = last_found(a)
+    holds = [o for step, o in evidence(a) if isinstance(o, Authorized) and step.seq >= (found.seq if found else 0)]
+    return holds[-1] if holds and a.terms.own_capture else None
+
+
+def shown_idle(a: Attempt) -> bool:
+    """The last read began after the last send was over, and showed the container open with nothing in progress
+    (a hold that waits for our capture is no progress)."""
+    read, send = last_read(a), last_send(a)
+    if read is None or send is None or not isinstance(read.outcome, Found) or read.outcome.container != "open":
+        return False
+    if read.seq < send.seq or read.at_us < send.send_by_us + a.terms.processing_s * 1_000_000:
+        return False
+    quiet = (Declined, Authorized) if a.terms.own_capture else (Declined,)
+    return all(isinstance(t, quiet) for t in read.outcome.tries)
+
+
+def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]]) -> bool:
+    if all(final_decline(a, s, s.outcome) for s in sends if s.outcome is not None) and all(s.outcome for s in sends):
+        return True
+    if a.terms.keyed and any(final_decline(a, s, o) for s, o in seen):
+        return True  # one key covers all sends: whichever arrives gets this answer
+    found = last_found(a)
+    if found is None or not isinstance(found.outcome, Found):
+        return False
+    tries = found.outcome.tries
+    if not all(final_decline(a, found, t) for t in tries):
+        return False
+    if found.outcome.container == "closed":
+        return True  # nothing in it, and nothing can get in any more
+    shots = [s for s in sends if s.kind == "fire"]
+    # Rejected and NotSent fires make no entry; every other fire must show up, and nothing besides.
+    return found.seq > max(s.seq for s in sends) and len(tries) == len(shots) > 0 and not captures(a)
+
+
+def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:
+    found = last_found(a)
+    since = found.seq if found else 0
+    waiting = OPEN_TRIES if a.terms.own_capture else (*OPEN_TRIES, Authorized)
+    return any(isinstance(o, waiting) and (step.seq >= since) for step, o in seen)
+
+
+# --- comparing what a provider says with what we asked -----------------------------------------------------------
+
+
+def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome) -> AnyOutcome:
+    """What ``outcome`` is worth for this step: a foreign object is no evidence, other money is a Mismatch."""
+    if isinstance(part, Operation):
+        charge = next(a for a in p.attempts if a.n == part.attempt)
+        wanted, given_back = charge.reference, part.reference
+    else:
+        wanted, given_back = part.reference, ""
+    if isinstance(outcome, Found):
+        ours = (t for t in outcome.tries if getattr(t, "reference", wanted) == wanted)
+        tries = tuple(cast("Try", _compare(p, t)) for t in ours)
+        if outcome.tries and not tries:
+            return Absent()
+        return replace(outcome, tries=tries)
+    said = getattr(outcome, "reference", "")
+    if said and said != (given_back if isinstance(outcome, Refunded) else wanted):
+        return Absent() if step.kind == "read" else Unknown(reason=f"the answer is about another object: {said}")
+    if isinstance(outcome, Refunded):
+        asked = part.amount_minor if isinstance(part, Operation) else None
+        return (
+            outcome
+            if (outcome.amount_minor, outcome.currency) == (asked, p.currency)
+            else Unknown(reason="the refund answer names another amount")
+        )
+    return _compare(p, outcome)
+
+
+def _compare(p: Payment, outcome: AnyOutcome) -> AnyOutcome:
+    if not isinstance(outcome, Succeeded | Authorized | Captured):
+        return outcome
+    ours = {"amount": p.amount_minor, "currency": p.currency, "mode": p.mode}
+    theirs = {"amount": outcome.amount_minor, "currency": outcome.currency, "mode": outcome.mode}
+    differs = tuple(name for name in ours if ours[name] != theirs[name])
+    if not differs:
+        return outcome
+    return Mismatch(
+        ref=outcome.ref,
+        reference=outcome.reference,
+        amount_minor=outcome.amount_minor,
+        currency=outcome.currency,
+        mode=outcome.mode,
+        differs=differs,
+    )

@@ -1,0 +1,493 @@
+"""The engine: five verbs that never grow. ``submit`` (a new operation), ``advance`` (one payment), ``ingest`` (a hint),
+``sweep`` (what is due), ``resolve`` (an operator's decision). The core decides, this shell acts: read, plan, put on
+record, call, put the answer on record. After a crash there is no recovery code: ``plan`` finds a recorded send without
+an outcome and calls it unknown.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from .adapter import Adapter, HttpRequest, Intent
+from .core import idempotency, ids
+from .core.apply import extend
+from .core.errors import FieldError, InvariantViolated, NewerSchema, Refused, StoreUnavailable
+from .core.events import Accepted, Asked, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, digest
+from .core.idempotency import Details, NewPayment
+from .core.operations import operation, part_of
+from .core.outcome import AnyOutcome, NotSent, Unknown, Unreadable
+from .core.payment import (
+    FINAL,
+    Attempt,
+    Candidate,
+    LateSuccess,
+    Mode,
+    Operation,
+    Payment,
+    Step,
+    StepKind,
+    StoredRequest,
+    Terms,
+)
+from .core.plan import Call, Facts, Judge, Next, Reverse, plan
+from .core.retry import DAY_US, SECOND_US
+from .core.verdict import evidence, held, verdict, weigh
+from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Lost, Ref, Scope, Store, Transport, Unclear, Wake
+from .telemetry import get_logger
+
+SEND_WINDOW_MS = 5_000  # from the claim to the first byte
+LEASE_MARGIN_MS = 2_000  # from the end of the call to the end of the lease
+ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
+RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
+HELD_BACK: frozenset[str] = frozenset({"create", "fire", "replay", "capture", "void", "refund"})  # what --hold stops
+SEALED_BY: dict[str, StepKind] = {"replay": "fire"}  # whose key and bytes a step uses
+
+log = get_logger("engine")
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A provider account: rules, attempts and breakers use its name."""
+
+    name: str
+    adapter: Adapter
+    mode: Mode
+    base_url: str
+    credential_id: str
+    credentials: Any
+    terms: Terms
+
+    def __repr__(self) -> str:
+        return f"Account({self.name!r}, adapter={self.adapter.name!r}, mode={self.mode!r}, credential={self.credential_id!r})"
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What a payment is accepted with; written into its first event."""
+
+    attempts_max: int = 3
+    late_success: LateSuccess = "refund"
+
+
+class Receipt(Struct, frozen=True):
+    """The answer to ``submit``: the payment as it is now; ``replayed`` when the key was known."""
+
+    payment: Payment
+    details: Details
+    replayed: bool
+
+
+class Ports(Struct, frozen=True, kw_only=True):
+    store: Store
+    transport: Transport
+    clock: Clock
+    entropy: Entropy
+    wake: Wake
+
+
+class Engine:
+    """See the module docstring. Safe to call from any number of tasks and processes at once."""
+
+    def __init__(self, ports: Ports, accounts: Mapping[str, Account], policy: Policy, *, hold: bool = False) -> None:
+        self.store, self.transport, self.clock = ports.store, ports.transport, ports.clock
+        self.entropy, self.wake = ports.entropy, ports.wake
+        self.accounts, self.policy = dict(accounts), policy
+        self.hold = hold  # after a restore: read and close, but fire nothing
+
+    # --- submit ---------------------------------------------------------------------------------------------------
+
+    async def submit(self, scope: Scope, request: NewPayment, key: str, *, actor: str, request_id: str = "") -> Receipt:
+        """Accept a payment: one atomic write of payment, key and due time. A known key answers with its payment.
+
+        Raises Refused (``no_route``, ``test_token_refused``, ``idempotency_key_reused``, ``request_in_progress``,
+        ``retry_same_key`` when the outcome of the write is unclear) and StoreUnavailable (nothing was written).
+        """
+        if refusal := self._refusal(scope, request):
+            if known := await self.store.find_key(scope, key):
+                return await self._repeat(known, request)
+            raise refusal
+        now = self.clock.now_us()
+        payment_id = ids.new_id("pay_", now, self.entropy.bits(ids.RANDOM_BITS))
+        details = msgspec.json.encode(request.details)
+        accepted = Accepted(
+            payment_id=payment_id,
+            merchant_id=scope.merchant_id,
+            mode=scope.mode,
+            operation_id=ids.operation_id(payment_id, 1, now),
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            idempotency_key=key,
+            details_sha256=digest(details),
+            late_success=self.policy.late_success,
+            attempts_max=self.policy.attempts_max,
+            client_id=request.client_id,
+            provider=request.provider,
+            capture_method=request.capture_method,
+        )
+        payment, entries = extend(None, [accepted], at_us=now, actor=actor, request_id=request_id)
+        row = KeyRow(
+            key=key,
+            operation="charge",
+            payment_id=payment_id,
+            request_v=idempotency.REQUEST_V,
+            request=idempotency.encode(request),
+        )
+        change = Change(payment=payment, entries=tuple(entries), due_us=now, key=row, bodies={accepted.details_sha256: details})
+        match await self.store.commit(change, 0):
+            case Committed():
+                pass
+            case Conflict(key=KeyRow() as taken):
+                return await self._repeat(taken, request)
+            case _:  # unclear: ask the store whose the key is now
+                known = await self.store.find_key(scope, key)
+                if known is None:
+                    raise Refused("retry_same_key", "It is not known whether the payment was written.")
+                if known.payment_id != payment_id:
+                    return await self._repeat(known, request)
+        self.wake.send(payment_id)
+        return Receipt(payment, request.details, replayed=False)
+
+    async def _repeat(self, known: KeyRow, request: NewPayment) -> Receipt:
+        if differs := idempotency.differing(known.request, request):
+            fields = tuple(FieldError(name, "differs from the first request with this key") for name in differs)
+            raise Refused("idempotency_key_reused", f"The request differs from the first one in: {', '.join(differs)}.", fields)
+        payment = await self.store.get(known.payment_id)
+        if payment is None:
+            raise Refused("request_in_progress", "The payment of this key is not visible yet.")
+        return Receipt(payment, request.details, replayed=True)
+
+    def _refusal(self, scope: Scope, request: NewPayment) -> Refused | None:
+        if scope.mode == "live" and request.details.payment_method.startswith("tok_"):
+            return Refused("test_token_refused", "tok_* tokens belong to the sandbox.")
+        if not self._route(scope.mode, request.provider, request.currency):
+            wanted = f"provider {request.provider}" if request.provider else "any account"
+            return Refused("no_route", f"{wanted} cannot take {request.currency} in {scope.mode} mode.")
+        return None
+
+    def _route(self, mode: Mode, provider: str, currency: str) -> tuple[Candidate, ...]:
+        """The accounts that can take it, in the order of the configuration, with the why of each."""
+
+        def takes(account: Account) -> bool:
+            currencies = account.adapter.CAPABILITIES.currencies
+            return account.mode == mode and (currencies is None or currency in currencies)
+
+        able = [a.name for a in self.accounts.values() if takes(a) and provider in ("", a.name)]
+        why = "the request names it" if provider else f"takes {currency}, in the order of the configuration"
+        return tuple(Candidate(account=name, why=why) for name in able)
+
+    # --- advance --------------------------------------------------------------------------------------------------
+
+    async def advance(self, payment_id: str) -> None:
+        """Do what is due for one payment, step by step, until nothing is due now or somebody else took over.
+
+        Never raises for what stores and networks can do; a row of a newer version is left as it is.
+        """
+        try:
+            for round_number in range(ROUNDS_MAX):
+                p = await self.store.get(payment_id)
+                if p is None or not await self._act(p, first=round_number == 0):
+                    return
+        except NewerSchema:
+            log.warning("row of a newer version left alone", payment_id=payment_id)
+        except StoreUnavailable as error:
+            log.warning("store unavailable, the payment stays due", payment_id=payment_id, error=str(error))
+
+    async def _act(self, p: Payment, *, first: bool) -> bool:
+        """One action. False when nothing is due now, or when another worker took over."""
+        now = self.clock.now_us()
+        due = plan(p, now, self._facts(p))
+        if due.at_us is None or due.at_us > now:
+            if first:  # the row was due but plan says later: the facts changed
+                await self.store.defer(p.id, p.version, due.at_us or now + DAY_US)
+            return False
+        match due.do:
+            case Judge() as judge:
+                event: Event = Judged(what=judge.what, reason=judge.reason, attempt=judge.attempt, operation=judge.operation)
+                return await self._write(p, [event]) is not None
+            case Reverse() as reverse:
+                return await self._write(p, [self._reversal(p, reverse)]) is not None
+            case Call() as call:
+                if self.hold and call.kind in HELD_BACK:
+                    await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
+                    return False
+                return await self._call(p, call)
+            case None:
+                raise InvariantViolated("plan named a time but no action")
+
+    async def _call(self, p: Payment, call: Call) -> bool:
+        """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
+        account = self.accounts[call.account]
+        call, opened = self._open(p, call, account)
+        intent = await self._intent(p, call)
+        request, body = await self._request(p, call, account, intent)
+        terms = opened.terms if opened else p.attempts[call.attempt].terms
+        now, clock = self.clock.now_us(), SEND_WINDOW_MS * 1000
+        step = Step(
+            seq=p.version + 1,
+            kind=call.kind,
+            owner=f"{self.entropy.bits(64):016x}",
+            at_us=now,
+            send_by_us=now + clock,
+            lease_until_us=now + clock + (terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
+            key=intent.key,
+            request=None if call.kind == "read" else request,
+        )
+        planned = Planned(step=step, attempt=call.attempt, operation=call.operation, opens=opened, route=self._facts(p).route)
+        bodies = {request.body_sha256: body} if step.request and body else {}
+        refs = (Ref(account.name, "reference", opened.reference),) if opened else ()
+        if not await self._claim(p, planned, bodies, refs):
+            return False
+        outcome = await self._exchange(account, step, request, body, intent, terms)
+        return await self._record(p.id, step.seq, outcome)
+
+    async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
+        after, change = self._change(p, [planned], bodies, refs)
+        match await self.store.commit(change, p.version):
+            case Committed():
+                return True
+            case Conflict():
+                return False
+            case Unclear():  # sent only if the claim stands, is mine, and nothing came after it
+                now = await self.store.get(p.id)
+                mine = next((s for s in now.steps() if s.seq == planned.step.seq), None) if now else None
+                return bool(now and mine and mine == planned.step and now.version == after.version)
+
+    async def _exchange(
+        self, account: Account, step: Step, request: StoredRequest, body: bytes, intent: Intent, terms: Terms
+    ) -> AnyOutcome:
+        plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
+        read = step.kind == "read"
+        try:
+            secret = account.adapter.authenticate(plain, account.credentials)
+            reply = await self.transport.send(
+                request, body, secret, send_by_us=step.send_by_us, timeout_ms=terms.call_timeout_ms
+            )
+            if isinstance(reply, Lost):
+                if read:
+                    return Unreadable(reason=reply.reason)
+                return Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason)
+            return account.adapter.parse_read(intent, reply) if read else account.adapter.parse(intent, reply)
+        except Exception as error:  # a bug of an adapter must not lose the fact that we sent
+            log.exception("adapter failed", account=account.name, step=step.kind)
+            reason = f"adapter bug: {type(error).__name__}"
+            return Unreadable(reason=reason) if read else Unknown(reason=reason)
+
+    async def _record(self, payment_id: str, seq: int, outcome: AnyOutcome) -> bool:
+        """Evidence is never lost to a race: repeat until it holds. When the store stays away we give up holding it,
+        and the step stays what it is without an answer: unknown."""
+        deadline = self.clock.monotonic_us() + RECORD_FOR_S * SECOND_US
+        pause_s = 0.05
+        while True:
+            with suppress(StoreUnavailable):
+                p = await self.store.get(payment_id)
+                owner = part_of(p, seq) if p else None
+                if p is None or owner is None or owner[1].outcome is not None:
+                    return p is not None  # the first outcome per step wins
+                part, step = owner
+                weighed = weigh(p, part, step, outcome)
+                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=self._refs(part, weighed)):
+                    return True
+                continue
+            if self.clock.monotonic_us() > deadline:
+                log.error("answer could not be recorded, it will be read again", payment_id=payment_id, step=seq)
+                return False
+            await self.clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+
+    # --- ingest, sweep, resolve -----------------------------------------------------------------------------------
+
+    async def ingest(self, payment_id: str, ref: str = "", *, actor: str) -> bool:
+        """A hint: somebody says something happened. Pulls a read of every attempt that carried money forward, in any
+        state; proves nothing (R9). False when there is nothing to read."""
+        for _ in range(20):
+            p = await self.store.get(payment_id)
+            worth = [a for a in p.attempts if a.steps and a.hint is None and verdict(a) != "YES"] if p else []
+            if p is None or not worth:
+                return False
+            if await self._write(p, [Hinted(attempt=a.n, ref=ref) for a in worth], actor=actor):
+                self.wake.send(payment_id)
+                return True
+        return False
+
+    async def sweep(self, limit: int) -> list[str]:
+        """Ids of payments that are due now, earliest first."""
+        return [row.payment_id for row in await self.store.due(self.clock.now_us(), limit)]
+
+    async def resolve(
+        self,
+        scope: Scope,
+        payment_id: str,
+        decision: Literal["charged", "not-charged", "reversed"],
+        *,
+        reason: str,
+        actor: str,
+        provider_ref: str = "",
+        amount_minor: int | None = None,
+        accept_amount: bool = False,
+    ) -> Payment:
+        """Record an operator's decision on a payment that is IN_DOUBT or needs attention. Raises Refused."""
+        while True:
+            p = await self.find(scope, payment_id)
+            event = _resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
+            if after := await self._write(p, [event], actor=actor):
+                return after
+
+    async def find(self, scope: Scope, payment_id: str) -> Payment:
+        """The payment, if it is this caller's. Raises Refused ``not_found``: not there and not yours look the same."""
+        p = await self.store.get(payment_id) if ids.is_payment_id(payment_id) else None
+        if p is None or (p.merchant_id, p.mode) != (scope.merchant_id, scope.mode):
+            raise Refused("not_found", f"There is no payment {payment_id[:40]} in {scope.mode} mode.")
+        return p
+
+    async def details(self, p: Payment) -> Details:
+        """The customer data beside the chain; empty when it was erased."""
+        found = await self.store.bodies([(p.id, p.details_sha256)])
+        raw = found.get((p.id, p.details_sha256))
+        return msgspec.json.decode(raw, type=Details) if raw else Details()
+
+    # --- what the verbs share -------------------------------------------------------------------------------------
+
+    def _facts(self, p: Payment) -> Facts:
+        route = p.route or self._route(p.mode, p.provider, p.currency)
+        blocked = {c.account for c in route if c.account not in self.accounts}
+        lost = {a.n for a in p.attempts if self._repointed(p, a)}
+        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost))
+
+    def repointed(self, p: Payment) -> list[str]:
+        """Accounts of unresolved attempts that are missing or point elsewhere now."""
+        return [a.account for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN") and self._repointed(p, a)]
+
+    def _repointed(self, p: Payment, a: Attempt) -> bool:
+        """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
+        now = self.accounts.get(a.account)
+        then = (a.base_url, a.credential_id, a.adapter, p.mode)
+        return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
+
+    def _open(self, p: Payment, call: Call, account: Account) -> tuple[Call, Opened | None]:
+        if not call.opens:
+            return call, None
+        kind: StepKind = "create" if account.terms.container else "fire"
+        opened = Opened(
+            n=call.attempt,
+            account=account.name,
+            adapter=account.adapter.name,
+            base_url=account.base_url,
+            credential_id=account.credential_id,
+            reference=ids.reference(p.id, 1, call.attempt),
+            terms=account.terms,
+        )
+        return msgspec.structs.replace(call, kind=kind), opened
+
+    async def _intent(self, p: Payment, call: Call) -> Intent:
+        details = await self.details(p)
+        o = operation(p, call.operation) if call.operation else None
+        a = p.attempts[call.attempt] if call.attempt < len(p.attempts) else None
+        keyed = SEALED_BY.get(call.kind, call.kind)
+        return Intent(
+            kind=call.kind,
+            mode=p.mode,
+            amount_minor=p.amount_minor,
+            currency=p.currency,
+            reference=a.reference if a else ids.reference(p.id, 1, call.attempt),
+            key="" if call.kind == "read" else ids.step_key(p.id, o.n if o else 1, call.attempt, keyed),
+            container=a.container if a else "",
+            provider_ref=_charge_ref(a) if a else "",
+            refund_reference=o.reference if o else "",
+            refund_minor=o.amount_minor if o else 0,
+            payment_method=details.payment_method,
+            description=details.description,
+            metadata=details.metadata,
+        )
+
+    async def _request(self, p: Payment, call: Call, account: Account, intent: Intent) -> tuple[StoredRequest, bytes]:
+        """The stored request of an earlier send of the same step (its bytes are never built again), or a new one."""
+        part = operation(p, call.operation) if call.operation else next((a for a in p.attempts if a.n == call.attempt), None)
+        kind = SEALED_BY.get(call.kind, call.kind)
+        earlier = next((s.request for s in part.steps if s.kind == kind and s.request), None) if part else None
+        if earlier is not None:
+            stored = await self.store.bodies([(p.id, earlier.body_sha256)])
+            return earlier, stored.get((p.id, earlier.body_sha256), b"")
+        built = account.adapter.build(intent)
+        request = StoredRequest(
+            account=account.name,
+            mode=account.mode,
+            credential_id=account.credential_id,
+            base_url=account.base_url,
+            api_version=account.adapter.CAPABILITIES.api_version,
+            method=built.method,
+            path=built.path,
+            headers=built.headers,
+            body_sha256=digest(built.body) if built.body else "",
+        )
+        return request, built.body
+
+    def _reversal(self, p: Payment, reverse: Reverse) -> Asked:
+        number, now = len(p.operations) + 1, self.clock.now_us()
+        return Asked(
+            kind="reversal",
+            number=number,
+            operation_id=ids.operation_id(p.id, number, now),
+            amount_minor=p.amount_minor,
+            attempt=reverse.attempt,
+            reference=ids.reference(p.id, number, reverse.attempt),
+            reason=reverse.reason,
+        )
+
+    def _refs(self, part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
+        seen = [getattr(o, name, "") for o in (outcome, *getattr(outcome, "tries", ())) for name in ("ref", "container")]
+        account = part.account if isinstance(part, Attempt) else "refund"
+        return tuple(
+            Ref(account, "provider_ref", value) for value in dict.fromkeys(seen) if value not in ("", "none", "open", "closed")
+        )
+
+    def _change(
+        self, p: Payment, events: list[Event], bodies: Mapping[str, bytes], refs: tuple[Ref, ...], actor: str = "worker"
+    ) -> tuple[Payment, Change]:
+        now = self.clock.now_us()
+        after, entries = extend(p, events, at_us=now, actor=actor)
+        due: Next = plan(after, now, self._facts(after))
+        return after, Change(payment=after, entries=tuple(entries), due_us=due.at_us, bodies=bodies, refs=refs)
+
+    async def _write(
+        self, p: Payment, events: list[Event], *, refs: tuple[Ref, ...] = (), actor: str = "worker"
+    ) -> Payment | None:
+        """One conditional write; None when another writer was first, or when it is unclear (re-read before acting)."""
+        after, change = self._change(p, events, {}, refs, actor)
+        if not isinstance(await self.store.commit(change, p.version), Committed):
+            return None
+        if after.status != p.status:
+            log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
+        return after
+
+
+def _charge_ref(a: Attempt) -> str:
+    """The provider's id of the charge or hold that a capture, void or refund works on."""
+    hold = held(a)
+    if hold is not None:
+        return hold.ref
+    named = [o.ref for _, o in evidence(a) if getattr(o, "ref", "")]  # type: ignore[union-attr]
+    return named[-1] if named else ""
+
+
+def _resolution(
+    p: Payment, decision: str, reason: str, provider_ref: str, amount_minor: int | None, *, accept_amount: bool
+) -> Resolved:
+    """Check an operator's decision. Raises Refused naming what is missing."""
+    open_ones = [a for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
+    if p.status != "IN_DOUBT" and not p.attention:
+        final = "it is final" if p.status in FINAL else "it is still being worked on"
+        raise Refused("operation_in_progress", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
+    if not reason.strip():
+        raise Refused("validation_failed", "A reason is required.", (FieldError("reason", "is required"),))
+    if decision != "charged":
+        return Resolved(verdict=decision, reason=reason)  # type: ignore[arg-type]
+    if not provider_ref or amount_minor is None:
+        missing = "provider_ref" if not provider_ref else "amount"
+        raise Refused("validation_failed", f"charged needs {missing}.", (FieldError(missing, "is required"),))
+    if amount_minor != p.amount_minor and not accept_amount:
+        rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
+        raise Refused("validation_failed", f"amount {rule}.", (FieldError("amount", rule),))
+    named = [a.n for a in p.attempts if any(getattr(o, "ref", None) == provider_ref for _, o in evidence(a))]
+    attempt = named[0] if named else (open_ones[-1].n if open_ones else len(p.attempts) - 1)
+    return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)

@@ -1,0 +1,177 @@
+"""The ports: what the engine needs from outside, with the semantics, races and no-ops of each. The public contracts
+in ``payonce.testing`` quote these docstrings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from .core.events import Entry
+from .core.payment import Mode, Payment, PaymentStatus, StoredRequest
+
+
+class Scope(Struct, frozen=True):
+    """Whose rows: every read and write of a merchant's data names it. Taken from the caller's identity."""
+
+    merchant_id: str
+    mode: Mode
+
+
+class KeyRow(Struct, frozen=True, kw_only=True):
+    """What an idempotency key stands for: for the life of the payment, no expiry. ``request`` is the normalised
+    request in the version that ``request_v`` names."""
+
+    key: str
+    operation: str
+    payment_id: str
+    request_v: int
+    request: bytes
+
+
+class Ref(Struct, frozen=True):
+    """A name under which a payment can be found: our reference or a provider's id at an account."""
+
+    account: str
+    kind: str
+    value: str
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One atomic write: new events, the row they fold to, its due time, and what lies beside the chain."""
+
+    payment: Payment  # the fold after the new entries
+    entries: tuple[Entry, ...]
+    due_us: int | None  # when plan wants it next; None = quiet
+    key: KeyRow | None = None  # only when the change is an operation that came with a key
+    bodies: Mapping[str, bytes] = {}  # sha256 -> bytes, erasable
+    refs: tuple[Ref, ...] = ()
+
+
+class Committed(Struct, frozen=True):
+    """Durable: it survives a power cut."""
+
+
+class Conflict(Struct, frozen=True):
+    """Nothing was written: the row is at another version (``payment``) or the key is taken (``key``)."""
+
+    payment: Payment | None = None
+    key: KeyRow | None = None
+
+
+class Unclear(Struct, frozen=True):
+    """The write may or may not be done, and may still be done later. Re-read before acting on it."""
+
+
+class Due(Struct, frozen=True):
+    payment_id: str
+    due_us: int
+
+
+class Filters(Struct, frozen=True, kw_only=True):
+    """Exact matches, all optional; the created range is [from, before)."""
+
+    status: PaymentStatus | None = None
+    provider: str | None = None  # account of the winner, else of the youngest attempt
+    currency: str | None = None
+    client_id: str | None = None
+    created_from_us: int | None = None
+    created_before_us: int | None = None
+    attention: bool = False  # only payments that need eyes: IN_DOUBT or attention set
+
+
+class Page(Struct, frozen=True):
+    payments: tuple[Payment, ...]
+    next: str | None  # opaque cursor; None = no more
+
+
+class Store(Protocol):
+    """Payments, strictly. Implementations: ``stores.memory``, ``stores.sqlite``.
+
+    All reads are consistent: they see every change whose ``commit`` returned Committed before the read began.
+    A closed, full, busy or read-only store raises StoreUnavailable and has written nothing. A row written by a newer
+    schema raises NewerSchema and is left as it is.
+    """
+
+    async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
+        """The one payment write, all or nothing. Of any number of racing writers with the same ``expected_version``
+        exactly one gets Committed; the others get Conflict with the current row. ``expected_version`` 0 creates:
+        Conflict when the id exists. A taken key gives Conflict with its row, and wins over a version conflict.
+        ``due_us`` None takes the payment off the due index; bodies and refs that exist already are kept."""
+
+    async def get(self, payment_id: str) -> Payment | None:
+        """The current row, or None. Not scoped: the caller compares merchant and mode."""
+
+    async def find_key(self, scope: Scope, key: str) -> KeyRow | None:
+        """What the key stands for in this scope, or None."""
+
+    async def find_ref(self, value: str, account: str | None = None) -> tuple[str, ...]:
+        """Ids of payments known under this value (at this account, if given); empty when none is."""
+
+    async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """(payment id, sha256) -> bytes, without those that were erased or never written."""
+
+    async def history(self, payment_id: str, after_seq: int = 0, limit: int = 1000) -> tuple[Entry, ...]:
+        """Entries in order of seq, as the exact bytes that were committed."""
+
+    async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
+        """Newest first (created, then id). A cursor continues after the last row seen, whatever was written since.
+        Raises ValueError for a cursor that is not ours."""
+
+    async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
+        """What is due before or at a time, earliest first; every merchant's."""
+
+    async def next_due(self) -> int | None:
+        """The earliest due time of all, or None."""
+
+    async def defer(self, payment_id: str, version: int, due_us: int) -> bool:
+        """Move the due time without an event, only if the row is still at ``version``; False otherwise."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """Payments per status, every merchant's: for readiness, doctor and the demo's live view."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then release files. A no-op when closed already."""
+
+
+class Clock(Protocol):
+    """Time only through here. ``now_us`` is wall time, ``monotonic_us`` never goes back."""
+
+    def now_us(self) -> int: ...
+    def monotonic_us(self) -> int: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Entropy(Protocol):
+    def bits(self, count: int) -> int:
+        """``count`` unpredictable bits: payment ids and the nonces of claims."""
+
+
+class Wake(Protocol):
+    def send(self, payment_id: str) -> None:
+        """A hint that a payment is due. May be lost, doubled or late: that costs only time (R1)."""
+
+
+class Response(Struct, frozen=True, kw_only=True):
+    """What came back, whole. Half a response is never one. A ``retry-after`` that was a date arrives in seconds."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+class Lost(Struct, frozen=True):
+    """No whole response. ``sent`` is False only when provably no byte of the request left (a fresh connection failed
+    before it was usable, or the deadline had passed)."""
+
+    sent: bool
+    reason: str
+
+
+class Transport(Protocol):
+    async def send(
+        self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
+    ) -> Response | Lost:
+        """Send once. No retry, no redirect, no proxy from the environment. Just before the first byte the deadline is
+        checked by wall and monotonic clock: past it nothing is sent. Never raises for what a network can do."""
+
+    async def close(self) -> None: ...

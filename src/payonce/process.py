@@ -1,0 +1,169 @@
+"""What runs: the worker (claims what is due), and ``serve`` (HTTP beside it) with signals and drain."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from .bootstrap import App
+from .core.errors import ConfigError, PayonceError
+from .telemetry import get_logger
+
+RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
+RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
+
+log = get_logger("process")
+
+
+class Worker:
+    """Advances what is due, in this process's own concurrency. Any number of workers may share a store: claims are
+    conditional writes, so a second one costs time only."""
+
+    def __init__(self, app: App, *, concurrency: int, poll_ms: int) -> None:
+        self.app, self.concurrency, self.poll_s = app, concurrency, poll_ms / 1000
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._rested: dict[str, tuple[int, int]] = {}  # id -> (not before, length of the last rest)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until ``stop``. Survives what stores and networks can do."""
+        while not self._stopping.is_set():
+            wait_s = self.poll_s
+            try:
+                for payment_id in self.app.wake.take():
+                    self._rested.pop(payment_id, None)
+                    self._start(payment_id)
+                if len(self._tasks) < self.concurrency:
+                    wait_s = await self._sweep()
+            except PayonceError as error:
+                log.warning("cannot read what is due; trying again", error=str(error))
+                wait_s = 1.0
+            await self.app.wake.wait(wait_s)
+
+    async def stop(self, drain_s: float) -> bool:
+        """Claim nothing more and wait for calls in flight. After ``drain_s`` they are cut: their steps are on record
+        and will be resolved by reading. True when all of them finished."""
+        self._stopping.set()
+        self.app.wake.send("")  # wakes the loop; no payment has this id
+        running = list(self._tasks.values())
+        if not running:
+            return True
+        _, late = await asyncio.wait(running, timeout=drain_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return not late
+
+    async def _sweep(self) -> float:
+        """Start what is due; the seconds until the next look."""
+        now = self.app.clock.now_us()
+        self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}
+        passed_over = len(self._tasks) + len(self._rested)
+        for payment_id in await self.app.engine.sweep(self.concurrency + passed_over):
+            if len(self._tasks) >= self.concurrency:
+                break
+            if self._rested.get(payment_id, (0, 0))[0] <= now:
+                self._start(payment_id)
+        upcoming = await self.app.store.next_due()
+        ahead = (upcoming - now) / 1_000_000 if upcoming is not None else self.poll_s
+        return min(self.poll_s, max(0.02, ahead))
+
+    def _start(self, payment_id: str) -> None:
+        if payment_id in self._tasks or not payment_id or self._stopping.is_set():
+            return
+        task = asyncio.create_task(self._advance(payment_id), name=f"advance {payment_id}")
+        self._tasks[payment_id] = task
+        task.add_done_callback(lambda _: self._done(payment_id))
+
+    async def _advance(self, payment_id: str) -> None:
+        try:
+            await self.app.engine.advance(payment_id)
+        except Exception:
+            log.exception("bug: a payment could not be advanced; it stays due", payment_id=payment_id)
+
+    def _done(self, payment_id: str) -> None:
+        self._tasks.pop(payment_id, None)
+        now = self.app.clock.now_us()
+        until, length = self._rested.get(payment_id, (0, 0))
+        again_soon = length and now < until + 2 * length
+        rest = min(RERUN_MAX_US, length * 2) if again_soon else RERUN_AFTER_US
+        self._rested[payment_id] = (now + rest, rest)
+
+
+@asynccontextmanager
+async def running_worker(app: App, *, drain_s: float | None = None) -> AsyncIterator[Worker]:
+    """A worker beside the caller's own work; drained at the end."""
+    s = app.settings
+    worker = Worker(app, concurrency=s.number("worker.concurrency"), poll_ms=s.number("worker.poll_ms"))
+    loop = asyncio.create_task(worker.run(), name="worker")
+    try:
+        yield worker
+    finally:
+        clean = await worker.stop(s.number("server.drain_s") if drain_s is None else drain_s)
+        await loop
+        if not clean:
+            log.warning("calls in flight were cut; their payments will be resolved by reading")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: ``until_signal`` decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ConfigError naming the fix."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses it or choose another --port."
+        ) from error
+    return sock
+
+
+@asynccontextmanager
+async def http_server(asgi: ASGIApp, sock: socket.socket, *, drain_s: int) -> AsyncIterator[str]:
+    """Serve ``asgi`` on a bound socket; the value is its URL. At the end requests in flight are finished first."""
+    config = uvicorn.Config(
+        asgi,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_s,
+        backlog=2048,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    try:
+        while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn offers no event for it
+            await asyncio.sleep(0.005)
+        host, port = sock.getsockname()[:2]
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def until_signal(started: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # not on Windows: Ctrl-C raises KeyboardInterrupt there
+            loop.add_signal_handler(number, stop.set)
+    if started is not None:
+        await started()
+    await stop.wait()
