@@ -76,13 +76,14 @@ SETTINGS: Final = (
 # Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
 PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
 # A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
-SANDBOX_TERMS: Final[Mapping[str, int]] = {
+SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
     "horizon_s": 60,
     "watch_s": 120,
     "settle_s": 120,
     "processing_s": 2,
     "read_lag_s": 1,
     "call_timeout_ms": 7000,
+    "read_schedule_s": (1, 2, 3, 5, 8, 10),
 }
 
 
@@ -100,7 +101,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     base_url: str
     credential_id: str
     credentials: dict[str, str]
-    terms: dict[str, int]
+    terms: dict[str, int | tuple[int, ...]]
     origin: str
 
 

@@ -198,8 +198,10 @@ class Engine:
         now = self.clock.now_us()
         due = plan(p, now, self._facts(p))
         if due.at_us is None or due.at_us > now:
-            if first:  # the row was due but plan says later: the facts changed
-                await self.store.defer(p.id, p.version, due.at_us or now + DAY_US)
+            if first and due.at_us is not None:  # the row was due but plan says later: the facts changed
+                await self.store.defer(p.id, p.version, due.at_us)
+            elif first and plan(p, now, Facts()).at_us is not None:  # quiet only because its account is lost
+                await self.store.defer(p.id, p.version, now + DAY_US)
             return False
         match due.do:
             case Judge() as judge:
@@ -223,6 +225,7 @@ class Engine:
         request, body = await self._request(p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         now, clock = self.clock.now_us(), SEND_WINDOW_MS * 1000
+        send_by_monotonic = self.clock.monotonic_us() + clock
         step = Step(
             seq=p.version + 1,
             kind=call.kind,
@@ -238,7 +241,9 @@ class Engine:
         refs = (Ref(account.name, "reference", opened.reference),) if opened else ()
         if not await self._claim(p, planned, bodies, refs):
             return False
-        outcome = await self._exchange(account, step, request, body, intent, terms)
+        left = send_by_monotonic - self.clock.monotonic_us()  # the wall clock may have been set back since the claim
+        send_by = min(step.send_by_us, self.clock.now_us() + left)
+        outcome = await self._exchange(account, step, request, body, intent, terms, send_by)
         return await self._record(p.id, step.seq, outcome)
 
     async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
@@ -254,15 +259,13 @@ class Engine:
                 return bool(now and mine and mine == planned.step and now.version == after.version)
 
     async def _exchange(
-        self, account: Account, step: Step, request: StoredRequest, body: bytes, intent: Intent, terms: Terms
+        self, account: Account, step: Step, request: StoredRequest, body: bytes, intent: Intent, terms: Terms, send_by_us: int
     ) -> AnyOutcome:
         plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
         read = step.kind == "read"
         try:
             secret = account.adapter.authenticate(plain, account.credentials)
-            reply = await self.transport.send(
-                request, body, secret, send_by_us=step.send_by_us, timeout_ms=terms.call_timeout_ms
-            )
+            reply = await self.transport.send(request, body, secret, send_by_us=send_by_us, timeout_ms=terms.call_timeout_ms)
             if isinstance(reply, Lost):
                 if read:
                     return Unreadable(reason=reply.reason)
@@ -288,7 +291,6 @@ class Engine:
                 weighed = weigh(p, part, step, outcome)
                 if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=self._refs(part, weighed)):
                     return True
-                continue
             if self.clock.monotonic_us() > deadline:
                 log.error("answer could not be recorded, it will be read again", payment_id=payment_id, step=seq)
                 return False
@@ -302,7 +304,7 @@ class Engine:
         state; proves nothing (R9). False when there is nothing to read."""
         for _ in range(20):
             p = await self.store.get(payment_id)
-            worth = [a for a in p.attempts if a.steps and a.hint is None and verdict(a) != "YES"] if p else []
+            worth = [a for a in p.attempts if a.steps and not _awaits_read(a) and verdict(a) != "YES"] if p else []
             if p is None or not worth:
                 return False
             if await self._write(p, [Hinted(attempt=a.n, ref=ref) for a in worth], actor=actor):
@@ -352,7 +354,7 @@ class Engine:
         route = p.route or self._route(p.mode, p.provider, p.currency)
         blocked = {c.account for c in route if c.account not in self.accounts}
         lost = {a.n for a in p.attempts if self._repointed(p, a)}
-        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost))
+        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost), hold=self.hold)
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""
@@ -459,6 +461,12 @@ class Engine:
         if after.status != p.status:
             log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
         return after
+
+
+def _awaits_read(a: Attempt) -> bool:
+    """A hint whose read has not begun also covers what happens now; a read under way may have missed it."""
+    hint = a.hint
+    return hint is not None and not any(s.kind == "read" and s.seq > hint.seq for s in a.steps)
 
 
 def _charge_ref(a: Attempt) -> str:

@@ -1,8 +1,10 @@
 """Fake providers of every kind that protocol.md section 2 tells apart, each with a ledger of its own: the outside witness.
 
 One vocabulary (JSON over a fake wire) and one adapter serve them all; what differs is what a kind promises."""
+# ruff: noqa: ARG002 - an adapter takes what its port says
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,13 +36,14 @@ from payonce.adapter import (
 S = 1_000_000
 HOUR = 3600 * S
 
+WATCH_S = 50_000  # shorter than the default: an hourly read is a slow thing to fold again and again
 TERMS: dict[str, Terms] = {
-    "closable": Terms(container=True, closable=True),
-    "manual": Terms(container=True, own_capture=True),
-    "keyed": Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200),
-    "keyed_blind": Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200, readable=False),
-    "unique": Terms(),
-    "keyless": Terms(readable=False),
+    "closable": Terms(container=True, closable=True, watch_s=WATCH_S),
+    "manual": Terms(container=True, own_capture=True, watch_s=WATCH_S),
+    "keyed": Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200, watch_s=WATCH_S),
+    "keyed_blind": Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200, readable=False, watch_s=WATCH_S),
+    "unique": Terms(watch_s=WATCH_S),
+    "keyless": Terms(readable=False, watch_s=WATCH_S),
 }
 WINDOW_US = 24 * HOUR  # after it a keyed vendor has forgotten its keys
 
@@ -85,6 +88,10 @@ class Box:
     closed_us: int | None = None
 
 
+def _nobody(_reference: str) -> None:
+    """Hears of every change when no webhook is wired."""
+
+
 class Vendor:
     """Sans-I/O: ``handle`` moves money in ``ledger``; ``at`` schedules what happens by itself later."""
 
@@ -97,7 +104,7 @@ class Vendor:
         self.honours_keys = kind.startswith("keyed")  # container kinds: per world
         self.now = 0
         self.hold_us = 5 * 24 * HOUR
-        self.changed: Callable[[str], None] = lambda reference: None
+        self.changed: Callable[[str], None] = _nobody
 
     def handle(self, now_us: int, doc: dict[str, Any], lag_us: int = 0) -> tuple[int, dict[str, Any]]:
         self.now = now_us
@@ -344,7 +351,7 @@ class FakeAdapter:
                 Refunded(ref=r["ref"], reference=r["reference"], amount_minor=r["amount"], currency=r["currency"])
                 for r in doc["refunds"]
             ),
-            container=doc["container"],
+            container=sys.intern(doc["container"]),  # msgspec leaves out a default by identity
         )
 
     def _outcome(self, d: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Obs
 from .operations import operation, part_of, reversal_of, state
 from .outcome import Captured, Created, RequiresAction, Succeeded, Unreadable
 from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
-from .verdict import Verdict, evidence, last_found, sealed, verdict
+from .verdict import Verdict, captures, evidence, last_found, sealed, unresolved, verdict
 
 
 def fold(entries: Iterable[Entry]) -> Payment:
@@ -147,7 +147,7 @@ def _asked(p: Payment, env: Envelope, e: Asked) -> Payment:
         return replace(p, cancel_asked=True)
     _require(e.number == len(p.operations) + 1 <= OPERATIONS_MAX, "operations are numbered in order")
     _require(e.attempt != p.winner and reversal_of(p, e.attempt) is None, "a surplus is reversed once, the winner never")
-    _require(all(verdict(a) not in ("UNKNOWN", "OPEN") for a in p.attempts), "no reversal while an attempt is unresolved (R8)")
+    _require(not any(unresolved(a) for a in p.attempts), "no reversal while an attempt is unresolved (R8)")
     fresh = Operation(
         n=e.number,
         id=e.operation_id,
@@ -164,7 +164,11 @@ def _asked(p: Payment, env: Envelope, e: Asked) -> Payment:
 def _judged(p: Payment, e: Judged) -> Payment:
     match e.what:
         case "left":
-            return _with(p, replace(p.attempts[e.attempt], left=True))
+            a = p.attempts[e.attempt]
+            _require(
+                a.terms.own_capture and not captures(a), "only what our capture would take, and none on record, can be left"
+            )
+            return _with(p, replace(a, left=True))
         case "attention":
             return replace(p, attention=e.reason)
         case "operation_FAILED":
@@ -221,7 +225,7 @@ def _attention(p: Payment, verdicts: list[Verdict]) -> str:
         return "reversal_unresolved"
     if p.status in FINAL and "MISMATCH" in verdicts:
         return "mismatch"
-    if p.status in FINAL and any(v in ("UNKNOWN", "OPEN") for v in verdicts):
+    if p.status in FINAL and any(unresolved(a) for a in p.attempts):
         return "horizon" if p.attention == "horizon" else "attempt_unresolved"
     return p.attention if p.attention == "amount_accepted" else ""
 

@@ -33,13 +33,18 @@ def state(o: Operation) -> tuple[OperationState, str]:
             return "SUCCEEDED", ""
         if isinstance(step.outcome, Found):
             given = sum(t.refunded_minor for t in step.outcome.tries if isinstance(t, Succeeded))
-            if given >= o.amount_minor or any(r.reference == o.reference for r in step.outcome.refunds):
+            if given >= o.amount_minor or any(_is(o, r) for r in step.outcome.refunds):
                 return "SUCCEEDED", ""
     tried = sends(o)
     if tried and all(isinstance(s.outcome, Declined) for s in tried):
         last = tried[-1].outcome
         return "FAILED", last.code if isinstance(last, Declined) else ""
     return o.state, o.reason
+
+
+def _is(o: Operation, given: Refunded) -> bool:
+    """A refund of another amount under our reference is not this operation done (R10)."""
+    return (given.reference, given.amount_minor) == (o.reference, o.amount_minor)
 
 
 def only_held(o: Operation) -> bool:

@@ -10,10 +10,10 @@ from typing import Literal
 from msgspec import Struct
 
 from . import operations
-from .outcome import NO_EFFECT, Found, RequiresAction
+from .outcome import NO_EFFECT, Closed, Found, RequiresAction
 from .payment import FINAL, Attempt, Candidate, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
-from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, verdict
+from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, unresolved, verdict
 
 FIRES_MAX = 3
 CREATES_MAX = 3
@@ -26,6 +26,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     route: tuple[Candidate, ...] = ()
     blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
+    hold: bool = False  # after a restore: read and close, but fire nothing
     lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
 
 
@@ -95,7 +96,7 @@ def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
 
 def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
     """A second success is given back (R8), but never while any attempt could still turn out to be the only one."""
-    if any(verdict(a) in ("UNKNOWN", "OPEN") for a in p.attempts):
+    if any(unresolved(a) for a in p.attempts):
         return None
     for a in p.attempts:
         if a.n != p.winner and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None:
@@ -122,6 +123,8 @@ def _operation(p: Payment, o: Operation, charge: Attempt, facts: Facts) -> Next 
         if charge.n in facts.lost:
             return Next(horizon, _judge_operation(o))
         return Next(o.at_us, read if readable else give)
+    if not sent and last.kind == "read" and isinstance(last.outcome, Found) and charge.n not in facts.lost:
+        return Next(last.ended_us, give)  # nothing given back that could have had an effect, however long that took
     if o.state == "IN_DOUBT":
         return Next(last.ended_us + DAY_US, read) if readable else None
     wait = max(schedule_us(terms.read_schedule_s, len(o.steps) - 1), retry_after_us(last.outcome))
@@ -129,9 +132,8 @@ def _operation(p: Payment, o: Operation, charge: Attempt, facts: Facts) -> Next 
     if at >= horizon or charge.n in facts.lost:
         judge = Next(max(horizon, last.ended_us), _judge_operation(o))
         return Next(at, read) if readable and last.kind != "read" else judge
-    if not sent:  # nothing given back that could have had an effect
-        ready = not readable or (last.kind == "read" and isinstance(last.outcome, Found))
-        return Next(last.ended_us if ready else at, give if ready or last.kind != "read" else read)
+    if not sent:  # a refusal may mean that the vendor was first: read before giving again
+        return Next(at, read if readable else give)
     replayable = at + terms.call_timeout_ms * 1000 < sent[0].at_us + terms.refund_replay_span_s * SECOND_US
     if replayable and (last.kind == "read" or not readable):
         return Next(at, give)
@@ -142,12 +144,15 @@ def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
     """The earliest of what the unresolved attempts ask for. IN_DOUBT has a row of its own."""
     if p.status == "IN_DOUBT":
         return None
-    due = [_resolve(p, a, facts) for a in p.attempts if not a.left and verdict(a) in ("UNKNOWN", "OPEN")]
-    return min(due, key=lambda n: n.at_us or 0, default=None)
+    due = [n for a in p.attempts if unresolved(a) and (n := _resolve(p, a, now, facts)) is not None]
+    if due and p.status in FINAL:
+        due += _losers(p, facts)
+    return _earliest(due)
 
 
-def _resolve(p: Payment, a: Attempt, facts: Facts) -> Next:
-    """One attempt that is UNKNOWN or OPEN: capture what is held, leave, judge, replay, re-fire, close, or read."""
+def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
+    """One attempt that is UNKNOWN or OPEN: capture what is held, leave, judge, replay, re-fire, close, or read.
+    None when it cannot be read and people were told."""
     terms, last, state = a.terms, a.steps[-1], verdict(a)
     send = last_send(a)
     assert send is not None
@@ -155,8 +160,10 @@ def _resolve(p: Payment, a: Attempt, facts: Facts) -> Next:
     readable, lost = _readable(a, facts), a.n in facts.lost
     looked = sum(1 for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a))
     wait = max(schedule_us(terms.read_schedule_s, max(0, looked)), retry_after_us(last.outcome))
-    at = last.ended_us + wait
-    live = p.live and a.n == len(p.attempts) - 1 and not lost
+    if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
+        wait = SECOND_US  # the re-read that seals it: a failover waits for it
+    at, soonest = last.ended_us + wait, last.ended_us + retry_after_us(last.outcome)
+    live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
     if terms.own_capture and not captures(a):
         if held(a) and live and last.at_us < horizon:
@@ -165,15 +172,13 @@ def _resolve(p: Payment, a: Attempt, facts: Facts) -> Next:
             return Next(last.ended_us + pause, _call("capture", a))
         if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
             return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
-    if max(at, last.ended_us) >= horizon and _tried_everything(a, horizon, readable, lost):
-        what: Literal["attention", "IN_DOUBT"] = "attention" if p.status in FINAL else "IN_DOUBT"
-        if what == "attention" and p.attention == "horizon":
-            daily = last.ended_us + DAY_US
-            return Next(daily, _call("read", a)) if readable else QUIET
-        return Next(max(horizon, last.ended_us), Judge(what=what, reason="horizon", attempt=a.n))
+    if at >= horizon and _tried_everything(a, horizon, readable, lost):
+        return _past_horizon(p, a, max(horizon, last.ended_us), readable)
     looked_last = last.kind == "read" or not readable
-    if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and _replayable(a, at):
-        return Next(at, _call("replay", a))
+    by = _replay_by(a)
+    replay_at = min(at, by)  # the schedule never jumps over the last chance
+    if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and soonest <= replay_at and now <= by:
+        return Next(replay_at, _call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
         again = _again(a)
         if again is not None:
@@ -187,47 +192,57 @@ def _resolve(p: Payment, a: Attempt, facts: Facts) -> Next:
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
         return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
-    return Next(
-        max(horizon, last.ended_us), Judge(what="attention" if p.status in FINAL else "IN_DOUBT", reason="horizon", attempt=a.n)
-    )
+    return _past_horizon(p, a, max(horizon, last.ended_us), readable)
+
+
+def _past_horizon(p: Payment, a: Attempt, at: int, readable: bool) -> Next | None:
+    """IN_DOUBT; beside a final status attention, said once, and read daily from then on."""
+    if p.status not in FINAL:
+        return Next(at, Judge(what="IN_DOUBT", reason="horizon", attempt=a.n))
+    if p.attention != "horizon":
+        return Next(at, Judge(what="attention", reason="horizon", attempt=a.n))
+    return Next(a.steps[-1].ended_us + DAY_US, _call("read", a)) if readable else None
 
 
 def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
-    """IN_DOUBT, and unresolved mismatches beside any status, are read daily; what can be closed is closed."""
+    """IN_DOUBT, and unresolved mismatches beside any status, are read daily; what can be closed is closed. The other
+    attempts are watched meanwhile: one of them may turn out to be paid."""
+    unsettled = [a for a in p.attempts if verdict(a) in ("MISMATCH", "UNKNOWN", "OPEN") and not a.left]
     due = []
-    for a in p.attempts:
-        state = verdict(a)
-        if state not in ("MISMATCH", "UNKNOWN", "OPEN") or a.left or not _readable(a, facts):
-            continue
-        if state == "MISMATCH" or p.status == "IN_DOUBT":
-            last = a.steps[-1]
+    for a in unsettled:
+        state, last = verdict(a), a.steps[-1]
+        if _readable(a, facts) and (state == "MISMATCH" or p.status == "IN_DOUBT"):
             closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
             wait = SECOND_US if last.kind == "close" else DAY_US
             due.append(Next(last.ended_us + wait, _call("close" if closing else "read", a)))
-    if due:
-        return min(due, key=lambda n: n.at_us or 0)
-    unsettled = any(verdict(a) in ("MISMATCH", "UNKNOWN", "OPEN") and not a.left for a in p.attempts)
-    return QUIET if p.status == "IN_DOUBT" and unsettled else None
+    if unsettled and (due or p.status == "IN_DOUBT"):
+        return _earliest([*due, *_losers(p, facts)]) or QUIET
+    return None
 
 
 def _watch(p: Payment, now: int, facts: Facts) -> Next | None:
     """Final: what carried money and lost is read until it can no longer flip (R8)."""
-    if p.status not in FINAL:
-        return None
+    return (_earliest(_losers(p, facts)) or QUIET) if p.status in FINAL else None
+
+
+def _losers(p: Payment, facts: Facts) -> list[Next]:
     due = []
     for a in p.attempts:
-        send = last_send(a)
-        if a.n == p.winner or send is None or not _readable(a, facts) or verdict(a) in ("YES", "MISMATCH"):
+        send, last = last_send(a), a.steps[-1]
+        if a.n == p.winner or send is None or not _readable(a, facts) or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
             continue
         watch_until = send.at_us + a.terms.watch_s * SECOND_US
         reads = [s for s in a.steps if s.kind == "read"]
-        wait = max(schedule_us(a.terms.read_schedule_s, len(reads)), retry_after_us(a.steps[-1].outcome))
-        at = max(p.attempts[a.n].steps[-1].ended_us, send.ended_us) + wait
+        at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), retry_after_us(last.outcome))
         if at <= watch_until:
             due.append(Next(at, _call("read", a)))
         elif not reads or reads[-1].at_us < watch_until:
-            due.append(Next(max(watch_until, a.steps[-1].ended_us), _call("read", a)))
-    return min(due, key=lambda n: n.at_us or 0, default=QUIET)
+            due.append(Next(max(watch_until, last.ended_us), _call("read", a)))
+    return due
+
+
+def _earliest(due: list[Next]) -> Next | None:
+    return min(due, key=lambda n: n.at_us or 0, default=None)
 
 
 def _cancel(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -266,9 +281,11 @@ def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
     account = _next_account(p, a, facts)
     if account is None:
         return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
+    if account in facts.blocked and now < settle_by:  # the only one: wait for it
+        return Next(min(now + 30 * SECOND_US, settle_by), Judge(what="FAILED", reason="no_provider_available"))
     pause = backoff_us(p.id, p.version, used) if account == a.account else 0
     at = max(last.ended_us, p.updated_us) + max(pause, retry_after_us(last.outcome) if account == a.account else 0)
-    if at >= settle_by:
+    if max(at, now) >= settle_by or account in facts.blocked:
         return Next(max(settle_by, p.updated_us), Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
     return Next(at, Call(kind="fire", account=account, attempt=len(p.attempts), opens=True))
 
@@ -276,8 +293,9 @@ def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
 def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Next:
     """Nothing has moved here: create (up to 3 times), then fire; or go elsewhere, or wait and try again."""
     last = a.steps[-1]
-    if last.ended_us >= settle_by or (p.status == "IN_DOUBT"):
-        return Next(last.ended_us, Judge(what="FAILED", reason="no_provider_available"))
+    if max(last.ended_us, now) >= settle_by or p.status == "IN_DOUBT":
+        at = max(last.ended_us, settle_by) if p.status != "IN_DOUBT" else last.ended_us
+        return Next(at, Judge(what="FAILED", reason="no_provider_available"))
     creating = a.terms.container and not a.container
     kind: StepKind = "create" if creating else "fire"
     tried = [s for s in a.steps if s.kind == kind]
@@ -321,10 +339,10 @@ def _judge_operation(o: Operation) -> Judge:
     return Judge(what="operation_IN_DOUBT", reason="horizon", operation=o.n)
 
 
-def _replayable(a: Attempt, at: int) -> bool:
+def _replay_by(a: Attempt) -> int:
     """The one place where a clock is safety: only inside a short span of the provider's published key window."""
-    first = next(s for s in a.steps if s.kind == "fire")
-    return at + a.terms.call_timeout_ms * 1000 < first.at_us + a.terms.replay_span_s * SECOND_US
+    first = next((s.at_us for s in a.steps if s.kind == "fire"), 0)
+    return first + a.terms.replay_span_s * SECOND_US - a.terms.call_timeout_ms * 1000 if a.terms.replay_span_s else -1
 
 
 def _again(a: Attempt) -> StepKind | None:

@@ -55,6 +55,11 @@ def sealed(a: Attempt) -> bool:
     return a.left or verdict(a) in ("IDLE", "NO")
 
 
+def unresolved(a: Attempt) -> bool:
+    """It may still turn out to have taken the money. An attempt that was left cannot: only our capture moves it."""
+    return not a.left and verdict(a) in ("UNKNOWN", "OPEN")
+
+
 def evidence(a: Attempt) -> Iterator[tuple[Step, AnyOutcome]]:
     """Every outcome of the attempt with the step that got it; a read's tries one by one."""
     for step in a.steps:
@@ -136,8 +141,9 @@ def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]
     if found.outcome.container == "closed":
         return True  # nothing in it, and nothing can get in any more
     shots = [s for s in sends if s.kind == "fire"]
-    # Rejected and NotSent fires make no entry; every other fire must show up, and nothing besides.
-    return found.seq > max(s.seq for s in sends) and len(tries) == len(shots) > 0 and not captures(a)
+    # Rejected and NotSent fires make no entry; the one other fire must show up, and nothing besides. With two fires
+    # a count proves nothing: both entries may be the first one, processed twice, while the second is in flight.
+    return found.seq > max(s.seq for s in sends) and len(tries) == len(shots) == 1 and not captures(a)
 
 
 def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:

@@ -1,0 +1,66 @@
+# payonce. Needs Python 3.11 or newer, make and git; everything else is set up in .venv from uv.lock.
+# `make` lists the targets. PYTHON=/path/to/python chooses the interpreter, ARGS="..." passes options on.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/sh
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+# Always the environment and the interpreter of this folder, whatever the shell has set up.
+UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
+SOURCES := src tests tools
+
+.PHONY: help run test check lint types imports docs docs-check wheel fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
+	@$(BIN)/payonce demo $(ARGS)
+
+test: $(VENV)/.dev ## run all tests
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: lint types imports docs-check wheel test ## all that CI runs: lint, types, imports, docs, wheel, tests
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+	@$(BIN)/mypy tools
+
+imports: $(VENV)/.dev ## the arrows between the packages point down only
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## write docs/reference from the code
+	@$(BIN)/python tools/docs.py
+
+docs-check: $(VENV)/.dev ## docs/reference is what the code says
+	@$(BIN)/python tools/docs.py --check
+
+wheel: $(VENV)/.dev ## build the wheel and run its demo in an empty environment
+	@UV="$(UV)" sh tools/wheel.sh $(BIN)/python
+
+fmt: $(VENV)/.dev ## format the sources and apply safe fixes
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+clean: ## remove the environment, caches and build results; payments files stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/uv:
+	@sh tools/venv.sh $(VENV) $(UV_VERSION) $(PYTHON)
+
+# --frozen: exactly what uv.lock says, nothing is resolved anew. --inexact: `make run` leaves the tools of `make test` alone.
+$(VENV)/.runtime: uv.lock pyproject.toml | $(BIN)/uv
+	@$(UV) sync --quiet --frozen --no-dev --inexact
+	@touch $@
+
+$(VENV)/.dev: uv.lock pyproject.toml | $(BIN)/uv
+	@$(UV) sync --quiet --frozen --all-extras
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,217 @@
+"""The shapes of the API: each struct is both what is encoded and what ``/openapi.json`` says."""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from payonce.core.idempotency import (
+    KEY_CHARS_MAX,
+    METADATA_KEY_CHARS_MAX,
+    METADATA_KEYS_MAX,
+    METADATA_VALUE_CHARS_MAX,
+    TEXT_CHARS_MAX,
+)
+from payonce.core.money import AMOUNT_MINOR_MAX, EXPONENTS
+from payonce.core.payment import Mode, PaymentStatus
+
+INT_MAX: Final = 2**63 - 1
+STORABLE: Final = r"^[^\u0000-\u0008\u000B-\u001F\u007F]*$"  # no control characters but tab and line feed
+PAYMENT_ID: Final = "^pay_[0-9a-hjkmnp-tv-z]{20}$"
+KEY: Final = r"^[!-~]+$"
+CURRENCIES: Final = sorted(EXPONENTS)
+EXAMPLE_ID: Final = "pay_01kav0q8t03x9m2c7h5n"
+
+_Text = Annotated[str, Meta(max_length=TEXT_CHARS_MAX, pattern=STORABLE)]
+_Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-24T09:30:00.123456Z"])]
+_Number = Annotated[float, Meta(ge=-INT_MAX, le=INT_MAX)]
+_Value = Annotated[str, Meta(max_length=METADATA_VALUE_CHARS_MAX, pattern=STORABLE)] | _Number | bool | None
+_Name = Annotated[str, Meta(min_length=1, max_length=METADATA_KEY_CHARS_MAX, pattern=STORABLE)]
+_Minor = Annotated[int, Meta(ge=0)]
+
+
+class PaymentMethod(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """How the customer pays: a kind, and the provider's token for it. Never card data."""
+
+    type: Annotated[_Text, Meta(description="Kind of method, such as `card` or `upi`.", examples=["card"])]
+    token: Annotated[_Text | None, Meta(description="The provider's token.", examples=["tok_ok"])] = None
+
+
+class NewPaymentRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A payment to accept. A field that is absent, null or at its default means the same."""
+
+    amount: Annotated[
+        int,
+        Meta(
+            description="In minor units of the currency (1050 = 10.50 INR, 1050 = 1050 JPY): a JSON integer, written "
+            "without decimals, exponent or quotes.",
+            ge=1,
+            le=AMOUNT_MINOR_MAX,
+            examples=[1050],
+        ),
+    ]
+    currency: Annotated[
+        str,
+        Meta(
+            description="ISO 4217 code. Lower case is taken too; answers show upper case.",
+            extra_json_schema={"enum": CURRENCIES},
+            examples=["INR"],
+        ),
+    ]
+    payment_method: Annotated[
+        _Text | PaymentMethod | None,
+        Meta(description="A provider's token, or `{type, token?}`. Card data is refused.", examples=["tok_ok"]),
+    ] = None
+    client_id: Annotated[
+        _Text | None, Meta(description="Your label for whose payment it is: a filter, never a scope.", examples=["shop-7"])
+    ] = None
+    provider: Annotated[
+        _Text | None,
+        Meta(description="Name of the one provider account to use. Absent: payonce chooses.", examples=["mock"]),
+    ] = None
+    capture_method: Annotated[
+        Literal["automatic"] | None,
+        Meta(
+            description="`automatic` takes the money at once. `manual` is answered with `capture_method_unsupported` "
+            "until it is offered.",
+            examples=["automatic"],
+        ),
+    ] = None
+    description: Annotated[_Text | None, Meta(description="Free text, kept beside the payment.", examples=["Order 1001"])] = (
+        None
+    )
+    metadata: Annotated[
+        Annotated[dict[_Name, _Value], Meta(max_length=METADATA_KEYS_MAX)] | None,
+        Meta(
+            description=f"Your own fields: up to {METADATA_KEYS_MAX} names of 1 to {METADATA_KEY_CHARS_MAX} characters, values "
+            f"are strings of up to {METADATA_VALUE_CHARS_MAX} characters, numbers of up to 64 bits, booleans or null.",
+            examples=[{"orderId": "1001", "express": True}],
+        ),
+    ] = None
+    idempotency_key: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=KEY)] | None,
+        Meta(
+            description="The same as the Idempotency-Key header, for callers who cannot set headers: visible ASCII. One of the "
+            "two is needed; both must be equal.",
+            examples=["order-1001"],
+        ),
+    ] = None
+
+
+class LastError(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The youngest thing that went wrong; it stays after a later success."""
+
+    code: Annotated[
+        str,
+        Meta(
+            description="A decline code (`insufficient_funds`), `rejected`, `not_sent`, `unknown_outcome`, or a reason.",
+            examples=["insufficient_funds"],
+        ),
+    ]
+    message: Annotated[str, Meta(description="What it means, for people.")]
+    hard: Annotated[bool | None, Meta(description="For declines: true = final, it is tried nowhere else.", examples=[False])]
+    at: Annotated[_Time, Meta(description="When we learned it.")]
+
+
+class RouteEntry(Struct, frozen=True, rename="camel"):
+    """One provider account of the route with the why of its place."""
+
+    account: Annotated[str, Meta(description="Name of the provider account.", examples=["mock"])]
+    why: Annotated[str, Meta(description="Why it stands here.", examples=["takes INR, in the order of the configuration"])]
+
+
+class ShownMethod(Struct, frozen=True, rename="camel"):
+    """The payment method as far as it may be shown."""
+
+    type: Annotated[str | None, Meta(description="Kind of method.", examples=["card"])]
+    token: Annotated[
+        str | None,
+        Meta(description="Sandbox tokens (`tok_*`) in full, others as `****` with their last four.", examples=["tok_ok"]),
+    ]
+
+
+class PaymentBody(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A payment as it is now."""
+
+    transaction_id: Annotated[str, Meta(description="Our id of the payment.", pattern=PAYMENT_ID, examples=[EXAMPLE_ID])]
+    status: Annotated[
+        PaymentStatus,
+        Meta(
+            description="`PENDING`: accepted, being worked on. `REQUIRES_ACTION`: the customer has to act at the provider. "
+            "`AUTHORIZED`: held, not taken. `SUCCESS`: the money was taken, once. `FAILED`, `CANCELED`: no money is kept. "
+            "`IN_DOUBT`: money may have moved; it is read daily and waits for proof or for an operator.",
+            examples=["PENDING"],
+        ),
+    ]
+    amount: Annotated[int, Meta(description="In minor units.", ge=1, le=AMOUNT_MINOR_MAX, examples=[1050])]
+    currency: Annotated[str, Meta(description="ISO 4217 code.", pattern="^[A-Z]{3}$", examples=["INR"])]
+    attempts: Annotated[int, Meta(description="How many attempts were made so far.", ge=0, examples=[1])]
+    provider: Annotated[
+        str | None, Meta(description="Account whose charge is kept, else that of the youngest attempt.", examples=["mock"])
+    ]
+    provider_ref: Annotated[str | None, Meta(description="The provider's id of the kept charge.", examples=["ch_1a2b3c"])]
+    last_error: Annotated[LastError | None, Meta(description="The youngest decline, rejection or unknown outcome.")]
+    reason: Annotated[str | None, Meta(description="Why it has this status; `payonce explain` says it in words.")]
+    attention: Annotated[str | None, Meta(description="What still needs eyes, beside any status.")]
+    route: Annotated[list[RouteEntry], Meta(description="The accounts in order, frozen at the first plan; empty before it.")]
+    client_id: Annotated[str | None, Meta(description="Your label.", examples=["shop-7"])]
+    payment_method: Annotated[ShownMethod | None, Meta(description="Null when none was given, or when it was erased.")]
+    description: Annotated[str | None, Meta(description="Your text.", examples=["Order 1001"])]
+    metadata: Annotated[
+        dict[str, str | float | bool | None], Meta(description="Your own fields.", examples=[{"orderId": "1001"}])
+    ]
+    capture_method: Annotated[Literal["automatic", "manual"], Meta(description="When the money is taken.")]
+    idempotency_key: Annotated[str, Meta(description="The key it was accepted under.", examples=["order-1001"])]
+    captured: Annotated[_Minor, Meta(description="Taken and kept, in minor units.", examples=[0])]
+    refunded: Annotated[_Minor, Meta(description="Given back of the kept charge, in minor units.", examples=[0])]
+    reversed: Annotated[_Minor, Meta(description="Given back of surplus charges, in minor units.", examples=[0])]
+    mode: Annotated[Mode, Meta(description="`test` never moves real money.", examples=["test"])]
+    created_at: Annotated[_Time, Meta(description="When it was accepted.")]
+    updated_at: Annotated[_Time, Meta(description="When something last happened to it.")]
+
+
+class PaymentList(Struct, frozen=True, rename="camel"):
+    """One page of payments, newest first."""
+
+    data: Annotated[list[PaymentBody], Meta(description="The payments of this page.")]
+    next_cursor: Annotated[
+        str | None, Meta(description="Pass it as `cursor` for the next page; null = no more. Opaque: do not take it apart.")
+    ]
+
+
+class HistoryEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One event. The history of events is the payment."""
+
+    id: Annotated[str, Meta(description="Id of the event.", pattern="^evt_[0-9a-hjkmnp-tv-z]{20}[0-9]{6,}$")]
+    seq: Annotated[int, Meta(description="Its place in the history, from 1 without gaps.", ge=1, examples=[1])]
+    at: Annotated[_Time, Meta(description="When it was written.")]
+    actor: Annotated[str, Meta(description="Who wrote it.", examples=["api"])]
+    request_id: Annotated[str, Meta(description="The Request-Id of the request that caused it; empty for the worker's own.")]
+    kind: Annotated[
+        Literal["Accepted", "Planned", "Observed", "Hinted", "Asked", "Judged", "Resolved"],
+        Meta(description="What happened.", examples=["Accepted"]),
+    ]
+    data: Annotated[dict[str, Any], Meta(description="The particulars of its kind, card numbers and secrets masked.")]
+    hash: Annotated[str, Meta(description="SHA-256 of the stored bytes.", pattern="^[0-9a-f]{64}$")]
+    prev: Annotated[str, Meta(description="Hash of the event before; empty for the first.", pattern="^([0-9a-f]{64})?$")]
+
+
+class History(Struct, frozen=True, rename="camel"):
+    """One page of a payment's history, oldest first."""
+
+    data: Annotated[list[HistoryEntry], Meta(description="The events of this page.")]
+    next_after: Annotated[
+        int | None, Meta(description="Pass it as `after` for the next page; null = no more.", examples=[None])
+    ]
+
+
+class Live(Struct, frozen=True):
+    """The process runs."""
+
+    status: Annotated[Literal["live"], Meta(description="Always `live`.")]
+
+
+class Readiness(Struct, frozen=True):
+    """Payments can be accepted. The state of providers plays no part: accepting needs only the store."""
+
+    status: Annotated[Literal["ready"], Meta(description="Always `ready`.")]
+    checks: Annotated[dict[str, str], Meta(description="Each check with its finding.", examples=[{"store": "ok"}])]

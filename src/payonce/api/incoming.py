@@ -1,0 +1,231 @@
+"""What comes in: headers, body and query of one request, checked in the order of docs (media type, size, JSON, key,
+validation). Everything that is wrong is a Refused; nothing of what was sent is repeated in its text but field names.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+from starlette.requests import ClientDisconnect
+
+from payonce.core.errors import FieldError, Refused
+from payonce.core.redact import has_card_number
+from payonce.ports import Entropy
+
+BODY_BYTES_MAX: Final = 65_536
+DRAINED_BYTES_MAX: Final = 1_048_576  # read and thrown away, so that a client still sending gets to see its 413
+NESTING_MAX: Final = 64  # no valid request nests deeper than 2; the parser must not run out of stack
+INT_DIGITS_MAX: Final = 400  # longer numbers are far outside every limit; converting them costs quadratic time
+QUERY_FIELDS_MAX: Final = 32
+TEXT_CHARS_MAX: Final = 255
+_FAR: Final[int] = 10**INT_DIGITS_MAX
+_INT64: Final = 2**63
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MEDIA: Final = re.compile(r"application/(?:json|[a-z0-9!#$&^_.-]+\+json)")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class Request(Struct, frozen=True):
+    """One HTTP request as the handlers see it."""
+
+    scope: MutableMapping[str, Any]
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+    request_id: str
+
+    def headers(self, name: bytes) -> list[str]:
+        """Every value under a lower-case name."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+
+    @property
+    def root(self) -> str:
+        """Where the application is mounted; empty at the top."""
+        return str(self.scope.get("root_path", ""))
+
+    def path_value(self, name: str) -> str:
+        return str(self.scope["path_params"][name])
+
+
+def request_id_of(scope: MutableMapping[str, Any], entropy: Entropy) -> str:
+    """The caller's Request-Id if it is one we may store, else a fresh one."""
+    given: list[str] = [value.decode("latin-1") for key, value in scope["headers"] if key == b"request-id"]
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) and not has_card_number(given[0]):
+        return given[0]
+    return f"req_{entropy.bits(80):020x}"
+
+
+def check_media_type(request: Request) -> None:
+    """application/json or application/*+json, in UTF-8, not compressed. Raises Refused."""
+    given, codings = request.headers(b"content-type"), request.headers(b"content-encoding")
+    if len(given) != 1:
+        raise Refused("media_type_unsupported", "One Content-Type header is needed.")
+    media, *parameters = (part.strip().lower() for part in given[0].split(";"))
+    if not _MEDIA.fullmatch(media):
+        raise Refused("media_type_unsupported", "The Content-Type must be application/json or application/*+json.")
+    for name, _, value in (parameter.partition("=") for parameter in parameters):
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
+            raise Refused("media_type_unsupported", "The charset must be utf-8.")
+    if [c for c in codings if c.strip().lower() != "identity"]:
+        raise Refused("media_type_unsupported", "A Content-Encoding is not supported: send the body as it is.")
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises Refused ``body_too_large``, also when no length was announced, and ClientDisconnect."""
+    too_large = Refused("body_too_large", f"The body has more than {BODY_BYTES_MAX} bytes.")
+    announced = [int(v) if v.isascii() and v.isdigit() and len(v) < 16 else None for v in request.headers(b"content-length")]
+    if any(length is None or length > DRAINED_BYTES_MAX for length in announced):
+        raise too_large
+    if any(length and length > BODY_BYTES_MAX for length in announced) and request.headers(b"expect"):
+        raise too_large  # the client waits for our word before it sends anything
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        size, more = size + len(chunk), message.get("more_body", False)
+        if size <= BODY_BYTES_MAX:
+            chunks.append(chunk)
+        elif size > DRAINED_BYTES_MAX:
+            break
+    if size > BODY_BYTES_MAX:
+        raise too_large
+    return b"".join(chunks)
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """One JSON object in UTF-8, each name once. Raises Refused ``body_invalid``."""
+    try:
+        value = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Refused("body_invalid", "The body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise Refused("body_invalid", f"The body is not JSON: it breaks at {where}.") from None
+    except RecursionError:
+        raise Refused("body_invalid", "The body nests too deeply.") from None
+    if not isinstance(value, dict):
+        raise Refused("body_invalid", "The body is JSON, but no object.")
+    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX:
+        _check_nesting(value)
+    return value
+
+
+def _check_nesting(value: Any) -> None:
+    level = [value]
+    for _ in range(NESTING_MAX):
+        inner = [tuple(v.values()) if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [each for some in inner for each in some]
+        if not level:
+            return
+    raise Refused("body_invalid", "The body nests too deeply.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # readers disagree about which one counts: with money none does
+        raise Refused("body_invalid", "A name stands twice in one object.")
+    return found
+
+
+def _int(digits: str) -> int:
+    if len(digits) <= INT_DIGITS_MAX:
+        return int(digits)
+    return _FAR if digits[0] != "-" else -_FAR
+
+
+def _float(text: str) -> float:
+    """Beyond 64 bits it becomes a number that every field refuses: no reader agrees on what such a float means."""
+    value = float(text)
+    return value if abs(value) < _INT64 else _FAR
+
+
+def _constant(_name: str) -> float:
+    raise Refused("body_invalid", "NaN and Infinity are not JSON.")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_int, parse_float=_float, parse_constant=_constant)
+
+
+# --- query ------------------------------------------------------------------------------------------------------------
+
+
+class Query:
+    """The query parameters, each at most once and none unknown. Collects what is wrong; ``check`` raises it."""
+
+    def __init__(self, request: Request, known: Collection[str] = ()) -> None:
+        self.errors: list[FieldError] = []
+        self._values: dict[str, str] = {}
+        raw: bytes = request.scope.get("query_string", b"")
+        if not raw:
+            return
+        try:
+            pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX)
+        except ValueError:  # UnicodeDecodeError is one
+            rule = f"must be percent-encoded UTF-8 with at most {QUERY_FIELDS_MAX} parameters"
+            raise Refused("validation_failed", f"query {rule}.", (FieldError("query", rule),)) from None
+        if any(has_card_number([name, value]) for name, value in pairs if name != "cursor"):
+            raise Refused("card_number_refused", "A card number stands in the query.")
+        for name, value in pairs:
+            if name not in known:
+                self.bad(shown(name), "is not a known query parameter")
+            elif name in self._values:
+                self.bad(name, "stands twice")
+            else:
+                self._values[name] = value
+
+    def bad(self, field: str, rule: str) -> None:
+        self.errors.append(FieldError(field, rule))
+
+    def check(self) -> None:
+        if self.errors:
+            raise Refused("validation_failed", "; ".join(f"{e.field} {e.rule}" for e in self.errors) + ".", tuple(self.errors))
+
+    def text(self, name: str) -> str | None:
+        value = self._values.get(name)
+        if value is not None and (not 1 <= len(value) <= TEXT_CHARS_MAX or _UNPRINTABLE.search(value)):
+            self.bad(name, f"must have 1 to {TEXT_CHARS_MAX} characters without control characters")
+            return None
+        return value
+
+    def choice(self, name: str, choices: Collection[str], rule: str) -> str | None:
+        value = self._values.get(name)
+        if value is not None and value not in choices:
+            self.bad(name, rule)
+            return None
+        return value
+
+    def number(self, name: str, low: int, high: int, default: int) -> int:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        digits = value.isascii() and value.isdigit() and len(value) <= len(str(high))
+        if not digits or not low <= int(value) <= high:
+            self.bad(name, f"must be an integer, {low} to {high}")
+            return default
+        return int(value)
+
+    def time_us(self, name: str) -> int | None:
+        """An RFC 3339 time as microseconds since 1970."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        try:
+            if not _TIME.fullmatch(value):
+                raise ValueError
+            return (datetime.fromisoformat(value.upper()) - EPOCH) // timedelta(microseconds=1)
+        except ValueError:
+            self.bad(name, "must be an RFC 3339 time such as 2026-11-24T09:30:00Z (a + is written %2B)")
+            return None
+
+
+def shown(name: str) -> str:
+    """A field name as an answer may show it: short, and without what no text may hold."""
+    return _UNPRINTABLE.sub("\ufffd", name[:80])

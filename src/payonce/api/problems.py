@@ -1,0 +1,133 @@
+"""What goes out when a request is not accepted: RFC 9457 problem+json from the one table in core/errors.py."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta, Struct
+
+from payonce.core.errors import PROBLEMS, NewerSchema, Refused, StoreUnavailable
+from payonce.core.redact import mask
+
+from .incoming import Request, shown
+
+JSON: Final = b"application/json"
+PROBLEM_JSON: Final = b"application/problem+json"
+RETRY_AFTER_S: Final = 1
+INSTANCE_CHARS_MAX: Final = 256
+RETRIED: Final = frozenset({"request_in_progress", "retry_same_key", "not_ready"})  # come with Retry-After
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Answer(Struct, frozen=True):
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    headers: Headers = ()
+
+
+class FieldProblem(Struct, frozen=True, rename="camel"):
+    """One field that is wrong: its name and the rule it breaks, never its value."""
+
+    field: Annotated[str, Meta(description="Name of the field; nested ones with dots.", examples=["amount"])]
+    rule: Annotated[
+        str,
+        Meta(
+            description="What it must be, in words.",
+            examples=["must be an integer in minor units, 1 to 999999999999 (no decimals, no string)"],
+        ),
+    ]
+
+
+class Problem(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Why a request was not accepted, what state the money is in, and what to do next (RFC 9457)."""
+
+    type: Annotated[
+        str,
+        Meta(
+            description="Where the problem is explained: its place in `/docs`.",
+            examples=["/docs#problem-validation_failed"],
+            extra_json_schema={"format": "uri-reference"},
+        ),
+    ]
+    title: Annotated[str, Meta(description="The problem in a few words; the same for every occurrence.")]
+    status: Annotated[int, Meta(description="The HTTP status.", ge=400, le=599, examples=[422])]
+    detail: Annotated[str, Meta(description="What is wrong with this request. Never repeats a value that was sent.")]
+    instance: Annotated[
+        str,
+        Meta(
+            description="The path that was asked, card numbers removed.",
+            max_length=3 * INSTANCE_CHARS_MAX,
+            examples=["/payments"],
+            extra_json_schema={"format": "uri-reference"},
+        ),
+    ]
+    code: Annotated[
+        str,
+        Meta(
+            description="The stable name of the problem: branch on it, not on titles or texts.",
+            extra_json_schema={"enum": list(PROBLEMS)},
+            examples=["validation_failed"],
+        ),
+    ]
+    money: Annotated[str, Meta(description="What state the money is in.")]
+    next: Annotated[str, Meta(description="What to do next.")]
+    request_id: Annotated[
+        str,
+        Meta(
+            description="The Request-Id of this answer: name it when you report something.",
+            pattern="^[A-Za-z0-9._-]{1,64}$",
+            examples=["req_5f0c2d9e81b7a3460d1e"],
+        ),
+    ]
+    errors: Annotated[list[FieldProblem], Meta(description="The fields that are wrong; empty when no field is at fault.")]
+
+
+def problem(error: Exception, request: Request, *, headers: Headers = ()) -> Answer:
+    """The answer that an error becomes. Errors that are not ours become ``internal_error`` and say nothing of themselves."""
+    code, detail, fields = _told(error, request)
+    about = PROBLEMS[code]
+    body = Problem(
+        type=f"{quote(request.root)}/docs#problem-{code}",
+        title=about.title,
+        status=about.status,
+        detail=detail,
+        instance=quote(mask(str(request.scope["path"]))[:INSTANCE_CHARS_MAX], errors="replace"),
+        code=code,
+        money=about.money,
+        next=about.next,
+        request_id=request.request_id,
+        errors=fields,
+    )
+    if code in RETRIED:
+        headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
+    return Answer(about.status, _encode(body), PROBLEM_JSON, headers)
+
+
+def _told(error: Exception, request: Request) -> tuple[str, str, list[FieldProblem]]:
+    writes = request.scope["method"] == "POST"
+    match error:
+        case Refused(code="not_found"):
+            return "not_found", "Nothing is known under this path for you.", []
+        case Refused(code="no_route"):  # the engine's text names values
+            return "no_route", "No provider account of this mode can take it: see provider and currency.", []
+        case Refused() if error.code in PROBLEMS:
+            return error.code, _clean(error.detail), [FieldProblem(shown(e.field), _clean(e.rule)) for e in error.errors]
+        case StoreUnavailable() if writes:
+            return "retry_same_key", "The store could not take the write. Nothing was written; the key may be used again.", []
+        case StoreUnavailable():
+            return "not_ready", "The store cannot be read now.", []
+        case NewerSchema():
+            return "not_ready", "This was written by a newer version of payonce; nothing was touched.", []
+        case _:
+            return "internal_error", "Something failed that should not. It was logged under the request id.", []
+
+
+def _clean(text: str) -> str:
+    return mask(text.encode("utf-8", "replace").decode())
+
+
+_encode: Any = msgspec.json.Encoder().encode

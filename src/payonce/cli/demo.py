@@ -1,0 +1,38 @@
+"""``payonce demo``: the tour."""
+
+import asyncio
+
+from . import USAGE
+from .options import Exit, Where, start_logging
+
+SECONDS_MAX = 600.0
+
+
+def demo(*, exit: bool = False, seconds: float = 8.0, port: int | None = None, where: Where | None = None) -> int:
+    """Start a server with a simulated provider, post varied payments to it, and compare the end with the provider's
+    ledger: every status must agree, and no payment may be charged twice (exit code 1 otherwise).
+
+    The data folder is a temporary one unless --data-dir names it. The server stays up until Ctrl-C.
+
+    Parameters
+    ----------
+    exit
+        End when everything is settled instead of staying up.
+    seconds
+        Over how long the payments arrive, 1 to 600.
+    port
+        Port to bind (default 8080, or a free one when that is taken).
+    """
+    if not 1 <= seconds <= SECONDS_MAX:
+        raise Exit(USAGE, f"payonce: --seconds is 1 to {SECONDS_MAX:.0f}.")
+    where = where or Where()
+    settings = where.settings({"server.port": port})
+    if settings.mode == "live":
+        raise Exit(USAGE, "payonce: the demo runs in test mode only. Nothing was started. Unset PAYONCE_MODE.")
+    print("payonce demo: starting ...", flush=True)  # before the libraries are loaded, so that something is seen at once
+    from payonce.demo import Wish, data_folder, run
+
+    start_logging(settings, least="error")
+    keep = where.data_dir is not None
+    with data_folder(settings, fresh=not keep) as settled:
+        return asyncio.run(run(settled, Wish(seconds=seconds, exit=exit, keep=keep)))

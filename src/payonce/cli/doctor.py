@@ -1,0 +1,237 @@
+"""``payonce doctor``: each check is ok, warn or fail, with its fix."""
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from payonce.adapter import Intent
+from payonce.bootstrap import SystemClock, accounts_of
+from payonce.config import SANDBOX_URL, Settings
+from payonce.core import ids
+from payonce.core.errors import ConfigError, PayonceError
+from payonce.core.outcome import Absent, Found
+from payonce.core.payment import StoredRequest
+from payonce.engine import Account
+from payonce.ports import Lost, Transport
+from payonce.sandbox.server import sandbox_app
+from payonce.serving import sandbox_in_process
+from payonce.transport import HttpTransport
+
+from . import FAILURE, OK
+from .app import wait_for
+from .options import HERE, Json, Where
+from .output import clean, paint, put, put_json, span
+from .reading import Books, books
+
+FREE_WARN_BYTES = 1024**3
+FREE_FAIL_BYTES = 50 * 1024**2
+CLOCK_OFF_S = 5.0
+OVERDUE_WARN_US = 60_000_000
+READ_TIMEOUT_MS = 5_000
+
+State = Literal["ok", "warn", "fail"]
+COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+class Check(Struct, frozen=True):
+    """One finding. ``fix`` is empty when nothing has to be done."""
+
+    name: str
+    state: State
+    says: str
+    fix: str = ""
+
+
+def doctor(*, where: Where = HERE, json: Json = False) -> int:
+    """Check this machine, the configuration, the store, and each provider account; exit code 1 when a check fails."""
+    return wait_for(_doctor(where, as_json=json))
+
+
+async def _doctor(where: Where, *, as_json: bool) -> int:
+    checks = [check async for check in _checks(where)]
+    if as_json:
+        put_json({"ok": all(c.state != "fail" for c in checks), "checks": checks})
+    else:
+        for c in checks:
+            put(f"{paint(f'{c.state:<4}', COLOURS[c.state])}  {c.name:<16} {clean(c.says)}")
+            if c.fix:
+                put(f"{'':>23}fix: {clean(c.fix)}")
+    return FAILURE if any(c.state == "fail" for c in checks) else OK
+
+
+async def _checks(where: Where) -> AsyncIterator[Check]:
+    yield _python()
+    yield _sqlite()
+    try:
+        settings = where.settings()
+    except ConfigError as error:
+        yield Check("configuration", "fail", str(error), "Correct it; `payonce config show` shows every value and its origin.")
+        return
+    yield Check("configuration", "ok", f"{settings.file}, {settings.mode} mode, {len(settings.providers)} provider accounts")
+    for check in _machine(settings):
+        yield check
+    if settings.store_path.is_file():
+        try:
+            async with books(settings) as book:
+                async for each in _store(book):
+                    yield each
+        except PayonceError as error:
+            yield Check("store", "fail", str(error), "Do what it says, then run `payonce doctor` again.")
+    else:
+        yield Check("store", "warn", f"there is no store at {settings.store_path} yet", "`payonce serve` makes it.")
+    async for each in _accounts(settings):
+        yield each
+
+
+def _python() -> Check:
+    version = ".".join(str(n) for n in sys.version_info[:3])
+    return Check("python", "ok", version)
+
+
+def _sqlite() -> Check:
+    import apsw
+
+    from payonce.stores.sqlite.schema import check_sqlite_version
+
+    version = apsw.sqlite_lib_version()
+    try:
+        check_sqlite_version(version)
+    except ConfigError as error:
+        return Check("sqlite", "fail", str(error), "pip install --upgrade apsw")
+    return Check("sqlite", "ok", f"{version} (without the WAL-reset bug)")
+
+
+def _machine(settings: Settings) -> Iterator[Check]:
+    folder = settings.data_dir
+    there = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".payonce-doctor-") as probe:
+            probe.write(b"x" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+            written_s, now_s = Path(probe.name).stat().st_mtime, time.time()
+        yield Check("data folder", "ok", f"{folder.resolve()} is writable")
+        yield _clock(written_s, now_s)
+    except OSError as error:
+        yield Check("data folder", "fail", f"{there}: {error.strerror}", "Make it writable, or name another with --data-dir.")
+    free = shutil.disk_usage(there).free
+    state: State = "fail" if free < FREE_FAIL_BYTES else "warn" if free < FREE_WARN_BYTES else "ok"
+    yield Check(
+        "disk", state, f"{free / 1024**3:.1f} GiB free", "" if state == "ok" else "Free space, or move the data folder."
+    )
+    yield _port(settings.text("server.host"), settings.number("server.port"))
+
+
+def _clock(written_s: float, now_s: float) -> Check:
+    """Wall clock against the file system's, and against the monotonic one for a moment."""
+    wall, steady = time.time(), time.monotonic()
+    while time.monotonic() - steady < 0.02:
+        pass
+    drift = abs((time.time() - wall) - (time.monotonic() - steady))
+    if abs(written_s - now_s) > CLOCK_OFF_S or drift > CLOCK_OFF_S or now_s < 1_700_000_000:
+        return Check("clock", "fail", f"off by {max(abs(written_s - now_s), drift):.1f} s", "Set the clock; run NTP.")
+    return Check("clock", "ok", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)))
+
+
+def _port(host: str, port: int) -> Check:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+            sock.listen(1)
+    except OSError as error:
+        fix = "If it is not your own payonce, stop what uses it or choose another --port."
+        return Check("port", "warn", f"{host}:{port}: {error.strerror}", fix)
+    return Check("port", "ok", f"{host}:{port} is free")
+
+
+async def _store(book: Books) -> AsyncIterator[Check]:
+    wrong = await book.store.check()
+    if wrong == "ok":
+        yield Check("store", "ok", f"{book.settings.store_path}: opens, migrated, quick_check ok")
+    else:
+        fix = "Stop payonce, keep the file, restore a backup, then `serve --hold` and `reconcile`."
+        yield Check("store", "fail", f"{book.settings.store_path}: {wrong}", fix)
+    due, now = await book.store.next_due(), book.clock.now_us()
+    late = now - due if due is not None else 0
+    if late > OVERDUE_WARN_US:
+        yield Check(
+            "due", "warn", f"the oldest due payment waits since {span(late)}", "Start `payonce serve` or `payonce worker`."
+        )
+    else:
+        yield Check("due", "ok", "nothing is overdue")
+    counts = await book.store.counts()
+    doubt = counts.get("IN_DOUBT", 0)
+    says = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no payments"
+    fix = "`payonce list --attention`, then `payonce reconcile` and `payonce resolve`." if doubt else ""
+    yield Check("payments", "warn" if doubt else "ok", says, fix)
+
+
+async def _accounts(settings: Settings) -> AsyncIterator[Check]:
+    """Each account by itself: one that is set up wrongly must not hide the others."""
+    clock, mounts = SystemClock(), {}
+    if sandbox_in_process(settings):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
+    transport = HttpTransport(clock, mounts)
+    try:
+        for p in settings.providers:
+            try:
+                (account,) = accounts_of(replace(settings, providers=(p,)), os.environ).values()
+            except PayonceError as error:
+                yield Check(f"account {p.name}", "fail", str(error), "Correct it in payonce.toml.")
+                continue
+            yield await _account(transport, account)
+    finally:
+        await transport.close()
+
+
+async def _account(transport: Transport, account: Account) -> Check:
+    """A read of a payment that does not exist: does the provider answer, and does it accept our credentials?"""
+    name = f"account {account.name}"
+    target = "the sandbox in this process" if account.base_url.startswith(SANDBOX_URL) else account.base_url
+    if not account.terms.readable:
+        return Check(name, "ok", f"{target}: credentials resolved; it cannot be read")
+    try:
+        said = await read_once(transport, account)
+    except PayonceError as error:
+        return Check(name, "fail", f"{target}: {error}", "Correct the account in payonce.toml.")
+    if said == "":
+        return Check(name, "ok", f"{target}: credentials resolved, a read is answered")
+    return Check(name, "fail", f"{target}: {said}", "Check base_url, the network and the credentials of this account.")
+
+
+async def read_once(transport: Transport, account: Account) -> str:
+    """Empty when the provider answered a read of an unknown reference; else what went wrong."""
+    nobody = ids.reference(ids.new_id("pay_", 0, 0), 1, 0)
+    intent = Intent(kind="read", mode=account.mode, amount_minor=1, currency="USD", reference=nobody)
+    built = account.adapter.build(intent)
+    request = StoredRequest(
+        account=account.name,
+        mode=account.mode,
+        credential_id=account.credential_id,
+        base_url=account.base_url,
+        api_version=account.adapter.CAPABILITIES.api_version,
+        method=built.method,
+        path=built.path,
+        headers=built.headers,
+    )
+    secret = account.adapter.authenticate(built, account.credentials)
+    send_by = SystemClock().now_us() + READ_TIMEOUT_MS * 1000
+    reply = await transport.send(request, built.body, secret, send_by_us=send_by, timeout_ms=READ_TIMEOUT_MS)
+    if isinstance(reply, Lost):
+        return reply.reason
+    outcome = account.adapter.parse_read(intent, reply)
+    if isinstance(outcome, Absent | Found):
+        return ""
+    return f"HTTP {reply.status}: {outcome.reason}"

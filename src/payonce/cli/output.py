@@ -1,0 +1,100 @@
+"""What is printed: data to standard output, messages to standard error, colour only where a person sees it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+
+def say(message: str = "") -> None:
+    """A message for a person: standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Data: standard output."""
+    print(text, flush=True)
+
+
+def put_json(value: Any, *, indent: bool = True) -> None:
+    """One JSON document, or one line of NDJSON without ``indent``."""
+    raw = msgspec.json.encode(value)
+    put((msgspec.json.format(raw, indent=2) if indent else raw).decode())
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """A person looks at it."""
+    return (sys.stderr if err else sys.stdout).isatty()
+
+
+def coloured() -> bool:
+    """Colour on standard output: only on a terminal, and never with NO_COLOR (no-color.org)."""
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
+STATUS_COLOURS = {"SUCCESS": "green", "FAILED": "red", "CANCELED": "red", "IN_DOUBT": "yellow"}
+
+
+def paint(text: str, colour: str) -> str:
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and coloured() else text
+
+
+def status(word: str) -> str:
+    """A payment's status in its colour."""
+    return paint(word, STATUS_COLOURS.get(word, "bold"))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned for people, tab-separated when piped. Colours the cells that are a payment status."""
+    rows = [[_clean(cell) for cell in row] for row in rows]
+    if not is_terminal():
+        for row in [list(head), *rows]:
+            put("\t".join(row))
+        return
+    widths = [max(len(row[i]) for row in [list(head), *rows]) for i in range(len(head))]
+    put(paint("  ".join(h.ljust(w) for h, w in zip(head, widths, strict=True)).rstrip(), "bold"))
+    for row in rows:
+        cells = (paint(c.ljust(w), STATUS_COLOURS.get(c, "")) for c, w in zip(row, widths, strict=True))
+        put("  ".join(cells).rstrip())
+
+
+def _clean(cell: str) -> str:
+    """What a provider or a customer wrote must neither move the cursor nor break a row."""
+    return "".join(c if c.isprintable() else " " for c in cell)
+
+
+def clean(text: str) -> str:
+    """Free text from outside, safe for a terminal."""
+    return _clean(text)
+
+
+def stamp(at_us: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 payment``, ``2 payments``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def span(us: int) -> str:
+    """A length of time for people: ``12 ms``, ``3.4 s``, ``5 min``, ``2 h``, ``3 d``."""
+    s = abs(us) / 1_000_000
+    if s < 1:
+        return f"{s * 1000:.0f} ms"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (float("inf"), 86_400, "d")):
+        if s < limit:
+            return f"{s / unit:.1f}".removesuffix(".0") + f" {name}"
+    raise AssertionError("unreachable")
+
+
+def relative(at_us: int, now_us: int | None = None) -> str:
+    """``in 3 s`` or ``5 min ago``."""
+    now = time.time_ns() // 1000 if now_us is None else now_us
+    return f"in {span(at_us - now)}" if at_us > now else f"{span(now - at_us)} ago"

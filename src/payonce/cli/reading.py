@@ -1,0 +1,121 @@
+"""The store alone, for commands that only look: no provider, no secret and no server is needed for it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock
+from payonce.config import Settings
+from payonce.core import ids
+from payonce.core.events import Entry
+from payonce.core.idempotency import Details
+from payonce.core.payment import Attempt, Candidate, Payment
+from payonce.core.plan import Facts, Next, plan
+from payonce.ports import Scope
+from payonce.stores.sqlite import SqliteStore, open_store
+
+from . import NOT_FOUND, USAGE
+from .options import Exit
+
+HISTORY_PAGE = 1000
+
+
+class Opened(Protocol):
+    """What finding a payment needs: the books or a whole app."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def store(self) -> SqliteStore: ...
+    @property
+    def scope(self) -> Scope: ...
+
+
+class Books(Struct, frozen=True):
+    """The store, whose rows, and the time."""
+
+    settings: Settings
+    store: SqliteStore
+    scope: Scope
+    clock: SystemClock
+
+    async def details(self, p: Payment) -> Details:
+        """The customer data beside the chain; empty when it was erased."""
+        raw = (await self.store.bodies([(p.id, p.details_sha256)])).get((p.id, p.details_sha256))
+        return msgspec.json.decode(raw, type=Details) if raw else Details()
+
+    def next(self, p: Payment, at_us: int | None = None) -> Next:
+        """What is due for it at a time (default: now), with the accounts of the settings."""
+        able = (c.name for c in self.settings.providers if c.mode == p.mode and p.provider in ("", c.name))
+        route = p.route or tuple(Candidate(account=name, why="") for name in able)
+        lost = frozenset(a.n for a in p.attempts if self._lost(p, a))
+        return plan(p, self.clock.now_us() if at_us is None else at_us, Facts(route=route, lost=lost))
+
+    def _lost(self, p: Payment, a: Attempt) -> bool:
+        now = next((c for c in self.settings.providers if c.name == a.account), None)
+        then = (a.base_url, a.credential_id, a.adapter, p.mode)
+        return now is None or (now.base_url, now.credential_id, now.adapter, now.mode) != then
+
+
+@asynccontextmanager
+async def books(settings: Settings) -> AsyncIterator[Books]:
+    """Open the store that is there; never makes one. Raises what ``open_store`` raises."""
+    require_store(settings)
+    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
+    try:
+        yield Books(settings, store, Scope(DEFAULT_MERCHANT, settings.mode), SystemClock())
+    finally:
+        await store.close()
+
+
+def require_store(settings: Settings) -> None:
+    """A mistyped folder must not look like an empty store."""
+    if not settings.store_path.is_file():
+        raise Exit(
+            USAGE,
+            f"payonce: there is no store at {settings.store_path}. No money is concerned.\n"
+            "Name its folder with --data-dir or PAYONCE_DATA_DIR; `payonce serve` makes a new one.",
+        )
+
+
+async def history(opened: Opened, payment_id: str) -> list[Entry]:
+    """The whole history, page by page."""
+    entries: list[Entry] = []
+    while True:
+        after = entries[-1].envelope.seq if entries else 0
+        page = await opened.store.history(payment_id, after_seq=after, limit=HISTORY_PAGE)
+        entries += page
+        if len(page) < HISTORY_PAGE:
+            return entries
+
+
+async def found(opened: Opened, name: str) -> Payment:
+    """By payment id, our reference, a provider's reference, or an idempotency key. Ends the command when it is none
+    or not unique."""
+    name = name.strip()
+    for candidate in await _candidates(opened, name):
+        p = await opened.store.get(candidate)
+        if p is not None and (p.merchant_id, p.mode) == (opened.scope.merchant_id, opened.scope.mode):
+            return p
+    raise Exit(
+        NOT_FOUND,
+        f"payonce: nothing is known under {name[:80]!r} in {opened.scope.mode} mode in {opened.settings.store_path}.\n"
+        "Check the id and --data-dir; `payonce list` shows what is there.",
+    )
+
+
+async def _candidates(opened: Opened, name: str) -> tuple[str, ...]:
+    if ids.is_payment_id(name):
+        return (name,)
+    if of_reference := ids.payment_of(name):
+        return (of_reference,)
+    known = await opened.store.find_ref(name)
+    if len(known) > 1:
+        raise Exit(USAGE, f"payonce: {name[:80]!r} belongs to several payments: {', '.join(known)}. Name one of them.")
+    if known:
+        return known
+    row = await opened.store.find_key(opened.scope, name)
+    return (row.payment_id,) if row else ()

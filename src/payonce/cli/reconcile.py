@@ -1,0 +1,117 @@
+"""``payonce reconcile``: ask the providers about every payment whose money is not certain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from payonce.bootstrap import App, open_app
+from payonce.config import Settings
+from payonce.core.payment import Payment, PaymentStatus
+from payonce.core.verdict import verdict
+from payonce.ports import Filters
+from payonce.serving import mark_reconciled
+
+from . import OK, UNAVAILABLE
+from .app import wait_for
+from .options import HERE, Json, Where, start_logging
+from .output import counted, put, put_json, say
+from .reading import require_store
+from .timeline import money
+
+PAGE = 100
+AT_ONCE = 32  # providers' limits are per account; a silent one must not hold up the others
+LOOK_AGAIN_S = 0.1
+UNSETTLED: tuple[PaymentStatus, ...] = ("PENDING", "REQUIRES_ACTION", "AUTHORIZED", "IN_DOUBT")
+
+
+class Compared(Struct, frozen=True, rename="camel"):
+    """One payment, before and after its provider was asked. ``answered`` False: a read is still owed."""
+
+    payment: str
+    before: str
+    after: str
+    answered: bool
+    money: str
+
+
+def reconcile(
+    *, once: bool = False, timeout: float = 60.0, release: bool = False, where: Where = HERE, json: Json = False
+) -> int:
+    """Compare every payment that is not certain with its provider: it is read, nothing is fired.
+
+    Works beside a running server. When every provider has answered, a server that was started with `--hold` begins to
+    fire. Exit code 6 when some did not answer.
+
+    Parameters
+    ----------
+    once
+        Ask each provider once instead of again and again until it answers.
+    timeout
+        Seconds for each payment.
+    release
+        Lift the hold even though some provider did not answer.
+    json
+        One line of JSON per payment (NDJSON).
+    """
+    settings = where.settings()
+    start_logging(settings, least="warning")
+    return wait_for(_reconcile(settings, once=once, timeout_s=timeout, release=release, as_json=json))
+
+
+async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, release: bool, as_json: bool) -> int:
+    require_store(settings)
+    count = silent = 0
+    async with open_app(settings, hold=True) as app:  # this process fires nothing, whatever it finds
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def one(p: Payment) -> Compared:
+            async with turn:
+                return await compare(app, p, timeout_s=timeout_s, once=once)
+
+        for each in asyncio.as_completed([one(p) async for p in unresolved(app)]):
+            result = await each
+            count, silent = count + 1, silent + (not result.answered)
+            if as_json:
+                put_json(result, indent=False)
+            else:
+                note = "" if result.answered else "  NO ANSWER, ask again"
+                put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
+        if not silent or release:
+            mark_reconciled(settings.data_dir, app.clock.now_us(), count)
+    say(f"{counted(count, 'payment')} compared, {silent} without an answer.")
+    if silent and not release:
+        say("A server with --hold goes on holding. Run it again, or lift the hold with --release.")
+    return UNAVAILABLE if silent else OK
+
+
+async def unresolved(app: App) -> AsyncIterator[Payment]:
+    """Payments that something was sent for and that are not settled, or need eyes."""
+    seen: set[str] = set()
+    for filters in (*(Filters(status=status) for status in UNSETTLED), Filters(attention=True)):
+        cursor: str | None = None
+        while True:
+            page = await app.store.list(app.scope, filters, PAGE, cursor)
+            for p in page.payments:
+                if p.id not in seen and p.attempts:
+                    seen.add(p.id)
+                    yield p
+            if (cursor := page.next) is None:
+                break
+
+
+async def compare(app: App, p: Payment, *, timeout_s: float, once: bool) -> Compared:
+    """Ask about one payment until the provider answered, or the time is over."""
+    deadline = app.clock.monotonic_us() + round(timeout_s * 1_000_000)
+    await app.engine.ingest(p.id, actor="operator:reconcile")
+    asked = False
+    while True:
+        now = await app.store.get(p.id)
+        answered = now is not None and not any(a.hint is not None and verdict(a) != "YES" for a in now.attempts)
+        if answered or (once and asked) or app.clock.monotonic_us() >= deadline:
+            break
+        await app.engine.advance(p.id)
+        asked = True
+        await app.clock.sleep(LOOK_AGAIN_S)
+    after = now or p
+    return Compared(payment=p.id, before=p.status, after=after.status, answered=answered, money=money(after)[0])

@@ -1,0 +1,110 @@
+"""``payonce serve`` and ``payonce worker``: processes that stay until a signal."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from payonce.bootstrap import open_app
+from payonce.config import Settings
+from payonce.process import running_worker, until_signal
+from payonce.serving import sandbox_in_process, serving
+
+from . import OK
+from .app import wait_for
+from .options import HERE, Json, Where, start_logging
+from .output import put, put_json, say
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    no_worker: bool = False,
+    hold: bool = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Serve the API, with the worker beside it, until Ctrl-C or SIGTERM.
+
+    SIGTERM drains: nothing more is claimed, calls in flight get PAYONCE_DRAIN_S (20) seconds, then the process ends
+    with 0. What was cut is on record and is resolved by reading, by whoever starts next. kill -9 is safe too.
+
+    Parameters
+    ----------
+    host
+        Address to bind (PAYONCE_HOST, default 127.0.0.1).
+    port
+        Port to bind (PAYONCE_PORT, default 8080); 0 takes a free one.
+    no_worker
+        Only the API: payments wait for a `payonce worker` on the same data folder.
+    hold
+        After a restore: read and close, but fire nothing until `payonce reconcile` has run.
+    json
+        Print where it listens as one line of JSON.
+    """
+    settings = where.settings({"server.host": host, "server.port": port})
+    start_logging(settings)
+    wait_for(_serve(settings, worker=not no_worker, hold=hold, as_json=json))
+    return OK
+
+
+async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool) -> None:
+    async with serving(settings, worker=worker, hold=hold) as served:
+        facts = {
+            "url": served.url,
+            "docs": f"{served.url}/docs",
+            "dataDir": str(settings.data_dir.resolve()),
+            "mode": settings.mode,
+            "providers": [p.name for p in settings.providers],
+            "worker": worker,
+            "hold": hold,
+            "sandbox": f"{served.url}/sandbox/ledger" if sandbox_in_process(settings) else None,
+            "pid": os.getpid(),
+        }
+        if as_json:
+            put_json(facts, indent=False)
+        else:
+            put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
+            put(f"  docs    {facts['docs']}")
+            put(f"  data    {facts['dataDir']}")
+            if facts["sandbox"]:
+                put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
+            if not worker:
+                put("  no worker here: start `payonce worker` on the same data folder")
+            if hold:
+                put("  HOLD: nothing is fired until `payonce reconcile` has run on the same data folder")
+            put("Ctrl-C stops it; payments go on where they were at the next start.")
+        await stopped(lambda: say("draining ..."))
+
+
+async def stopped(then: Callable[[], None]) -> None:
+    """Wait for SIGTERM or Ctrl-C. A second Ctrl-C cuts the drain short: that is as safe as kill -9."""
+    await until_signal()
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    then()
+
+
+def worker(*, where: Where = HERE, json: Json = False) -> int:
+    """Work on what is due, without HTTP, until Ctrl-C or SIGTERM. Any number of workers may share one data folder.
+
+    Parameters
+    ----------
+    json
+        Print one line of JSON when it runs.
+    """
+    settings = where.settings()
+    start_logging(settings)
+    wait_for(_worker(settings, as_json=json))
+    return OK
+
+
+async def _worker(settings: Settings, *, as_json: bool) -> None:
+    async with open_app(settings) as app, running_worker(app):
+        if as_json:
+            put_json({"dataDir": str(settings.data_dir.resolve()), "mode": settings.mode, "pid": os.getpid()}, indent=False)
+        else:
+            put(f"payonce works on {settings.store_path.resolve()} ({settings.mode} mode). Ctrl-C stops it.")
+        await stopped(lambda: say("draining ..."))

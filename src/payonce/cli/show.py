@@ -1,0 +1,76 @@
+"""``payonce show``: the story of one payment, and what state the money is in."""
+
+from collections.abc import Sequence
+
+from payonce.config import Settings
+from payonce.core.money import display
+from payonce.core.payment import Payment
+
+from . import OK
+from .app import wait_for
+from .options import HERE, Json, Where
+from .output import STATUS_COLOURS, clean, paint, put, put_json, relative, span, stamp, status
+from .reading import books, found, history
+from .timeline import Line, money, tell, upcoming
+from .views import history_view, payment_view
+
+
+def show(payment: str, /, *, where: Where = HERE, json: Json = False) -> int:
+    """Tell what happened to a payment and why, what state the money is in, and what to do next.
+
+    Parameters
+    ----------
+    payment
+        Its id, reference, provider reference or idempotency key.
+    """
+    return wait_for(_show(where.settings(), payment, as_json=json))
+
+
+async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
+    async with books(settings) as book:
+        p = await found(book, name)
+        entries = await history(book, p.id)
+        told, lines = tell(entries)
+        p = told or p
+        now = book.clock.now_us()
+        text, then = money(p)
+        due = upcoming(book.next(p), p, now)
+        if as_json:
+            put_json(
+                {
+                    "payment": payment_view(p, await book.details(p)),
+                    "history": [history_view(p.id, entry) for entry in entries],
+                    "timeline": [_line(line) for line in lines],
+                    "money": text,
+                    "next": then,
+                    "due": due or None,
+                }
+            )
+            return OK
+        _print(p, lines, now)
+        put("")
+        put(f"Money  {paint(text, STATUS_COLOURS.get(p.status, 'bold'))}")
+        if due:
+            put(f"Due    {clean(due)}")
+        put(f"Do     {then}")
+    return OK
+
+
+def _line(line: Line) -> dict[str, object]:
+    at = stamp(line.at_us)
+    return {"seq": line.seq, "at": at, "actor": line.actor, "where": line.where, "text": line.text, "status": line.status}
+
+
+def _print(p: Payment, lines: Sequence[Line], now: int) -> None:
+    reason = f" ({p.reason})" if p.reason else ""
+    eyes = paint(f"  needs eyes: {p.attention}", "yellow") if p.attention else ""
+    put(f"{p.id}  {display(p.amount_minor, p.currency)}  {status(p.status)}{reason}{eyes}")
+    put(f"key {clean(p.idempotency_key)}, accepted {stamp(p.created_us)} ({relative(p.created_us, now)})")
+    put("")
+    for line in lines:
+        if line.waited:
+            put(paint(f"{'':>9}  ... {line.waited}", "dim"))
+        change = f"  -> {status(line.status)}" if line.changed else ""
+        where = f"[{line.where}] " if line.where else ""
+        after = f"+{span(line.at_us - p.created_us)}"
+        put(f"{after:>9}  {stamp(line.at_us)[11:-1]}  {line.actor:<8}  {clean(where + line.text)}{change}")

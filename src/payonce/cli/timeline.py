@@ -1,0 +1,307 @@
+"""The story of a payment in plain words: a projection of its history, no new truth. Pure."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from payonce.core.apply import apply
+from payonce.core.errors import DECLINES, REASONS
+from payonce.core.events import Accepted, Asked, Entry, Event, Hinted, Judged, Observed, Planned, Resolved
+from payonce.core.money import display
+from payonce.core.operations import part_of
+from payonce.core.outcome import (
+    Absent,
+    AnyOutcome,
+    Authorized,
+    Captured,
+    Closed,
+    Created,
+    Declined,
+    Found,
+    Mismatch,
+    NotSent,
+    Processing,
+    Refunded,
+    Rejected,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+    Unreadable,
+    Voided,
+)
+from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step
+from payonce.core.plan import Call, Judge, Next, Reverse
+from payonce.core.verdict import verdict
+
+from .output import relative, span
+
+_SENDS = {
+    "create": "an order is created at {}",
+    "fire": "the charge is sent to {}",
+    "replay": "the same charge is sent to {} again, under the same key: it can only be charged once",
+    "read": "{} is asked what happened",
+    "close": "{} is told to close it, so that nothing can be charged any more",
+    "capture": "{} is told to take the held money",
+    "void": "{} is told to release the held money",
+    "refund": "{} is told to give the money back",
+}
+_DUE = {
+    "create": "create an order at {}",
+    "fire": "send the charge to {}",
+    "replay": "send the same charge to {} again, under the same key",
+    "read": "ask {} what happened",
+    "close": "close it at {}",
+    "capture": "take the held money at {}",
+    "void": "release the held money at {}",
+    "refund": "give the money back at {}",
+}
+
+
+WAIT_SHOWN_US = 900_000
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One event, told. ``status`` is the payment's status after it; ``changed`` when the event changed it."""
+
+    seq: int
+    at_us: int
+    actor: str
+    kind: str
+    where: str  # attempt, account and step, or nothing
+    text: str
+    status: str
+    changed: bool
+    waited: str  # how long nothing happened before it, and why; empty when it went on at once
+
+
+def tell(entries: Sequence[Entry]) -> tuple[Payment | None, list[Line]]:
+    """Fold the history and tell it line by line. Raises InvariantViolated for a history that is none."""
+    p: Payment | None = None
+    lines = []
+    for entry in entries:
+        before, p, env = p, apply(p, entry), entry.envelope
+        lines.append(
+            Line(
+                seq=env.seq,
+                at_us=env.at_us,
+                actor=env.actor,
+                kind=env.kind,
+                where=_where(p, env.data),
+                text=_told(p, env.data, env.at_us),
+                status=p.status,
+                changed=before is None or before.status != p.status,
+                waited=_waited(before, env.at_us),
+            )
+        )
+    return p, lines
+
+
+def _waited(before: Payment | None, at_us: int) -> str:
+    if before is None or at_us - before.updated_us <= WAIT_SHOWN_US:
+        return ""
+    asked = any(s.outcome is None and s.lease_until_us > before.updated_us for s in before.steps())
+    why = ": an answer was awaited" if asked else _why(before, None).replace("; it waits", "").replace("; ", ": ")
+    return f"{span(at_us - before.updated_us)} of waiting{why}"
+
+
+def _where(p: Payment, event: Event) -> str:
+    match event:
+        case Planned(step=step):
+            part = p.attempts[event.attempt]
+            return f"{_part(p, part, event.operation)} {step.kind}"
+        case Observed(about=about):
+            owner = part_of(p, about)
+            if owner is None:
+                return ""
+            part_, step = owner
+            if isinstance(part_, Operation):
+                return f"{_part(p, p.attempts[part_.attempt], part_.n)} {step.kind}"
+            return f"{_part(p, part_)} {step.kind}"
+        case Hinted(attempt=n):
+            return _part(p, p.attempts[n])
+        case Asked(kind="reversal", attempt=n, number=number):
+            return _part(p, p.attempts[n], number)
+        case _:
+            return ""
+
+
+def _part(p: Payment, a: Attempt, operation: int = 0) -> str:
+    if operation:
+        kind = next((o.kind for o in p.operations if o.n == operation), "operation")
+        return f"{kind} of attempt {a.n + 1} {a.account}"
+    return f"attempt {a.n + 1} {a.account}"
+
+
+def _told(p: Payment, event: Event, at_us: int) -> str:
+    match event:
+        case Accepted():
+            wish = f", to go to {event.provider}" if event.provider else ""
+            client = f" for {event.client_id}" if event.client_id else ""
+            return f"accepted: {display(event.amount_minor, event.currency)}{client}{wish}, {event.mode} mode"
+        case Planned():
+            account = p.attempts[event.attempt].account
+            why = next((c.why for c in p.route if c.account == account), "") if event.opens else ""
+            return _SENDS[event.step.kind].format(account) + (f" (chosen because: {why})" if why else "")
+        case Observed():
+            owner = part_of(p, event.about)
+            step = owner[1] if owner else None
+            after = f" after {span(at_us - step.at_us)}" if step else ""
+            return told_outcome(event.outcome, reading=step is not None and step.kind == "read") + after
+        case Hinted():
+            return "somebody says something happened" + (f" ({event.ref})" if event.ref else "") + ": it will be read"
+        case Asked(kind="cancel"):
+            return "a cancel is asked"
+        case Asked():
+            return f"{display(event.amount_minor, p.currency)} has to be given back: {reason(event.reason)}"
+        case Judged():
+            return _judged(event)
+        case Resolved():
+            amount = f", {display(event.amount_minor, p.currency)} as {event.provider_ref}" if event.provider_ref else ""
+            return f"an operator decided: {event.verdict}{amount}, because: {event.reason}"
+
+
+def _judged(event: Judged) -> str:
+    match event.what:
+        case "left":
+            return f"decided never to take the held money of attempt {event.attempt + 1}"
+        case "attention":
+            return f"needs eyes: {reason(event.reason)}"
+        case "operation_FAILED" | "operation_IN_DOUBT":
+            return f"the operation is {event.what.removeprefix('operation_')}: {reason(event.reason)}"
+        case _:
+            return f"{event.what}: {reason(event.reason)}"
+
+
+def reason(code: str) -> str:
+    """A reason or decline code with its meaning."""
+    meaning = REASONS.get(code) or DECLINES.get(code)
+    return f"{code} ({meaning.split('. ')[0].rstrip('.')})" if meaning else code
+
+
+def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
+    """An answer in plain words."""
+    match o:
+        case Succeeded():
+            back = f", {display(o.refunded_minor, o.currency)} of it given back" if o.refunded_minor else ""
+            return f"charged {display(o.amount_minor, o.currency)} ({o.ref}){back}"
+        case Authorized():
+            return f"{display(o.amount_minor, o.currency)} is held, not taken ({o.ref})"
+        case Captured():
+            return f"took the held {display(o.amount_minor, o.currency)} ({o.ref})"
+        case Mismatch():
+            return f"a good answer with another {' and '.join(o.differs)}: {display(o.amount_minor, o.currency)} ({o.ref})"
+        case Declined():
+            final = "final" if o.hard else "may be tried again"
+            later = ", may still turn into a success" if o.flips_until_us is not None else ""
+            return f"declined: {o.code} ({final}{later})"
+        case Rejected():
+            return f"refused, not executed: {o.reason}"
+        case NotSent():
+            return f"nothing was sent: {o.reason}"
+        case Processing():
+            return "they have it, not final yet"
+        case RequiresAction():
+            return "the customer has to act at the provider"
+        case Created():
+            return f"created ({o.container}); no money moved"
+        case Closed():
+            return f"closed ({o.container})"
+        case Refunded():
+            return f"gave back {display(o.amount_minor, o.currency)} ({o.ref})"
+        case Voided():
+            return f"released the held money ({o.ref})"
+        case Unknown():
+            return f"no usable answer, it may or may not have happened: {o.reason}"
+        case Found():
+            tries = "; ".join(told_outcome(t) for t in o.tries) or "nothing was tried in it"
+            return f"they show: {tries}"
+        case Absent():
+            return "they show nothing of ours, which proves nothing" if reading else "the answer was about another payment"
+        case Unreadable():
+            return f"it could not be read: {o.reason}"
+
+
+def upcoming(next_: Next, p: Payment, now_us: int) -> str:
+    """What is due next, when and why; empty when nothing is owed any more."""
+    if next_.at_us is None or next_.do is None:
+        return ""
+    when = "now" if next_.at_us <= now_us else relative(next_.at_us, now_us)
+    match next_.do:
+        case Call() as call:
+            what = _DUE[call.kind].format(call.account)
+        case Judge() as judge:
+            what = f"conclude {judge.what}: {reason(judge.reason)}"
+        case Reverse():
+            what = "give a surplus charge back"
+    leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)
+    waiting = f", unless the answer to the {leased.kind} now under way comes first" if leased else ""
+    return f"{what}, {when}{waiting}{_why(p, leased)}"
+
+
+def _why(p: Payment, leased: Step | None) -> str:
+    if leased is not None or not p.attempts:
+        return ""
+    match verdict(p.attempts[-1]):
+        case "UNKNOWN":
+            return "; it waits because nobody knows yet whether the last send was charged"
+        case "OPEN":
+            return "; it waits because the provider is still working on it"
+        case "NO" | "IDLE" if p.status == "PENDING":
+            return "; nothing was taken so far"
+        case _ if p.status in FINAL:
+            return "; a final payment is still watched for late surprises"
+        case _:
+            return ""
+
+
+def money(p: Payment) -> tuple[str, str]:
+    """One plain sentence on the state of the money, and what to do next."""
+    amount = display(p.amount_minor, p.currency)
+    if p.attention:
+        extra = f" {REASONS.get(p.attention, p.attention)}"
+        if p.status == "IN_DOUBT":
+            return _doubt(p, amount)
+        done = {"SUCCESS": f"{amount} was taken once and is kept.", "FAILED": "No charge is kept."}.get(p.status, "")
+        return (done + extra).strip(), f"payonce reconcile, then payonce resolve {p.id} if it stays."
+    match p.status:
+        case "SUCCESS":
+            kept = display(p.captured_minor, p.currency)
+            back = p.reversed_minor()
+            surplus = f" A surplus of {display(back, p.currency)} was given back." if back else ""
+            return f"{kept} was taken, once ({p.provider_ref}).{surplus}", "Nothing: it is settled."
+        case "FAILED" | "CANCELED":
+            back = p.reversed_minor()
+            if back:
+                return f"{display(back, p.currency)} was taken late and was given back; no charge is kept.", "Nothing."
+            if any(o.kind == "reversal" and o.state == "PENDING" for o in p.operations):
+                return "The provider took the money late; it is being given back.", "Nothing: it is done by itself."
+            why = f" ({p.reason})" if p.reason else ""
+            return f"No money is kept{why}.", "Nothing; to try again, post a new payment with a new key."
+        case "IN_DOUBT":
+            return _doubt(p, amount)
+        case "REQUIRES_ACTION":
+            return "The customer has to act at the provider; nothing is taken before.", "Wait for the customer."
+        case "AUTHORIZED":
+            return f"{amount} is held, not taken.", "Capture or cancel it."
+        case _:
+            return _pending(p, amount), "Nothing: it is being worked on (a worker must be running)."
+
+
+def _doubt(p: Payment, amount: str) -> tuple[str, str]:
+    seen = [verdict(a) for a in p.attempts]
+    if "MISMATCH" in seen:
+        text = f"Something was taken, but not {amount} as asked: compare it with the provider."
+    else:
+        text = f"{amount} may or may not have been taken; it is never sent again, and it is read daily."
+    return text, f"Look at the provider, then: payonce resolve {p.id} --as charged|not-charged|reversed --reason ..."
+
+
+def _pending(p: Payment, amount: str) -> str:
+    seen = [verdict(a) for a in p.attempts]
+    if "UNKNOWN" in seen:
+        return f"{amount} may have been taken: the answer is missing, and the provider is being asked. It is not sent anew."
+    if "OPEN" in seen:
+        return f"The provider has it and is working on it; {amount} may be taken."
+    if seen:
+        return "Nothing was taken so far; it is being tried again."
+    return "Nothing was sent yet."

@@ -1,0 +1,109 @@
+"""Faults on demand. A payment-method token says what goes wrong (TOKENS), the fault profile what is wrong with the
+whole vendor now. Both live in the ledger file, so every process sees the same faults and none repeats a "first time".
+
+Vendors share this: ``decide`` says what to do, in no vendor's words.
+"""
+
+import hashlib
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .ledger import Ledger
+
+PAYMENT_CHARS: Final = 20  # the part of a reference that names the payment
+HELD_S: Final = 15.0  # how long an answer that never comes is held, if the client does not give up sooner
+LATE_S: Final = 10.0
+SLOW_S: Final = 5.0
+
+
+class Profile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What is wrong with every vendor of the sandbox at present. Put as a whole: what is left out is healthy."""
+
+    latency_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # before the request is looked at
+    error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the fraction answered 500 before anything is booked
+    outage: bool = False  # connections are dropped before anything is booked
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a vendor does with a charge, and how the answer goes wrong."""
+
+    does: Literal["charge", "decline", "process", "nothing"] = "charge"
+    answers: Literal["plainly", "never", "error", "garbage", "limited"] = "plainly"
+    code: str = ""  # a normalised decline code
+    extra_minor: int = 0  # charged on top of what was asked
+    before_s: float = 0.0  # the time until it does it
+    late_s: float = 0.0  # a decline that turns out to be a charge after this time
+
+
+_OK: Final = Plan()
+
+
+def _decline(code: str, late_s: float = 0.0) -> Plan:
+    return Plan(does="decline", code=code, late_s=late_s)
+
+
+# token -> what happens at each send of a payment; the last one repeats
+TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
+    "tok_ok": (_OK,),
+    "tok_decline_insufficient_funds": (_decline("insufficient_funds"),),
+    "tok_decline_stolen_card": (_decline("stolen_card"),),
+    "tok_decline_do_not_honor": (_decline("do_not_honor"),),
+    "tok_decline_expired_card": (_decline("expired_card"),),
+    "tok_decline_then_ok": (_decline("do_not_honor"), _OK),  # counted by reference, not by send
+    "tok_timeout_then_ok": (Plan(does="nothing", answers="never", before_s=HELD_S), _OK),
+    "tok_lost_response": (Plan(answers="never"),),
+    "tok_500_then_ok": (Plan(does="nothing", answers="error"), _OK),
+    "tok_500_after_charge": (Plan(answers="error"),),
+    "tok_garbage_response": (Plan(answers="garbage"),),
+    "tok_slow_5s": (Plan(before_s=SLOW_S),),
+    "tok_rate_limited": (Plan(does="nothing", answers="limited"), Plan(does="nothing", answers="limited"), _OK),
+    "tok_wrong_amount": (Plan(extra_minor=100),),
+    "tok_never_resolves": (Plan(does="process"),),
+    "tok_late_success": (_decline("late_success_declined", late_s=LATE_S),),
+}
+
+
+def decide(ledger: Ledger, token: str, reference: str, *, force_fail: bool = False, resumed: bool = False) -> Plan:
+    """What happens to this send of a charge, and remember that it was sent. No token is ``tok_ok``; an unknown one is
+    declined as ``invalid_card``. ``resumed`` continues a send that was decided before."""
+    if force_fail:
+        return _decline("forced_failure")
+    plans = TOKENS.get(token or "tok_ok")
+    if plans is None:
+        return _decline("invalid_card")
+    if len(plans) == 1:
+        return plans[0]
+    payment = reference[:PAYMENT_CHARS]
+    memory = ledger.recall(token, payment)
+    if token == "tok_decline_then_ok":  # noqa: S105 - a token of the sandbox
+        first = memory.setdefault("first", reference)
+        ledger.remember(token, payment, memory)
+        return plans[0 if first == reference else 1]
+    sends = int(memory.get("sends", 0)) - int(resumed)
+    ledger.remember(token, payment, {"sends": sends + 1})
+    return plans[min(sends, len(plans) - 1)]
+
+
+def profile(ledger: Ledger) -> Profile:
+    """The fault profile in force."""
+    doc = ledger.setting("faults")
+    return msgspec.json.decode(doc, type=Profile) if doc else Profile()
+
+
+def set_profile(ledger: Ledger, doc: bytes) -> Profile:
+    """Put a fault profile. Raises msgspec.ValidationError or DecodeError, and changes nothing then."""
+    wanted = msgspec.json.decode(doc, type=Profile)
+    ledger.set_setting("faults", msgspec.json.encode(wanted))
+    return wanted
+
+
+def errs(ledger: Ledger, rate: float) -> bool:
+    """Whether this request is one of the fraction ``rate`` that is answered 500. Counted in the ledger: the same
+    sequence of requests meets the same errors."""
+    if rate <= 0:
+        return False
+    number = int(ledger.setting("error_draws") or b"0")
+    ledger.set_setting("error_draws", str(number + 1).encode())
+    return int.from_bytes(hashlib.sha256(f"error {number}".encode()).digest()[:4], "big") / 2**32 < rate

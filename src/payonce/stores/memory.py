@@ -1,0 +1,123 @@
+"""The store as plain dictionaries: public, for tests and the simulator, and the model that the others are compared
+with. Nothing survives the process."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from payonce.core.errors import StoreUnavailable
+from payonce.core.events import Entry
+from payonce.core.payment import Payment
+from payonce.ports import Change, Committed, Conflict, Due, Filters, KeyRow, Page, Ref, Scope, Unclear
+
+from .rows import check_change, check_continues, check_limit, cursor_after, cursor_position, needs_eyes, provider_of
+
+
+class MemoryStore:
+    """See ``payonce.ports.Store``. No method waits, so every call is atomic in its event loop."""
+
+    def __init__(self) -> None:
+        self._payments: dict[str, Payment] = {}
+        self._events: dict[str, tuple[Entry, ...]] = {}
+        self._keys: dict[tuple[Scope, str], KeyRow] = {}
+        self._refs: set[tuple[Ref, str]] = set()
+        self._bodies: dict[tuple[str, str], bytes] = {}
+        self._due: dict[str, int] = {}
+        self._closed = False
+
+    async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
+        self._require_open()
+        check_change(change, expected_version)
+        p, row = change.payment, self._payments.get(change.payment.id)
+        slot = (Scope(p.merchant_id, p.mode), change.key.key) if change.key else None
+        if slot in self._keys:
+            return Conflict(key=self._keys[slot])
+        if (row.version if row else 0) != expected_version:
+            return Conflict(payment=row)
+        check_continues(change, row.head if row else "")
+        self._payments[p.id] = p
+        self._events[p.id] = (*self._events.get(p.id, ()), *change.entries)
+        if slot and change.key:
+            self._keys[slot] = change.key
+        self._refs.update((ref, p.id) for ref in change.refs)
+        for sha256, body in change.bodies.items():
+            self._bodies.setdefault((p.id, sha256), body)
+        self._due.pop(p.id, None)
+        if change.due_us is not None:
+            self._due[p.id] = change.due_us
+        return Committed()
+
+    async def get(self, payment_id: str) -> Payment | None:
+        self._require_open()
+        return self._payments.get(payment_id)
+
+    async def find_key(self, scope: Scope, key: str) -> KeyRow | None:
+        self._require_open()
+        return self._keys.get((scope, key))
+
+    async def find_ref(self, value: str, account: str | None = None) -> tuple[str, ...]:
+        self._require_open()
+        found = {id for ref, id in self._refs if ref.value == value and account in (None, ref.account)}
+        return tuple(sorted(found))
+
+    async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        self._require_open()
+        return {key: self._bodies[key] for key in keys if key in self._bodies}
+
+    async def history(self, payment_id: str, after_seq: int = 0, limit: int = 1000) -> tuple[Entry, ...]:
+        self._require_open()
+        return tuple(e for e in self._events.get(payment_id, ()) if e.envelope.seq > after_seq)[:limit]
+
+    async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
+        self._require_open()
+        check_limit(limit)
+        before = cursor_position(cursor) if cursor is not None else None
+        rows = [p for p in self._payments.values() if Scope(p.merchant_id, p.mode) == scope and _matches(p, filters)]
+        rows.sort(key=lambda p: (p.created_us, p.id), reverse=True)
+        rest = [p for p in rows if before is None or (p.created_us, p.id) < before]
+        more = cursor_after(rest[limit - 1].created_us, rest[limit - 1].id) if len(rest) > limit else None
+        return Page(tuple(rest[:limit]), more)
+
+    async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
+        self._require_open()
+        first = sorted((at_us, id) for id, at_us in self._due.items() if at_us <= before_us)
+        return tuple(Due(id, at_us) for at_us, id in first[:limit])
+
+    async def next_due(self) -> int | None:
+        self._require_open()
+        return min(self._due.values(), default=None)
+
+    async def defer(self, payment_id: str, version: int, due_us: int) -> bool:
+        self._require_open()
+        row = self._payments.get(payment_id)
+        if row is None or row.version != version:
+            return False
+        self._due[payment_id] = due_us
+        return True
+
+    async def counts(self) -> Mapping[str, int]:
+        self._require_open()
+        return dict(Counter(p.status for p in self._payments.values()))
+
+    async def ids(self, after: str, limit: int) -> tuple[str, ...]:
+        """Ids of all payments in their own order, after ``after`` ("" = from the first): for ``payonce verify``."""
+        self._require_open()
+        return tuple(sorted(id for id in self._payments if id > after)[:limit])
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The store is closed. Nothing was written; open a new one.")
+
+
+def _matches(p: Payment, f: Filters) -> bool:
+    return (
+        f.status in (None, p.status)
+        and f.provider in (None, provider_of(p))
+        and f.currency in (None, p.currency)
+        and f.client_id in (None, p.client_id)
+        and (f.created_from_us is None or p.created_us >= f.created_from_us)
+        and (f.created_before_us is None or p.created_us < f.created_before_us)
+        and (not f.attention or needs_eyes(p))
+    )

@@ -1,0 +1,74 @@
+"""What every store does alike: the check of a change before it is written, the columns that are derived from a
+payment, and the cursor of a listing. Pure."""
+
+import base64
+import binascii
+
+from payonce.core.errors import InvariantViolated
+from payonce.core.events import digest
+from payonce.core.payment import Payment
+from payonce.ports import Change
+
+LIMIT_MAX = 100  # rows of one page
+
+
+def check_change(change: Change, expected_version: int) -> None:
+    """Half of the pair assertion: the entries continue ``expected_version`` without a gap, each names the hash of
+    the one before, and the row is where they end. Raises InvariantViolated; nothing is written then."""
+    p, entries = change.payment, change.entries
+    _require(bool(entries), "a change has at least one event")
+    prev = entries[0].envelope.prev
+    for seq, entry in enumerate(entries, expected_version + 1):
+        _require(entry.envelope.seq == seq, f"event {entry.envelope.seq} of {p.id} stands where {seq} belongs")
+        _require(entry.envelope.prev == prev, f"event {seq} of {p.id} does not name the hash of the event before")
+        _require(entry.hash == digest(entry.raw), f"event {seq} of {p.id} has another hash than its bytes")
+        prev = entry.hash
+    _require(p.version == entries[-1].envelope.seq, f"the row of {p.id} is not at the version of its last event")
+    _require(p.head == prev, f"the row of {p.id} does not end in the hash of its last event")
+    for sha256, body in change.bodies.items():
+        _require(sha256 == digest(body), f"a body of {p.id} has another digest than its name")
+
+
+def check_continues(change: Change, head: str) -> None:
+    """The other half, where the row is known: the first new event names the row's head."""
+    first = change.entries[0].envelope
+    _require(first.prev == head, f"event {first.seq} of {change.payment.id} does not continue the stored chain")
+
+
+def provider_of(p: Payment) -> str:
+    """The account of the winner, else of the youngest attempt, else nothing."""
+    if p.winner is not None:
+        return next(a.account for a in p.attempts if a.n == p.winner)
+    return p.attempts[-1].account if p.attempts else ""
+
+
+def needs_eyes(p: Payment) -> bool:
+    return p.status == "IN_DOUBT" or p.attention != ""
+
+
+def cursor_after(created_us: int, payment_id: str) -> str:
+    """An opaque cursor that continues after this row."""
+    return base64.urlsafe_b64encode(f"{created_us},{payment_id}".encode()).decode("ascii").rstrip("=")
+
+
+def cursor_position(cursor: str) -> tuple[int, str]:
+    """Where a cursor stands. Raises ValueError for one that is not ours."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        created, _, payment_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(",")
+        position = int(created), payment_id
+    except (ValueError, binascii.Error):
+        raise ValueError("not a cursor of this listing") from None
+    if not payment_id or not 0 <= position[0] < 2**63 or cursor_after(*position) != cursor:
+        raise ValueError("not a cursor of this listing")
+    return position
+
+
+def check_limit(limit: int) -> None:
+    if not 1 <= limit <= LIMIT_MAX:
+        raise ValueError(f"limit is 1 to {LIMIT_MAX}")
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise InvariantViolated(f"{rule}. Nothing was written; this is a bug, please report it.")

@@ -1,0 +1,157 @@
+"""Every question the store answers, as one statement each, and the checks after a read."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+import msgspec
+
+from payonce.core.errors import InvariantViolated, NewerSchema
+from payonce.core.events import ENVELOPE, Entry, unseal
+from payonce.core.payment import SCHEMA, Payment
+from payonce.ports import Due, Filters, KeyRow, Page, Scope
+from payonce.stores.rows import check_limit, cursor_after, cursor_position
+
+_decoder = msgspec.json.Decoder(Payment)
+
+
+class _Versioned(msgspec.Struct):
+    v: int
+
+
+_versioned = msgspec.json.Decoder(_Versioned)
+
+_HEAD: Final = "SELECT version, head, schema FROM payments WHERE id = ?"
+_DOCUMENT: Final = "SELECT id, version, head, schema, document FROM payments"
+_KEY: Final = "SELECT operation, payment_id, request_v, request FROM keys WHERE merchant_id = ? AND mode = ? AND key = ?"
+_REF: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ?"
+_REF_AT: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? AND account = ?"
+_BODY: Final = "SELECT bytes FROM bodies WHERE payment_id = ? AND sha256 = ?"
+_HISTORY: Final = "SELECT seq, raw, hash FROM events WHERE payment_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_DUE: Final = "SELECT id, due_us FROM due WHERE kind = 'payment' AND due_us <= ? ORDER BY due_us, id LIMIT ?"
+_NEXT_DUE: Final = "SELECT due_us FROM due WHERE kind = 'payment' ORDER BY due_us LIMIT 1"
+_COUNTS: Final = "SELECT status, count(*) FROM payments GROUP BY status"
+_IDS: Final = "SELECT id FROM payments WHERE id > ? ORDER BY id LIMIT ?"
+
+
+def head(connection: apsw.Connection, payment_id: str) -> tuple[int, str] | None:
+    """Version and last hash of a row; raises NewerSchema, because such a row must not be written over."""
+    row = connection.execute(_HEAD, (payment_id,)).fetchone()
+    if row is None:
+        return None
+    version, last, schema = row
+    _require_known(payment_id, schema)
+    return version, last
+
+
+def get(connection: apsw.Connection, payment_id: str) -> Payment | None:
+    row = connection.execute(_DOCUMENT + " WHERE id = ?", (payment_id,)).fetchone()
+    return None if row is None else _payment(row)
+
+
+def find_key(connection: apsw.Connection, merchant_id: str, mode: str, key: str) -> KeyRow | None:
+    row = connection.execute(_KEY, (merchant_id, mode, key)).fetchone()
+    if row is None:
+        return None
+    operation, payment_id, request_v, request = row
+    return KeyRow(key=key, operation=operation, payment_id=payment_id, request_v=request_v, request=request)
+
+
+def find_ref(connection: apsw.Connection, value: str, account: str | None) -> tuple[str, ...]:
+    found = _ids(connection, _REF, (value,)) if account is None else _ids(connection, _REF_AT, (value, account))
+    return tuple(sorted(found))
+
+
+def bodies(connection: apsw.Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    found = {key: connection.execute(_BODY, key).fetchone() for key in keys}
+    return {key: row[0] for key, row in found.items() if row is not None}
+
+
+def history(connection: apsw.Connection, payment_id: str, after_seq: int, limit: int) -> tuple[Entry, ...]:
+    return tuple(_entry(payment_id, *row) for row in connection.execute(_HISTORY, (payment_id, after_seq, limit)))
+
+
+def page(connection: apsw.Connection, scope: Scope, filters: Filters, limit: int, cursor: str | None) -> Page:
+    check_limit(limit)
+    where, values = ["merchant_id = ?", "mode = ?"], [scope.merchant_id, scope.mode]
+    for column in ("status", "provider", "currency", "client_id"):
+        wanted = getattr(filters, column)
+        if wanted is not None:
+            where.append(f"{column} = ?")
+            values.append(wanted)
+            if wanted and column in ("provider", "client_id"):
+                where.append(f"{column} != ''")  # lets SQLite use the partial index
+    if filters.attention:
+        where.append("(status = 'IN_DOUBT' OR attention != '')")
+    bounds: list[str | int] = []
+    if filters.created_from_us is not None:
+        where.append("created_us >= ?")
+        bounds.append(filters.created_from_us)
+    if filters.created_before_us is not None:
+        where.append("created_us < ?")
+        bounds.append(filters.created_before_us)
+    if cursor is not None:
+        where.append("(created_us, id) < (?, ?)")
+        bounds.extend(cursor_position(cursor))
+    sql = f"{_DOCUMENT} WHERE {' AND '.join(where)} ORDER BY created_us DESC, id DESC LIMIT ?"
+    found = tuple(_payment(row) for row in connection.execute(sql, (*values, *bounds, limit + 1)))
+    shown = found[:limit]
+    return Page(shown, cursor_after(shown[-1].created_us, shown[-1].id) if len(found) > limit else None)
+
+
+def due(connection: apsw.Connection, before_us: int, limit: int) -> tuple[Due, ...]:
+    return tuple(Due(id, due_us) for id, due_us in connection.execute(_DUE, (before_us, limit)))
+
+
+def next_due(connection: apsw.Connection) -> int | None:
+    row = connection.execute(_NEXT_DUE).fetchone()
+    return None if row is None else row[0]
+
+
+def counts(connection: apsw.Connection) -> dict[str, int]:
+    return dict(connection.execute(_COUNTS))
+
+
+def ids(connection: apsw.Connection, after: str, limit: int) -> tuple[str, ...]:
+    return _ids(connection, _IDS, (after, limit))
+
+
+def check(connection: apsw.Connection) -> str:
+    """ "ok", or what SQLite found wrong, a finding a line."""
+    try:
+        return "\n".join(text for (text,) in connection.execute("PRAGMA quick_check(20)"))
+    except (apsw.CorruptError, apsw.NotADBError) as e:  # too damaged even to be looked through
+        return str(e)
+
+
+def _ids(connection: apsw.Connection, sql: str, values: tuple[str | int, ...]) -> tuple[str, ...]:
+    return tuple(id for (id,) in connection.execute(sql, values))
+
+
+def _payment(row: tuple[str, int, str, int, bytes]) -> Payment:
+    id, version, last, schema, document = row
+    _require_known(id, schema)
+    try:
+        p = _decoder.decode(document)
+    except msgspec.MsgspecError as e:
+        raise InvariantViolated(f"the stored document of {id} is unreadable: {e}. Run `payonce verify`.") from e
+    if (p.id, p.version, p.head) != (id, version, last):
+        raise InvariantViolated(f"the stored document of {id} is not the one its columns name. Run `payonce verify`.")
+    return p
+
+
+def _entry(payment_id: str, seq: int, raw: bytes, stored_hash: str) -> Entry:
+    try:
+        if _versioned.decode(raw).v > ENVELOPE:
+            raise NewerSchema(f"Event {seq} of {payment_id} was written by a newer payonce. Nothing was touched; run that one.")
+        return unseal(raw, stored_hash)
+    except msgspec.MsgspecError as e:
+        raise InvariantViolated(f"event {seq} of {payment_id} is unreadable: {e}. Run `payonce verify`.") from e
+
+
+def _require_known(payment_id: str, schema: int) -> None:
+    if schema > SCHEMA:
+        raise NewerSchema(
+            f"{payment_id} has schema {schema}, this payonce knows up to {SCHEMA}: a newer version wrote it. "
+            "Nothing was touched; run the newer payonce."
+        )

@@ -1,0 +1,123 @@
+"""Opening a file: is this SQLite fit, is the file ours, and the numbered migrations that bring it up to date."""
+
+import contextlib
+import os
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from payonce.core.errors import ConfigError, NewerSchema
+
+from .trouble import opening
+
+APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
+WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint
+
+
+def check_sqlite_version(version: str) -> None:
+    """Refuse an SQLite with the WAL-reset bug: two connections that write and checkpoint at the same moment may
+    corrupt the file. It is in 3.7.0 (the first with WAL) to 3.51.2, fixed in 3.51.3 and in the backports 3.50.7 and
+    3.44.6 (sqlite.org/wal.html, section "The WAL-reset bug", checked 2026-11-24). Raises ConfigError."""
+    major, minor, patch = (int(n) for n in (*version.split("."), "0", "0")[:3])
+    backport = {(3, 44): 6, (3, 50): 7}.get((major, minor))
+    if (major, minor, patch) >= (3, 51, 3) or (backport is not None and patch >= backport):
+        return
+    raise ConfigError(
+        f"SQLite {version} has a bug that can corrupt a database in WAL mode. No file was opened. "
+        "Install apsw 3.51.3 or later, which brings its own SQLite: pip install --upgrade apsw."
+    )
+
+
+def connect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+    """The connection that writes. Never creates: a file that vanished must not come back empty. Raises apsw.Error."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(busy_timeout_ms)
+    # FULL: COMMIT returns after the log is on the disk. fullfsync: what that takes on macOS, nothing elsewhere.
+    connection.execute("PRAGMA synchronous=FULL; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1")
+    connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES_KEPT}")
+    return connection
+
+
+def connect_reader(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+    """A connection that cannot write. Raises apsw.Error."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(busy_timeout_ms)
+    return connection
+
+
+def open_file(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+    """Create or open the file and bring it to the newest schema. Several processes may do so at once.
+
+    Raises ConfigError (not ours, or no WAL there), NewerSchema (a newer payonce wrote it), StoreUnavailable (busy,
+    full, read-only or unreachable). A file that is refused is left as it was."""
+    check_sqlite_version(apsw.sqlite_lib_version())
+    with opening(path):
+        # Payments are nobody else's business; SQLite gives -wal and -shm the same permissions. If this fails
+        # (it exists, or the directory is missing or read-only), the next line says it better.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = connect(path, busy_timeout_ms)
+        try:
+            _set_up(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _set_up(connection: apsw.Connection, path: Path) -> None:
+    _check_ours(connection, path)
+    if connection.readonly("main"):
+        raise apsw.ReadOnlyError("no permission to write")  # now, rather than at the first payment
+    mode = connection.execute("PRAGMA journal_mode=WAL").get
+    if mode != "wal":
+        raise ConfigError(
+            f"{path} cannot use a write-ahead log (journal mode stays {mode}). Nothing was written. "
+            "Put the database on a local disk: network file systems do not offer what it needs."
+        )
+    _migrate(connection, path)
+
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """The scripts in order; script n brings a file from user_version n - 1 to n."""
+    folder = resources.files(__package__) / "migrations"
+    scripts = sorted((f for f in folder.iterdir() if re.fullmatch(r"\d{4}_\w+\.sql", f.name)), key=lambda f: f.name)
+    if [int(f.name[:4]) for f in scripts] != list(range(1, len(scripts) + 1)):
+        raise ConfigError("The migrations of this installation have a gap. Nothing was opened; install payonce again.")
+    return tuple(f.read_text(encoding="utf-8") for f in scripts)
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    for number, script in enumerate(migrations(), 1):
+        if connection.pragma("user_version") >= number:
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _check_ours(connection, path) < number:  # another process may have been faster
+                connection.execute(script)
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _check_ours(connection: apsw.Connection, path: Path) -> int:
+    """The file's user_version, when the file is empty or ours and not newer than this code."""
+    with connection:  # one snapshot: another process may be in the middle of creating it
+        application_id, version = connection.pragma("application_id"), connection.pragma("user_version")
+        empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    if application_id != APPLICATION_ID and not (application_id == version == 0 and empty):
+        raise ConfigError(f"{path} is a database of another application. It was not changed; name another file.")
+    if version > len(migrations()):
+        raise NewerSchema(
+            f"{path} has schema {version}, this payonce knows up to {len(migrations())}: a newer version wrote it. "
+            "It was not changed; run the newer payonce."
+        )
+    return int(version)

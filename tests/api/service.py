@@ -1,0 +1,244 @@
+"""An API over a memory store and a tiny provider, all in this process, on a clock and entropy of its own."""
+
+# ruff: noqa: ARG002  (fakes take what their port says, used or not)
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+
+from payonce.adapter import (
+    Absent,
+    Capabilities,
+    Declined,
+    Found,
+    HttpRequest,
+    Intent,
+    ReadOutcome,
+    Rejected,
+    Response,
+    SendOutcome,
+    Succeeded,
+    Terms,
+    Unknown,
+)
+from payonce.api.app import create_app
+from payonce.core.payment import StoredRequest
+from payonce.engine import Account, Engine, Policy, Ports
+from payonce.ports import Change, Committed, Conflict, KeyRow, Lost, Scope, Store, Unclear
+from payonce.stores.memory import MemoryStore
+
+TEST = Scope("mer_default", "test")
+GOOD = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}
+START_US = 1_795_000_000_123_456  # 2026-11-18
+CARD = "4242424242424242"
+
+JsonObject = dict[str, Any]
+
+
+class TickingClock:
+    """Each look is a millisecond later; nobody waits."""
+
+    def __init__(self) -> None:
+        self.at_us = START_US
+
+    def now_us(self) -> int:
+        self.at_us += 1000
+        return self.at_us
+
+    def monotonic_us(self) -> int:
+        return self.now_us()
+
+    async def sleep(self, seconds: float) -> None:
+        self.at_us += int(seconds * 1_000_000)
+        await asyncio.sleep(0)
+
+
+class CountingEntropy:
+    """Different every time, the same in every run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def bits(self, count: int) -> int:
+        self.count += 0x9E3779B97F4A7C15
+        return self.count & ((1 << count) - 1)
+
+
+class Woken:
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def send(self, payment_id: str) -> None:
+        self.ids.append(payment_id)
+
+
+class TinyAdapter:
+    """Keyed, one step; the token says what happens."""
+
+    name = "tiny"
+    CAPABILITIES = Capabilities(terms=Terms(keyed=True, replay_span_s=60), steps=frozenset({"fire", "read"}))
+    STATUSES: Mapping[str, str] = {}
+    DECLINES: Mapping[str, Declined] = {}
+
+    def credentials_of(self, values: Mapping[str, str]) -> object:
+        return dict(values)
+
+    def build(self, intent: Intent) -> HttpRequest:
+        body = {"amount": intent.amount_minor, "token": intent.payment_method, "reference": intent.reference}
+        return HttpRequest(method="POST", path="/charges", body=json.dumps(body).encode())
+
+    def authenticate(self, request: HttpRequest, credentials: object) -> Mapping[str, str]:
+        return {}
+
+    def parse(self, intent: Intent, response: Response) -> SendOutcome:
+        said = json.loads(response.body)
+        if said["token"] == "tok_ok" or not said["token"].startswith("tok_"):
+            return Succeeded(
+                ref="ch_1",
+                reference=intent.reference,
+                amount_minor=intent.amount_minor,
+                currency=intent.currency,
+                mode=intent.mode,
+            )
+        if said["token"] == "tok_stolen":
+            return Declined(code="stolen_card", hard=True, scope="issuer")
+        if said["token"] == "tok_rejected":
+            return Rejected(reason=f"bad request: {CARD}")
+        return Unknown(reason="garbage")
+
+    def parse_read(self, intent: Intent, response: Response) -> ReadOutcome:
+        return Found() if response.status == 200 else Absent()
+
+    def expose(self, body: bytes) -> bytes:
+        return body
+
+
+class Echo:
+    """A transport whose provider repeats the request as its answer."""
+
+    async def send(
+        self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
+    ) -> Response | Lost:
+        return Response(status=200 if request.method == "POST" else 404, headers={}, body=body or b"{}")
+
+    async def close(self) -> None: ...
+
+
+class UnclearStore(MemoryStore):
+    """Loses the answer of the first write of a payment: done or not, nobody knows."""
+
+    def __init__(self, *, done: bool) -> None:
+        super().__init__()
+        self.done, self.lost = done, 0
+
+    async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
+        if self.lost:
+            return await super().commit(change, expected_version)
+        self.lost += 1
+        if self.done:
+            await super().commit(change, expected_version)
+        return Unclear()
+
+
+class HidingStore(MemoryStore):
+    """The key is visible before its payment, as on a store that replicates."""
+
+    async def get(self, payment_id: str) -> None:
+        return None
+
+
+class BrokenStore(MemoryStore):
+    """A bug whose text quotes the request."""
+
+    async def find_key(self, scope: Scope, key: str) -> KeyRow | None:
+        raise RuntimeError(f"could not handle {CARD} of {key}")
+
+    async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
+        raise RuntimeError(f"could not write {CARD}")
+
+
+class Service:
+    """The application with a client in front; ``post`` sends a good payment unless told otherwise."""
+
+    def __init__(self, app: Starlette, engine: Engine, store: Store, client: httpx2.AsyncClient) -> None:
+        self.app, self.engine, self.store, self.client = app, engine, store, client
+
+    async def post(
+        self, body: object = GOOD, *, key: str | None = "key-1", headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"content-type": "application/json", **({"idempotency-key": key} if key is not None else {}), **(headers or {})}
+        sent = {name: value.encode() for name, value in given.items()}
+        return await self.client.post("/payments", content=raw, headers=sent)
+
+    async def get(self, path: str, **query: str) -> httpx2.Response:
+        return await self.client.get(path, params=query)
+
+    async def accepted(self, key: str = "key-1", **fields: object) -> JsonObject:
+        answer = await self.post({**GOOD, **fields}, key=key)
+        assert answer.status_code == 202, answer.text
+        body: JsonObject = answer.json()
+        return body
+
+    async def count(self) -> int:
+        return sum((await self.store.counts()).values())
+
+
+async def all_ok() -> Mapping[str, str]:
+    return {"store": "ok"}
+
+
+def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] | None = None) -> Account:
+    adapter = TinyAdapter()
+    adapter.CAPABILITIES = Capabilities(terms=TinyAdapter.CAPABILITIES.terms, steps=frozenset(), currencies=currencies)
+    return Account(
+        name=name,
+        adapter=adapter,
+        mode="live" if mode == "live" else "test",
+        base_url="https://tiny.invalid",
+        credential_id="none",
+        credentials={},
+        terms=adapter.CAPABILITIES.terms,
+    )
+
+
+def engine_over(store: Store, *accounts: Account) -> Engine:
+    ports = Ports(store=store, transport=Echo(), clock=TickingClock(), entropy=CountingEntropy(), wake=Woken())
+    return Engine(ports, {a.name: a for a in accounts or (account(),)}, Policy())
+
+
+def serving(
+    check: Callable[[Service], Awaitable[None]],
+    *,
+    store: Store | None = None,
+    accounts: tuple[Account, ...] = (),
+    scope: Scope = TEST,
+    ready: Callable[[], Awaitable[Mapping[str, str]]] = all_ok,
+    **more: Any,
+) -> None:
+    """Run ``check`` against a fresh service."""
+
+    async def run() -> None:
+        rows = store if store is not None else MemoryStore()
+        engine = engine_over(rows, *accounts)
+        app = create_app(engine, scope=scope, ready=ready, **more)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payonce.test") as client:
+            await check(Service(app, engine, rows, client))
+
+    asyncio.run(run())
+
+
+def problem_of(answer: httpx2.Response) -> JsonObject:
+    """The problem an answer is, checked for what every problem has."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: JsonObject = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["requestId"] == answer.headers["request-id"]
+    assert body["type"] == f"/docs#problem-{body['code']}"
+    assert body["money"]
+    assert body["next"]
+    return body

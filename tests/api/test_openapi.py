@@ -1,0 +1,161 @@
+"""The OpenAPI document keeps its promises: complete, and nothing the server answers is missing from it."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import GenerationMode
+
+from payonce.api.app import create_app
+from payonce.api.openapi import codes_of, document, operations
+from payonce.core.errors import PROBLEMS
+from payonce.core.idempotency import FIELDS
+from payonce.core.redact import has_card_number
+from payonce.stores.memory import MemoryStore
+
+from .service import TEST, Service, all_ok, engine_over, serving
+
+NOT_OFFERED_YET = {"operation_in_progress"}  # needs a second operation
+ANY_ROUTE = {"method_not_allowed"}  # of paths, not of operations
+
+
+def test_every_problem_code_is_documented() -> None:
+    """The Problem schema lists every code with its meaning, and each stands at the operations that can answer it."""
+    listed = document()["components"]["schemas"]["Problem"]["properties"]["code"]
+    assert listed["enum"] == list(PROBLEMS)
+    assert set(listed["x-problems"]) == set(PROBLEMS)
+    answered = set().union(*(codes_of(operation) for _, _, operation in operations()))
+    assert answered == set(PROBLEMS) - NOT_OFFERED_YET - ANY_ROUTE
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            if content := response["content"].get("application/problem+json"):
+                codes = content["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                assert {PROBLEMS[code].status for code in codes} == {int(status)}
+                assert set(content["examples"]) == set(codes)
+
+
+def test_every_field_and_parameter_is_described() -> None:
+    """Every field of every schema and every parameter has a description; parameters and operations have examples."""
+    for name, schema in document()["components"]["schemas"].items():
+        assert schema["description"], name
+        for field, each in schema["properties"].items():
+            assert each.get("description"), f"{name}.{field}"
+    for path, _, operation in operations():
+        assert operation["summary"]
+        assert operation["operationId"]
+        for parameter in operation["parameters"]:
+            assert parameter["description"], path
+            assert "example" in parameter or parameter["name"] == "cursor", (path, parameter["name"])
+        for response in operation["responses"].values():
+            assert response["headers"]["Request-Id"]["required"]
+            if content := response["content"].get("application/json"):
+                assert "example" in content or content["schema"] == {"type": "object"}, path
+
+
+def test_the_request_schema_has_exactly_the_fields_that_are_taken() -> None:
+    """What normalise knows and what the document says are the same names; nothing else is allowed."""
+    schema = document()["components"]["schemas"]["NewPaymentRequest"]
+    assert set(schema["properties"]) == set(FIELDS)
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["amount", "currency"]
+
+
+def test_the_examples_are_valid() -> None:
+    """Every example of a body fits its own schema."""
+    for path, _, operation in operations():
+        contents = [r["content"].get("application/json") for r in operation["responses"].values()]
+        if "requestBody" in operation:
+            contents.append(operation["requestBody"]["content"]["application/json"])
+        for content in contents:
+            if content and "example" in content:
+                _validator(content["schema"]).validate(content["example"])
+        for response in operation["responses"].values():
+            problems = response["content"].get("application/problem+json")
+            for example in problems["examples"].values() if problems else ():
+                _validator(problems["schema"]).validate(example["value"])
+        for parameter in operation["parameters"]:
+            if "example" in parameter:
+                assert _validator(parameter["schema"]).is_valid(parameter["example"]), (path, parameter["name"])
+
+
+def test_answers_hold_nothing_undocumented() -> None:
+    """Payments, lists and histories have exactly the documented fields, in a new and in a settled state."""
+
+    async def check(s: Service) -> None:
+        id = (await s.accepted(metadata={"a": 1}))["transactionId"]
+        other = (await s.accepted("k2", paymentMethod="tok_stolen"))["transactionId"]
+        await s.engine.advance(other)
+        for path, name in (
+            (f"/payments/{id}", "PaymentBody"),
+            (f"/payments/{other}", "PaymentBody"),
+            ("/payments", "PaymentList"),
+            (f"/payments/{other}/history", "History"),
+            ("/livez", "Live"),
+            ("/readyz", "Readiness"),
+        ):
+            body = (await s.get(path)).json()
+            schema = document()["components"]["schemas"][name]
+            _validator({"$ref": f"#/components/schemas/{name}"}).validate(body)
+            assert set(body) == set(schema["properties"]) == set(schema["required"])
+
+    serving(check)
+
+
+def test_every_path_is_routed_and_every_route_is_documented() -> None:
+    """The document and the application have the same paths and methods."""
+
+    async def check(s: Service) -> None:
+        assert {route.path for route in s.app.routes} == set(document()["paths"])  # type: ignore[attr-defined]
+        for path, methods in document()["paths"].items():
+            answer = await s.client.options(re.sub("{id}", "x", path))
+            assert set(answer.headers["allow"].split(", ")) == {m.upper() for m in methods} | {"HEAD", "OPTIONS"}
+
+    serving(check)
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    return jsonschema_rs.Draft202012Validator({**schema, "components": document()["components"]})
+
+
+# --- schemathesis: what it makes of the document, sent to the application ---------------------------------------------
+
+_numbers: Iterator[int] = itertools.count()
+app = create_app(engine_over(MemoryStore()), scope=TEST, ready=all_ok)
+schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+def made_good(case: Any) -> bool:
+    """What no schema can say of a valid request: it has one fresh key, names an account that exists, an integer is
+    written without a fraction (to JSON Schema 1.0 is one), and a cursor is one that a page gave. Invalid ones stay. False
+    for one that happens to hold a card number: chance makes some."""
+    if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
+        return True
+    if case.method.upper() == "POST" and isinstance(case.body, dict):
+        case.headers["Idempotency-Key"] = f"fresh-{next(_numbers)}"
+        body = {k: v for k, v in case.body.items() if k not in ("idempotencyKey", "provider")}
+        case.body = {**body, "amount": int(body["amount"])}
+    if case.query and "cursor" in case.query:
+        case.query = {k: v for k, v in case.query.items() if k != "cursor"}
+    return not has_card_number([case.query, case.body if isinstance(case.body, dict) else None])
+
+
+@schema.parametrize()
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_schemathesis_finds_nothing(case: Any) -> None:
+    """No 5xx, no undocumented status, header, media type or shape; valid is accepted, invalid refused."""
+    if made_good(case):
+        case.call_and_validate()
+
+
+def test_the_shown_request_is_good() -> None:
+    """The request the documents show is accepted as it stands."""
+    example = document()["paths"]["/payments"]["post"]["requestBody"]["content"]["application/json"]["example"]
+
+    async def check(s: Service) -> None:
+        assert (await s.post(example)).status_code == 202
+
+    serving(check)

@@ -1,0 +1,183 @@
+"""verify, reconcile, doctor, config show, explain, openapi."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from .conftest import Payonce
+
+Paid = Callable[..., dict[str, Any]]
+
+
+def edit(data: Path, sql: str, *values: Any) -> None:
+    """Change the file behind payonce's back."""
+    connection = apsw.Connection(str(data / "payments.db"))
+    connection.execute(sql, values)
+    connection.close()
+
+
+def test_verify_finds_nothing_wrong(payonce: Payonce, paid: Paid) -> None:
+    """A store that only payonce wrote is clean; the head digest says the same again until something is added."""
+    paid("tok_ok")
+    paid("tok_lost_response")
+    first, again = payonce("verify", "--json"), payonce("verify", "--json")
+    assert (first.code, first.json["problems"], first.json["payments"]) == (0, [], 2)
+    assert first.json["headDigest"] == again.json["headDigest"]
+    assert "not an attacker" in first.json["limit"]
+    paid("tok_ok")
+    assert payonce("verify", "--json").json["headDigest"] != first.json["headDigest"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE events SET raw = CAST(replace(CAST(raw AS TEXT), '1050', '1060') AS BLOB) WHERE seq = 1", "another hash"),
+        ("DELETE FROM events WHERE seq = 2", "does not fold"),
+        ("DELETE FROM events WHERE seq = 3", "differs from its history"),
+        ("DELETE FROM events", "does not fold"),
+        ("UPDATE events SET raw = x'7b' WHERE seq = 2", "cannot be read"),
+        (
+            "UPDATE payments SET document = CAST(replace(CAST(document AS TEXT), 'SUCCESS', 'FAILED') AS BLOB)",
+            "differs from its",
+        ),
+        ("INSERT INTO due VALUES ('payment', (SELECT id FROM payments), 1)", "owes nothing"),
+    ],
+)
+def test_verify_finds_every_partial_edit(payonce: Payonce, paid: Paid, data: Path, sql: str, said: str) -> None:
+    """Changed bytes, missing events, a changed row and a due time that leads nowhere end with 1 and are named."""
+    payment = paid("tok_ok")
+    edit(data, sql)
+    ran = payonce("verify", "--json")
+    assert ran.code == 1
+    assert [p["payment"] for p in ran.json["problems"]] == [payment["transactionId"]]
+    assert said in ran.json["problems"][0]["problem"]
+    assert payonce("verify", payment["transactionId"]).code == 1
+
+
+def test_verify_finds_a_payment_that_nobody_would_wake(payonce: Payonce, paid: Paid, data: Path) -> None:
+    """A payment that owes an action but is not on the due index would stay open for ever."""
+    paid("tok_never_resolves", wait="0.3")
+    assert payonce("verify").code == 0
+    edit(data, "DELETE FROM due")
+    ran = payonce("verify")
+    assert (ran.code, "not on the due index" in ran.out) == (1, True)
+
+
+def test_reconcile_asks_the_provider_and_lifts_the_hold(payonce: Payonce, paid: Paid, data: Path) -> None:
+    """Every uncertain payment is read; when all were answered the mark that `serve --hold` waits for is there."""
+    paid("tok_ok")
+    pending = paid("tok_lost_response", wait="0.1")
+    assert pending["status"] == "PENDING"
+    ran = payonce("reconcile", "--json")
+    assert ran.code == 0
+    assert [(line["payment"], line["before"], line["after"], line["answered"]) for line in ran.lines] == [
+        (pending["transactionId"], "PENDING", "SUCCESS", True)
+    ]
+    assert json.loads((data / "reconciled").read_text())["compared"] == 1
+
+
+def test_reconcile_without_an_answer_keeps_the_hold(payonce: Payonce, paid: Paid, data: Path) -> None:
+    """A provider that is down leaves the payment unread: exit code 6, no mark, unless it is released by hand."""
+    paid("tok_never_resolves", wait="0.1")
+    ledger = apsw.Connection(str(data / "sandbox-ledger.db"))
+    ledger.execute("INSERT OR REPLACE INTO settings VALUES ('faults', '{\"outage\": true}')")
+    ledger.close()
+    ran = payonce("reconcile", "--timeout", "0.3", "--json")
+    assert (ran.code, ran.lines[0]["answered"]) == (6, False)
+    assert not (data / "reconciled").exists()
+    assert payonce("reconcile", "--once", "--release").code == 6
+    assert (data / "reconciled").exists()
+
+
+def test_reconcile_fires_nothing(payonce: Payonce, data: Path) -> None:
+    """A payment for which nothing was sent yet stays untouched: reconciling only reads."""
+    payonce("pay", "--amount", "5", "--currency", "INR")
+    ran = payonce("reconcile")
+    assert (ran.code, ran.out) == (0, "")
+    assert payonce("list", "--json").json["data"][0]["attempts"] == 0
+
+
+def test_doctor_is_content(payonce: Payonce, paid: Paid) -> None:
+    """On a good installation nothing fails; every check says what it looked at."""
+    paid("tok_ok")
+    ran = payonce("doctor", "--json")
+    assert (ran.code, ran.json["ok"]) == (0, True)
+    states = {c["name"]: c["state"] for c in ran.json["checks"]}
+    names = {"python", "sqlite", "configuration", "data folder", "disk", "clock", "port", "store", "due", "payments"}
+    assert names | {"account mock"} == set(states)
+    assert states["store"] == states["account mock"] == "ok"
+
+
+def test_doctor_names_the_fix(payonce: Payonce, tmp_path: Path) -> None:
+    """A missing secret and an unreachable provider fail by name, and do not hide the other checks."""
+    (tmp_path / "payonce.toml").write_text(
+        'version = 1\n[providers.a]\nadapter = "mock"\nbase_url = "http://127.0.0.1:9/mock"\nsecret = "env:NO_SUCH_SECRET"\n'
+        '[providers.b]\nadapter = "mock"\nbase_url = "http://127.0.0.1:9/mock"\nsecret = "file:key"\n'
+    )
+    (tmp_path / "key").write_text("hush-hush")
+    ran = payonce("doctor")
+    assert ran.code == 1
+    assert "NO_SUCH_SECRET is not set" in ran.out
+    assert "http://127.0.0.1:9/mock" in ran.out
+    assert "fix: Check base_url" in ran.out
+    assert "warn  store" in ran.out
+    assert "hush-hush" not in ran.out
+
+
+def test_doctor_sees_a_payment_in_doubt_and_an_overdue_one(payonce: Payonce, paid: Paid, data: Path) -> None:
+    """What waits for an operator, or for a worker that is not there, is a warning."""
+    paid("tok_wrong_amount")
+    edit(data, "UPDATE due SET due_us = 1000000")
+    states = {c["name"]: c["state"] for c in payonce("doctor", "--json").json["checks"]}
+    assert (states["payments"], states["due"]) == ("warn", "warn")
+
+
+def test_config_show_says_where_each_value_comes_from(
+    payonce: Payonce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value and origin of every setting, flags and environment included; secrets are masked."""
+    (tmp_path / "payonce.toml").write_text(
+        'version = 1\n[server]\nport = 9999\n[providers.mock]\nbase_url = "https://me:pw1234@host.invalid/mock"\n'
+        'secret = "env:SHOP_KEY"\nother = "sk_test_not_a_reference"\n'
+    )
+    monkeypatch.setenv("SHOP_KEY", "very-secret")
+    monkeypatch.setenv("PAYONCE_DRAIN_S", "7")
+    ran = payonce("config", "show", "--json", "--data-dir", "elsewhere")
+    rows = {r["key"]: (r["value"], r["origin"]) for r in ran.json["settings"]}
+    assert rows["server.port"] == (9999, "payonce.toml")
+    assert rows["server.drain_s"] == (7, "environment PAYONCE_DRAIN_S")
+    assert rows["store.data_dir"] == ("elsewhere", "flag")
+    assert rows["server.host"] == ("127.0.0.1", "default")
+    assert ran.json["providers"][0]["credentials"] == {"secret": "env:SHOP_KEY (set)", "other": "[redacted]"}
+    for shown in (ran.out, payonce("config", "show").out):
+        assert "pw1234" not in shown
+        assert "very-secret" not in shown
+        assert "not_a_reference" not in shown
+
+
+def test_a_wrong_setting_is_one_message(payonce: Payonce, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration error ends with 2 and names value, origin and fix."""
+    monkeypatch.setenv("PAYONCE_PROT", "1")
+    ran = payonce("list")
+    assert (ran.code, ran.out) == (2, "")
+    assert "PAYONCE_PROT is not known; did you mean PAYONCE_PORT?" in ran.err
+
+
+def test_explain(payonce: Payonce) -> None:
+    """A code is explained; a mistyped one is 3 with a suggestion; without one all are listed."""
+    assert "Money may have moved" in payonce("explain", "horizon").out
+    assert payonce("explain", "retry_same_key", "--json").json["kind"] == "problem"
+    wrong = payonce("explain", "insufficient_fund")
+    assert (wrong.code, "insufficient_funds" in wrong.err) == (3, True)
+    listed = {row["code"] for row in payonce("explain", "--json").json}
+    assert {"not_found", "stolen_card", "late_success"} <= listed
+
+
+def test_openapi(payonce: Payonce) -> None:
+    """The document is the one that /openapi.json serves."""
+    assert payonce("openapi").json["openapi"].startswith("3.1")
+    assert "/payments" in payonce("openapi", "--json").json["paths"]

@@ -1,0 +1,210 @@
+"""Real processes: serve, worker, sandbox; SIGTERM, kill -9, hold."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+DEADLINE_S = 30.0
+
+
+class Process:
+    """A payonce command that prints one line of JSON when it is up."""
+
+    def __init__(self, cwd: Path, *args: str, env: dict[str, str] | None = None) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+        self.log = cwd / f"{args[0]}-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "payonce", *args, "--json"],
+                cwd=cwd,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**clean, **(env or {})},
+            )
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        assert line, f"it ended at start:\n{self.log.read_text()}"
+        self.facts: dict[str, Any] = json.loads(line)
+        self.url: str = self.facts.get("url", "")
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; the exit code."""
+        self.popen.send_signal(number)
+        try:
+            return self.popen.wait(timeout=DEADLINE_S)
+        finally:
+            assert self.popen.stdout is not None
+            self.popen.stdout.close()
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start commands in the test's folder; what is still running at the end is killed."""
+    started: list[Process] = []
+
+    def begin(*args: str, **kwargs: Any) -> Process:
+        started.append(Process(tmp_path, *args, **kwargs))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.popen.poll() is None:
+            process.end(signal.SIGKILL)
+
+
+def post(url: str, key: str, token: str) -> str:
+    body = {"amount": 1050, "currency": "INR", "paymentMethod": token}
+    answer = httpx2.post(f"{url}/payments", json=body, headers={"Idempotency-Key": key}, timeout=10)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["transactionId"])
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition that another process brings about."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"never: {what}")
+
+
+def status_of(url: str, payment_id: str) -> str:
+    return str(httpx2.get(f"{url}/payments/{payment_id}", timeout=10).json()["status"])
+
+
+def under_way(url: str, payment_id: str) -> bool:
+    history = httpx2.get(f"{url}/payments/{payment_id}/history", timeout=10).json()["data"]
+    return [e["kind"] for e in history] == ["Accepted", "Planned"]
+
+
+def charges(url: str) -> list[int]:
+    movements = httpx2.get(f"{url}/sandbox/ledger", timeout=10).json()["movements"]
+    return [m["amount"] for m in movements if m["kind"] == "charge"]
+
+
+def cli(cwd: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_")}
+    command = [sys.executable, "-m", "payonce", *args]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE_S, check=False, env=env)
+
+
+def test_serve_says_where_it_is_and_what_it_does(start: Start, tmp_path: Path) -> None:
+    """One line of JSON: URL, docs, data folder; docs, health, ledger and OpenAPI answer there."""
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    assert server.facts["dataDir"] == str(tmp_path / "data")
+    assert (server.facts["worker"], server.facts["hold"], server.facts["mode"]) == (True, False, "test")
+    for path in ("/docs", "/livez", "/readyz", "/openapi.json", "/sandbox/ledger"):
+        assert httpx2.get(server.url + path, timeout=10).status_code == 200, path
+    faults = httpx2.put(f"{server.url}/sandbox/faults", json={"latencyMs": 5}, timeout=10)
+    assert faults.json()["latencyMs"] == 5
+    assert server.end(signal.SIGINT) == 0
+
+
+def test_sigterm_lets_a_call_in_flight_finish(start: Start, tmp_path: Path) -> None:
+    """A call under way at SIGTERM is finished and recorded, then the process ends with 0."""
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    payment = post(server.url, "slow", "tok_slow_5s")
+    until(lambda: under_way(server.url, payment), "the call is under way")
+    assert server.end() == 0
+    shown = json.loads(cli(tmp_path, "show", payment, "--data-dir", "data", "--json").stdout)
+    assert [e["kind"] for e in shown["history"]] == ["Accepted", "Planned", "Observed"]
+    assert shown["payment"]["status"] == "SUCCESS"
+
+
+def test_sigterm_cuts_a_call_that_takes_longer_than_the_drain(start: Start, tmp_path: Path) -> None:
+    """After drain_s the call is cut and the exit code is 0; the send stays on record, to be resolved by reading."""
+    server = start("serve", "--port", "0", "--data-dir", "data", env={"PAYONCE_DRAIN_S": "1"})
+    payment = post(server.url, "slow", "tok_slow_5s")
+    until(lambda: under_way(server.url, payment), "the call is under way")
+    begin = time.monotonic()
+    assert server.end() == 0
+    assert time.monotonic() - begin < 4, "drain_s and a little more"
+    shown = json.loads(cli(tmp_path, "show", payment, "--data-dir", "data", "--json").stdout)
+    assert [e["kind"] for e in shown["history"]] == ["Accepted", "Planned"]
+    assert (shown["payment"]["status"], shown["due"] is not None) == ("PENDING", True)
+
+
+def test_kill_9_loses_nothing(start: Start, tmp_path: Path) -> None:
+    """Killed in the middle of a call and started again: settled, charged once, and the history is clean."""
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    payment = post(server.url, "lost", "tok_lost_response")
+    server.end(signal.SIGKILL)
+    again = start("serve", "--port", "0", "--data-dir", "data")
+    assert post(again.url, "lost", "tok_lost_response") == payment
+    until(lambda: status_of(again.url, payment) == "SUCCESS", "it is settled after the restart")
+    assert charges(again.url) == [1050]
+    assert cli(tmp_path, "verify", "--data-dir", "data").returncode == 0
+
+
+def test_worker_apart_from_serve(start: Start) -> None:
+    """`serve --no-worker` only accepts; two workers on the same file settle everything, each payment once."""
+    server = start("serve", "--port", "0", "--no-worker", "--data-dir", "data")
+    payments = [post(server.url, f"apart-{n}", "tok_ok") for n in range(10)]
+    assert {status_of(server.url, p) for p in payments} == {"PENDING"}
+    workers = [start("worker", "--data-dir", "data") for _ in range(2)]
+    until(lambda: {status_of(server.url, p) for p in payments} == {"SUCCESS"}, "the workers settle them")
+    assert charges(server.url) == [1050] * 10
+    assert [process.end() for process in (*workers, server)] == [0, 0, 0]
+
+
+def test_the_sandbox_as_its_own_server(start: Start, tmp_path: Path) -> None:
+    """An account with a base_url pays at a sandbox in another process, over real HTTP."""
+    sandbox = start("sandbox", "--port", "0", "--ledger", "books.db")
+    assert sandbox.facts["ledger"] == str(tmp_path / "books.db")
+    (tmp_path / "payonce.toml").write_text(
+        f'version = 1\n[providers.mock]\nbase_url = "{sandbox.url}/mock"\nsecret = "file:key"\n'
+    )
+    (tmp_path / "key").write_text("k")
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    assert server.facts["sandbox"] is None
+    payment = post(server.url, "far", "tok_ok")
+    until(lambda: status_of(server.url, payment) == "SUCCESS", "it is charged over HTTP")
+    assert charges(sandbox.url) == [1050]
+    assert [server.end(), sandbox.end()] == [0, 0]
+
+
+def test_hold_fires_nothing_until_reconcile_ran(start: Start, tmp_path: Path) -> None:
+    """With --hold payments are accepted but not charged; `payonce reconcile` in another process lifts it."""
+    server = start("serve", "--port", "0", "--hold", "--data-dir", "data")
+    payment = post(server.url, "held", "tok_ok")
+    # the held payment was looked at and put off by the worker: that is when it would have been fired
+    until(lambda: deferred(tmp_path / "data", payment), "the worker holds it back")
+    assert (charges(server.url), status_of(server.url, payment)) == ([], "PENDING")
+    assert "holding" in httpx2.get(f"{server.url}/readyz", timeout=10).text
+    assert cli(tmp_path, "reconcile", "--data-dir", "data").returncode == 0
+    until(lambda: status_of(server.url, payment) == "SUCCESS", "it is charged after the hold")
+    assert charges(server.url) == [1050]
+    assert server.end() == 0
+
+
+def deferred(data: Path, payment: str) -> bool:
+    import apsw
+
+    connection = apsw.Connection(str(data / "payments.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    (due_us,) = connection.execute("SELECT due_us FROM due WHERE id = ?", (payment,)).fetchone() or (0,)
+    (created_us,) = connection.execute("SELECT created_us FROM payments WHERE id = ?", (payment,)).fetchone() or (0,)
+    connection.close()
+    return bool(due_us > created_us + 1_000_000)
+
+
+def test_a_port_in_use_is_one_message(start: Start, tmp_path: Path) -> None:
+    """A second server on the same port ends with 2 and names the fix."""
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    port = server.url.rpartition(":")[2]
+    second = cli(tmp_path, "serve", "--port", port, "--data-dir", "other")
+    assert (second.returncode, second.stdout) == (2, "")
+    assert "choose another --port" in second.stderr
+    assert "Traceback" not in second.stderr

@@ -1,0 +1,188 @@
+"""What can drift is generated or tested: the reference pages, the links, and every command and setting that a page names."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import json
+from tools.docs import PAGES, PROVIDER_KEYS_SAY, REFERENCE, drift
+
+from payonce.cli import COMMANDS
+from payonce.config import PROVIDER_KEYS, SETTINGS, load
+from payonce.core.errors import DECLINES, PROBLEMS, REASONS
+from payonce.core.idempotency import normalise
+from payonce.core.states import TRANSITIONS
+from payonce.sandbox.faults import TOKENS
+
+from .source import ROOT, tracked_files
+
+PAGES_ALL = tuple(sorted(p for p in tracked_files() if p.suffix == ".md"))
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+IDS = [p.relative_to(ROOT).as_posix() for p in PAGES_ALL]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def dead_links(page: Path, text: str) -> Iterator[str]:
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists():
+            yield f"{page.name}: {target}"
+        elif anchor and path.suffix == ".md":
+            there = text if path == page else path.read_text(encoding="utf-8")
+            if anchor not in anchors(there):
+                yield f"{page.name}: {target}"
+
+
+def blocks(text: str, language: str = r"\w*") -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """(program, first word) of each make or payonce command line that a page shows, in blocks or in backticks."""
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    shown = "\n".join([*blocks(text, "(?:sh|console|bash)?"), *inline])
+    yield from re.findall(r"^(?:\$ |\.venv/bin/)?(make|payonce) +([a-z][a-z-]+)\b(?![=.\w])", shown, re.MULTILINE)
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """docs/reference equals what `make docs` would write now."""
+    assert drift() == []
+
+
+def test_drift_is_seen(tmp_path: Path) -> None:
+    """A page that is missing or differs in one word is reported."""
+    for name in PAGES:
+        (tmp_path / name).write_text((REFERENCE / name).read_text(encoding="utf-8"), encoding="utf-8")
+    assert drift(tmp_path) == []
+    states = tmp_path / "states.md"
+    states.write_text(states.read_text(encoding="utf-8").replace("durably", "quickly"), encoding="utf-8")
+    assert any("durably" in line for line in drift(tmp_path))
+    states.unlink()
+    assert drift(tmp_path) != []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("settings.md", [s.key for s in SETTINGS] + [e for s in SETTINGS for e in s.env] + list(PROVIDER_KEYS)),
+        ("errors.md", [*PROBLEMS, *DECLINES, *REASONS]),
+        ("sandbox.md", list(TOKENS)),
+    ],
+    ids=["settings", "codes", "tokens"],
+)
+def test_the_reference_names_everything(page: str, names: list[str]) -> None:
+    """Every setting, environment name, code and token stands in its page."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_state_diagram_shows_every_transition() -> None:
+    """Each row of the table is an arrow of the drawing, with its event."""
+    (drawn,) = blocks((REFERENCE / "states.md").read_text(encoding="utf-8"), "mermaid")
+    for t in TRANSITIONS:
+        arrow = next(line for line in drawn.splitlines() if f" {t.before or '[*]'} --> {t.after}:" in line)
+        assert t.event in arrow
+
+
+def test_every_provider_key_is_explained() -> None:
+    """The settings page explains the keys of a provider account that exist, and no others."""
+    assert set(PROVIDER_KEYS_SAY) == set(PROVIDER_KEYS)
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file, and its anchor to a heading."""
+    assert list(dead_links(page, page.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
+def test_commands_exist(page: Path) -> None:
+    """Every `make` target and `payonce` command that a page shows exists."""
+    known = {("make", t) for t in make_targets()} | {("payonce", c.name) for c in COMMANDS}
+    assert set(commands(page.read_text(encoding="utf-8"))) - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
+def test_named_files_exist(page: Path) -> None:
+    """Every file of ours that a page names in backticks is there."""
+    named = re.findall(r"`((?:src|tests|docs|tools|\.ci)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
+def test_shown_configuration_is_accepted(page: Path, tmp_path: Path) -> None:
+    """Every payonce.toml that a page shows is one that payonce accepts."""
+    for number, shown in enumerate(blocks(page.read_text(encoding="utf-8"), "toml")):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(shown, encoding="utf-8")
+        assert load(file=file).file == str(file)
+
+
+def test_shown_variables_exist() -> None:
+    """Every PAYONCE_ variable that a page names is a setting."""
+    known = {"PAYONCE_CONFIG"} | {name for s in SETTINGS for name in s.env}
+    for page in PAGES_ALL:
+        named = set(re.findall(r"\bPAYONCE_[A-Z_]+\b", page.read_text(encoding="utf-8")))
+        assert {n for n in named - known if not n.startswith("PAYONCE_SECRET_")} == set(), page.name
+
+
+def test_shown_requests_are_good() -> None:
+    """The request bodies that the README shows are ones that payonce takes, with a token that exists."""
+    bodies = re.findall(r"-d '(\{.*?\})'", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert bodies
+    requests = [normalise(json.decode(body.encode())) for body in bodies]
+    assert {r.details.payment_method for r in requests} <= set(TOKENS)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    """The Python in the README runs as it stands, in an empty folder, and the payment succeeds."""
+    (example,) = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "SUCCESS"
+
+
+def test_the_versions_agree() -> None:
+    """The version in pyproject.toml, in the package and at the top of the changelog is one."""
+    import payonce
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert project["version"] == payonce.__version__ == newest.group(1)
+
+
+def test_a_dead_link_is_seen() -> None:
+    """Missing files and missing headings are found; addresses of other places are left alone."""
+    page = ROOT / "README.md"
+    assert list(dead_links(page, "# A b\n[x](nowhere.md) [y](#a-c) [z](https://pypi.org) [ok](#a-b) [ok](Makefile)")) == [
+        "README.md: nowhere.md",
+        "README.md: #a-c",
+    ]
+
+
+def test_a_wrong_command_is_seen() -> None:
+    """Commands are found in blocks and in backticks, and prose about payonce is not taken for one."""
+    text = "payonce settles. `payonce frobnicate x`\n```sh\nmake dance\n.venv/bin/payonce show pay_1\n```\n"
+    assert sorted(commands(text)) == [("make", "dance"), ("payonce", "frobnicate"), ("payonce", "show")]

@@ -1,0 +1,257 @@
+"""Each rule taken away must make its interleaving fail: a test that no mutant can fail is a defect."""
+# ruff: noqa: ARG005, E501 - patches take what they replace; the table has one mutant a line
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from payonce import engine
+from payonce.core import apply, operations, plan, verdict
+from payonce.core.errors import InvariantViolated, NewerSchema
+from payonce.core.outcome import Absent, Closed, Declined, Rejected
+from payonce.core.payment import Step
+
+from . import test_interleavings as cases
+from . import test_interleavings_workers as races
+from . import world
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+class Mutant(NamedTuple):
+    rule: str  # that is taken away
+    patch: Patch
+    killers: list[Callable[[], Any]]
+
+
+def or_no(extra: Callable[[Any, Any, Any], bool]) -> Patch:
+    """NO is also concluded where ``extra(attempt, sends, seen)`` says so."""
+    real = verdict._proven_no
+
+    def weaker(a: Any, sends: Any, seen: Any) -> bool:
+        return real(a, sends, seen) or extra(a, sends, seen)
+
+    return lambda m: m.setattr(verdict, "_proven_no", weaker)
+
+
+def last_decline(a: Any, sends: Any, seen: Any) -> bool:
+    return any(isinstance(o, Declined) for _, o in seen)
+
+
+def absent(a: Any, sends: Any, seen: Any) -> bool:
+    return any(isinstance(o, Absent) for _, o in seen)
+
+
+def closed_unread(a: Any, sends: Any, seen: Any) -> bool:
+    return any(isinstance(o, Closed) for _, o in seen)
+
+
+def rejected(a: Any, sends: Any, seen: Any) -> bool:
+    return any(isinstance(o, Rejected) for _, o in seen)
+
+
+def counted(a: Any, sends: Any, seen: Any) -> bool:
+    found = verdict.last_found(a)
+    tries = getattr(found.outcome, "tries", ()) if found else ()
+    return len(tries) == len(verdict.fires(a)) > 0 and all(isinstance(t, Declined) for t in tries)
+
+
+def timer(a: Any, sends: Any, seen: Any) -> bool:
+    return bool(a.steps[-1].ended_us > plan.horizon_us(a) - 20_000_000)
+
+
+def everything_sealed(m: pytest.MonkeyPatch) -> None:
+    for module in (plan, apply):
+        m.setattr(module, "unresolved", lambda a: False)
+    m.setattr(apply, "sealed", lambda a: True)
+
+
+def no_reversal_guard(m: pytest.MonkeyPatch) -> None:
+    real = plan._surplus
+
+    def eager(p: Any, now: int, facts: Any) -> Any:
+        m.setattr(plan, "unresolved", lambda a: False)
+        try:
+            return real(p, now, facts)
+        finally:
+            m.setattr(plan, "unresolved", verdict.unresolved)
+
+    m.setattr(plan, "_surplus", eager)
+    m.setattr(apply, "unresolved", lambda a: False)
+
+
+def left_is_unresolved(m: pytest.MonkeyPatch) -> None:
+    for module in (plan, apply):
+        m.setattr(module, "unresolved", lambda a: verdict.verdict(a) in ("UNKNOWN", "OPEN"))
+
+
+def weigh_nothing(m: pytest.MonkeyPatch) -> None:
+    m.setattr(engine, "weigh", lambda p, part, step, outcome: outcome)
+
+
+def reference_only(m: pytest.MonkeyPatch) -> None:
+    m.setattr(verdict, "_compare", lambda p, outcome: outcome)
+
+
+def hint_dropped(m: pytest.MonkeyPatch) -> None:
+    class Never:
+        pass
+
+    m.setattr(apply, "Unreadable", Never)
+
+
+def no_deadline(m: pytest.MonkeyPatch) -> None:
+    real = world.World.__init__
+
+    def careless(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self.deadline_checked = False
+
+    m.setattr(world.World, "__init__", careless)
+
+
+def wall_clock_only(m: pytest.MonkeyPatch) -> None:
+    m.setattr(world.Worker, "monotonic_us", lambda self: 0)
+
+
+def no_lease(m: pytest.MonkeyPatch) -> None:
+    m.setattr(engine, "plan", plan._first_row)
+    m.setattr(Step, "ended_us", property(lambda s: s.seen_at_us if s.outcome is not None else s.at_us))
+
+
+def unclear_is_done(m: pytest.MonkeyPatch) -> None:
+    async def claim(self: Any, p: Any, planned: Any, bodies: Any, refs: Any) -> bool:
+        _, change = self._change(p, [planned], bodies, refs)
+        return not isinstance(await self.store.commit(change, p.version), engine.Conflict)
+
+    m.setattr(engine.Engine, "_claim", claim)
+
+
+def no_owner(m: pytest.MonkeyPatch) -> None:
+    real = world.Worker.bits
+    m.setattr(world.Worker, "bits", lambda self, count: 7 if count == 64 else real(self, count))
+
+
+def answer_written_once(m: pytest.MonkeyPatch) -> None:
+    async def record(self: Any, payment_id: str, seq: int, outcome: Any) -> bool:
+        p = await self.store.get(payment_id)
+        part, step = operations.part_of(p, seq)  # type: ignore[misc]
+        weighed = verdict.weigh(p, part, step, outcome)
+        return await self._write(p, [engine.Observed(about=seq, outcome=weighed)]) is not None
+
+    m.setattr(engine.Engine, "_record", record)
+
+
+def newer_rows_read(m: pytest.MonkeyPatch) -> None:
+    class Never(Exception):
+        pass
+
+    m.setattr(engine, "NewerSchema", Never)
+
+
+def lost_is_usable(m: pytest.MonkeyPatch) -> None:
+    m.setattr(engine.Engine, "_repointed", lambda self, p, a: False)
+
+
+def capture_left(m: pytest.MonkeyPatch) -> None:
+    m.setattr(plan, "captures", lambda a: [])
+
+
+def held_forgotten(m: pytest.MonkeyPatch) -> None:
+    """A rejected capture falls through to a fire."""
+    m.setattr(plan, "held", lambda a: None)
+    m.setattr(plan, "_again", lambda a: "fire")
+
+
+def fire_any_time(m: pytest.MonkeyPatch) -> None:
+    m.setattr(plan, "shown_idle", lambda a: True)
+
+
+def replay_for_ever(m: pytest.MonkeyPatch) -> None:
+    m.setattr(plan, "_replay_by", lambda a: 10**20)
+
+
+def no_watch(m: pytest.MonkeyPatch) -> None:
+    m.setattr(plan, "_watch", lambda p, now, facts: plan.QUIET if p.status in plan.FINAL else None)
+
+
+def hint_swallowed(m: pytest.MonkeyPatch) -> None:
+    m.setattr(engine, "_awaits_read", lambda a: a.hint is not None)
+
+
+def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
+    """A refused refund is repeated without asking whether the vendor was first."""
+    real = plan._operation
+
+    def blind(p: Any, o: Any, charge: Any, facts: Any) -> Any:
+        due = real(p, o, charge, facts)
+        refused = o.steps and o.steps[-1].kind == "refund" and not operations.sends(o)
+        return (
+            plan.Next(due.at_us, engine.Call(kind="refund", account=charge.account, attempt=charge.n, operation=o.n))
+            if refused
+            else due
+        )
+
+    m.setattr(plan, "_operation", blind)
+
+
+def policy_ignored(m: pytest.MonkeyPatch) -> None:
+    m.setattr(apply, "_asked", lambda p, env, e: p)
+
+
+def create_counts(m: pytest.MonkeyPatch) -> None:
+    """A container that may exist bars failover, as if it had moved money."""
+    real = verdict.verdict
+    stuck = lambda a: "UNKNOWN" if real(a) == "IDLE" and any(s.kind == "create" for s in a.steps) else real(a)  # noqa: E731
+    m.setattr(apply, "sealed", lambda a: a.left or stuck(a) in ("NO", "IDLE"))
+
+
+CASES: list[Mutant] = [
+    Mutant("a rejected replay says nothing of the fire", or_no(rejected), [lambda: cases.test_01_the_replay_of_a_charged_fire_is_refused("422")]),
+    Mutant("absent is no proof", or_no(absent), [cases.test_01_duplicate_order_id_is_looked_up_not_believed]),
+    Mutant(
+        "the last decline speaks for its send only",
+        or_no(last_decline),
+        [lambda: cases.test_02_stalled_fire_arrives_after_the_refire_was_declined("closable")],
+    ),
+    Mutant("a count of two proves nothing", or_no(counted), [cases.test_04_a_list_read_from_before_the_refire_arrives_after_it]),
+    Mutant("no timer makes NO", or_no(timer), [races.test_20_a_capture_on_record_is_never_left]),
+    Mutant("past the deadline nothing is sent", no_deadline, [cases.test_03_the_sender_freezes_after_its_commit_and_thaws_too_late]),
+    Mutant("the deadline is monotonic too", wall_clock_only, [lambda: races.test_18_the_clock_of_one_of_two_workers_jumps("keyed", -1)]),
+    Mutant("a lost account is not used", lost_is_usable, [lambda: cases.test_05_the_account_changes_while_unknown("base_url")]),
+    Mutant("unknown is not left", everything_sealed, [lambda: cases.test_05_the_account_changes_while_unknown("mode")]),
+    Mutant("final is watched", no_watch, [lambda: cases.test_06_failed_then_the_vendor_flips_to_paid(False, "refund")]),
+    Mutant("a surplus is reversed", policy_ignored, [lambda: cases.test_06_failed_then_the_vendor_flips_to_paid(False, "refund")]),
+    Mutant("a read under way does not answer a newer hint", hint_swallowed, [cases.test_06_a_hint_during_the_read_is_not_swallowed_by_it]),
+    Mutant("no reversal while unresolved", no_reversal_guard, [cases.test_07_a_surplus_is_not_given_back_while_a_third_is_unknown]),
+    Mutant("left is resolved", left_is_unresolved, [cases.test_07_a_left_attempt_does_not_bar_the_reversal]),
+    Mutant("a refused refund is looked up", no_read_before_giving, [lambda: cases.test_07_the_vendor_refunds_by_itself_as_we_do(False)]),
+    Mutant("a container moves nothing", create_counts, [cases.test_09_container_creation_times_out_then_the_provider_is_down]),
+    Mutant("a foreign object is no evidence", weigh_nothing, [cases.test_13_a_foreign_object_is_no_evidence]),
+    Mutant("a foreign decline is no evidence", weigh_nothing, [cases.test_13_a_foreign_decline_does_not_lead_to_failover]),
+    Mutant("amount is compared", reference_only, [lambda: cases.test_13_wrong_money_in_a_good_answer("wrong_amount", "answer")]),
+    Mutant("currency is compared in reads", reference_only, [lambda: cases.test_13_wrong_money_in_a_good_answer("wrong_currency", "read")]),
+    Mutant("a newer row is left alone", newer_rows_read, [races.test_15_an_older_worker_meets_a_newer_row]),
+    Mutant("an unclear claim is looked up", unclear_is_done, [races.test_16_byte_identical_claims_of_two_workers]),
+    Mutant("a claim has an owner", no_owner, [races.test_16_byte_identical_claims_of_two_workers]),
+    Mutant("an answer is written until it holds", answer_written_once, [races.test_19_the_answer_in_hand_survives_conflicts_and_an_absent_store]),
+    Mutant("a lease is waited for", no_lease, [races.test_19_a_second_worker_waits_for_the_lease]),
+    Mutant("a capture on record bars leaving", capture_left, [races.test_20_a_capture_on_record_is_never_left]),
+    Mutant("a rejected capture is captured again", held_forgotten, [races.test_20_a_rejected_capture_never_becomes_a_fire]),
+    Mutant("a re-fire waits for an idle read", fire_any_time, [lambda: cases.test_02_stalled_fire_arrives_after_the_refire_was_declined("closable")]),
+    Mutant("a hint stays after Unreadable", hint_dropped, [races.test_20_the_hint_stays_after_a_401_on_its_read]),
+    Mutant("no replay outside the span", replay_for_ever, [races.test_14_a_keyed_vendor_forgets_its_keys]),
+    Mutant("closed means closed and re-read", or_no(closed_unread), [cases.test_02_a_close_that_was_only_requested_proves_nothing]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", CASES, ids=lambda m: m.rule.replace(" ", "_"))
+def test_every_rule_is_missed_when_taken_away(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interleaving passes with the rule and fails, by an oracle or by apply's own check, without it."""
+    for killer in mutant.killers:
+        killer()
+    mutant.patch(monkeypatch)
+    for killer in mutant.killers:
+        with pytest.raises((AssertionError, InvariantViolated, NewerSchema)):
+            killer()

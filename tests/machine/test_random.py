@@ -1,0 +1,90 @@
+"""Seeded random worlds of every kind of provider, two workers, all faults: no oracle is ever broken."""
+
+from collections import Counter
+
+import pytest
+
+from payonce.core.states import TRANSITIONS
+from payonce.core.verdict import verdict
+
+from . import swarm
+
+SEEDS = 300
+SEEDS_THAT_FAILED = [
+    (30, "a sweeper that lost the race put a settled row back on the due index, for ever"),
+    (101, "the same"),
+    (207, "the same"),
+    (72, "workers that slept over the end of the span replayed outside it"),
+    (85, "the same"),
+    (197, "the same"),
+    (6, "a left attempt kept a FAILED payment on attention"),
+    (881, "a reversal in doubt at a vendor without refund keys: attention, not a violation"),
+    (2432, "the same"),
+    (6386, "beside a final status, attention was said again and again, without a pause"),
+    (6634, "the same"),
+    (4308, "an IN_DOUBT payment was not watched: its declined attempt flipped to paid and nobody looked"),
+    (2452, "a row written by a sleeper whose due time has passed: deferred, not spun on"),
+]
+NOT_YET = {  # transitions whose events come with checkout, cancels and resolve; test_states.py makes them by hand
+    ("REQUIRES_ACTION", "Judged", "CANCELED"),
+    ("PENDING", "Judged", "CANCELED"),
+    ("IN_DOUBT", "Judged", "CANCELED"),
+    ("CANCELED", "Observed", "SUCCESS"),
+    ("IN_DOUBT", "Resolved", "SUCCESS"),
+    ("IN_DOUBT", "Resolved", "FAILED"),
+}
+RARE = {
+    (
+        "FAILED",
+        "Observed",
+        "SUCCESS",
+    ),  # reached in the first few thousand seeds, not in every three hundred; test_states.py makes them too
+    ("REQUIRES_ACTION", "Judged", "FAILED"),
+    ("REQUIRES_ACTION", "Judged", "IN_DOUBT"),
+    ("REQUIRES_ACTION", "Observed", "IN_DOUBT"),
+    ("PENDING", "Observed", "REQUIRES_ACTION"),
+    ("REQUIRES_ACTION", "Observed", "PENDING"),
+    ("REQUIRES_ACTION", "Observed", "SUCCESS"),
+    ("IN_DOUBT", "Judged", "FAILED"),
+}
+
+
+@pytest.mark.parametrize(("seed", "why"), SEEDS_THAT_FAILED)
+def test_seeds_that_failed_once(seed: int, why: str) -> None:
+    """Worlds that once broke an oracle stay whole."""
+    swarm.run(seed)
+
+
+def test_random_worlds() -> None:
+    """Crashes, losses, stalls, duplicates and lies by seed: every oracle holds, and what is left in doubt is what must be."""
+    tried: Counter[str] = Counter()
+    doubt: Counter[str] = Counter()
+    seen: set[tuple[str, str, str]] = set()
+    for seed in range(SEEDS):
+        world = swarm.run(seed)
+        seen |= world.transitions
+        for payment_id in world.ids:
+            p = world.payment(payment_id)
+            for a in p.attempts:
+                kind = world.vendors[a.account].kind
+                tried[kind] += 1
+                unsure = p.status == "IN_DOUBT" and not a.left and verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")
+                doubt[kind] += unsure
+    share = {kind: doubt[kind] / tried[kind] for kind in tried}
+    print({kind: f"{100 * each:.1f} % of {tried[kind]}" for kind, each in share.items()})
+    assert all(count > SEEDS / 10 for count in tried.values())
+    assert share["closable"] < 0.02
+    assert share["manual"] < 0.03
+    assert share["keyed"] < share["keyless"]
+    table = {(t.before, t.event, t.after) for t in TRANSITIONS}
+    missing = table - {each for each in seen if each[0] != each[2]} - NOT_YET - RARE
+    assert not missing, f"never reached: {missing}"
+
+
+def test_worlds_without_faults() -> None:
+    """Nothing fails: every payment ends SUCCESS at its first attempt; IN_DOUBT is not a place to dump work."""
+    for seed in range(150):
+        world = swarm.run(seed, faults=False)
+        for payment_id in world.ids:
+            p = world.payment(payment_id)
+            assert (p.status, len(p.attempts)) == ("SUCCESS", 1)

@@ -1,0 +1,193 @@
+"""config.py: precedence, origins, unknown names, bounds, accounts, secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from payonce.config import SANDBOX_TERMS, SANDBOX_URL, SETTINGS, load, resolve_secret
+from payonce.core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No payonce.toml of the machine counts."""
+    monkeypatch.chdir(tmp_path)
+
+
+def toml(text: str, name: str = "payonce.toml") -> Path:
+    path = Path(name)
+    path.write_text("version = 1\n" + text)
+    return path
+
+
+def test_flags_over_environment_over_file_over_default() -> None:
+    """Each source beats the next, and each value names its origin."""
+    toml("[server]\nport = 1001\ndrain_s = 5\nhost = '0.0.0.0'\n")
+    env = {"PAYONCE_PORT": "1002", "PAYONCE_DRAIN_S": "6"}
+    values = load({"server.port": 1003, "server.host": None}, env).values
+    assert values["server.port"] == (1003, "flag")
+    assert values["server.drain_s"] == (6, "environment PAYONCE_DRAIN_S")
+    assert values["server.host"] == ("0.0.0.0", "payonce.toml")  # noqa: S104  never bound here
+    assert values["server.mode"] == ("test", "default")
+
+
+def test_max_retries_is_the_second_name_of_attempts_max() -> None:
+    """MAX_RETRIES counts; the name with the prefix wins."""
+    assert load(env={"MAX_RETRIES": "7"}).values["payments.attempts_max"] == (7, "environment MAX_RETRIES")
+    assert load(env={"MAX_RETRIES": "7", "PAYONCE_ATTEMPTS_MAX": "2"}).number("payments.attempts_max") == 2
+
+
+def test_an_empty_environment_variable_is_not_given() -> None:
+    """An exported but empty variable leaves the default."""
+    assert load(env={"PAYONCE_PORT": ""}).values["server.port"] == (8080, "default")
+
+
+def test_the_file_is_found_by_option_by_environment_and_in_the_folder() -> None:
+    """--config beats PAYONCE_CONFIG beats ./payonce.toml; a named file that is missing is an error."""
+    toml("[server]\nport = 1\n")
+    toml("[server]\nport = 2\n", "two.toml")
+    toml("[server]\nport = 3\n", "three.toml")
+    assert load().number("server.port") == 1
+    assert load(env={"PAYONCE_CONFIG": "two.toml"}).number("server.port") == 2
+    assert load(env={"PAYONCE_CONFIG": "two.toml"}, file="three.toml").number("server.port") == 3
+    with pytest.raises(ConfigError, match=r"no configuration file missing\.toml"):
+        load(file="missing.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1\n", r"server\.prot is not known; did you mean port\?"),
+        ("[sever]\nport = 1\n", r"\[sever\] is not known; did you mean server\?"),
+        ("server = 1\n", r"server must be a table"),
+        ("[server]\nport = 70000\n", r"server\.port \(payonce\.toml\) must be a whole number from 0 to 65535"),
+        ("[server]\nport = true\n", r"server\.port .* whole number"),
+        ("[server]\nport = 1.5\n", r"server\.port .* whole number"),
+        ("[server]\nport = -1\n", r"server\.port .* whole number"),
+        ("[server]\nhost = 1\n", r"server\.host .* must be a string"),
+        ("[server]\nmode = 'tset'\n", r"must be one of test, live; did you mean test\?"),
+        ("[payments]\nattempts_max = 0\n", r"attempts_max .* from 1 to 20"),
+        ("[server\n", r"is not valid TOML"),
+        ("[providers]\nmock = 1\n", r"providers\.mock must be a table"),
+        ("[providers.mock]\nhorizon_s = '60'\n", r"horizon_s must be a positive whole number"),
+        ("[providers.mock]\nhorizon_s = 0\n", r"horizon_s must be a positive whole number"),
+        ("[providers.mock]\ntimeout_ms = true\n", r"must be a table of strings and whole numbers"),
+        ("[providers.mock]\nmode = 'prod'\n", r"providers\.mock\.mode must be test or live"),
+    ],
+)
+def test_what_the_file_must_not_say(text: str, said: str) -> None:
+    """An unknown name or a value out of bounds is an error that names it, and suggests what was meant."""
+    toml(text)
+    with pytest.raises(ConfigError, match=said):
+        load()
+
+
+def test_the_version_line_is_needed() -> None:
+    """A file without `version = 1` was written for something else."""
+    Path("payonce.toml").write_text("[server]\nport = 1\n")
+    with pytest.raises(ConfigError, match="version = 1"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"PAYONCE_PROT": "1"}, r"PAYONCE_PROT is not known; did you mean PAYONCE_PORT\?"),
+        ({"PAYONCE_PORT": "http"}, r"server\.port \(environment PAYONCE_PORT\)"),
+        ({"MAX_RETRIES": "99"}, r"environment MAX_RETRIES\) must be a whole number from 1 to 20"),
+        ({"PAYONCE_PORT": "\u0663"}, r"server\.port"),  # a digit, but not one of ours
+        ({"PAYONCE_PORT": "9" * 5000}, r"server\.port"),  # more digits than Python converts
+    ],
+)
+def test_what_the_environment_must_not_say(env: dict[str, str], said: str) -> None:
+    """Unknown PAYONCE_ names and bad values are errors; other programs' variables are none of ours."""
+    with pytest.raises(ConfigError, match=said):
+        load(env=env)
+
+
+def test_secrets_in_the_environment_are_not_settings() -> None:
+    """PAYONCE_SECRET_* may hold credentials, and foreign variables are left alone."""
+    assert load(env={"PAYONCE_SECRET_STRIPE": "x", "PATH": "/bin"}).number("server.port") == 8080
+
+
+def test_every_setting_has_an_environment_name_and_valid_bounds() -> None:
+    """The table is whole: unique names, a meaning, and a default within its own bounds."""
+    names = [name for s in SETTINGS for name in s.env]
+    assert len(names) == len(set(names))
+    for s in SETTINGS:
+        assert s.says
+        assert s.env[0].startswith("PAYONCE_")
+        if isinstance(s.default, int):
+            assert s.low <= s.default <= s.high
+        elif s.choices:
+            assert s.default in s.choices
+
+
+def test_without_accounts_the_sandbox_is_there_in_test_mode_only() -> None:
+    """No account configured: the mock account of the sandbox in test mode, none in live mode."""
+    (mock,) = load().providers
+    assert (mock.name, mock.adapter, mock.mode, mock.base_url) == ("mock", "mock", "test", f"{SANDBOX_URL}/mock")
+    assert mock.terms == SANDBOX_TERMS
+    assert load({"server.mode": "live"}).providers == ()
+
+
+def test_live_mode_refuses_the_sandbox() -> None:
+    """An account without a base_url, or with the sandbox as its target, is refused in live mode."""
+    for target in ("", "base_url = 'sandbox'\n"):
+        toml(f"[server]\nmode = 'live'\n[providers.mock]\n{target}")
+        with pytest.raises(ConfigError, match="sandbox is refused in live mode"):
+            load()
+    toml(f"[server]\nmode = 'live'\n[providers.mock]\nbase_url = '{SANDBOX_URL}/mock'\n")
+    with pytest.raises(ConfigError, match="sandbox is refused in live mode"):
+        load()
+
+
+def test_provider_times_are_facts_in_live_mode() -> None:
+    """horizon_s, watch_s and settle_s are changed in test mode only; the call timeout always."""
+    account = "[providers.p]\nadapter = 'mock'\nbase_url = 'https://x.invalid'\n"
+    toml(account + "mode = 'live'\ntimeout_ms = 3000\n")
+    assert load().providers[0].terms == {"call_timeout_ms": 3000}
+    for key in ("horizon_s", "watch_s", "settle_s"):
+        toml(account + f"mode = 'live'\n{key} = 5\n")
+        with pytest.raises(ConfigError, match=rf"providers\.p\.{key} can be changed in test mode only"):
+            load()
+        toml(account + f"mode = 'test'\n{key} = 5\n")
+        assert load().providers[0].terms == {key: 5}
+
+
+def test_accounts_of_an_adapter() -> None:
+    """NAME_mock is an account of adapter NAME at the sandbox; unknown keys of an account are credential references."""
+    toml(
+        "[providers.razorpay_mock]\nkey_id = 'env:RZP_ID'\n[providers.two]\nadapter = 'mock'\nbase_url = 'https://x.invalid/'\n"
+    )
+    first, second = load().providers
+    assert (first.adapter, first.base_url) == ("razorpay", f"{SANDBOX_URL}/razorpay")
+    assert first.credentials == {"key_id": "env:RZP_ID"}
+    assert (second.adapter, second.base_url, second.terms) == ("mock", "https://x.invalid", {})
+
+
+def test_secret_references_are_resolved() -> None:
+    """env:NAME and file:PATH give the value, without the line's end."""
+    Path("key").write_text("from-file\n")
+    assert resolve_secret("env:K", {"K": "from-env"}, "here") == "from-env"
+    assert resolve_secret("file:key", {}, "here") == "from-file"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("env:K", "environment variable K is not set"),
+        ("file:none", "cannot read none"),
+        ("sk_live_51abcdefgh", "does not belong into the configuration"),
+        ("file:binary", "cannot read binary"),
+        ("file:empty", "empty"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_never_shown(reference: str, said: str) -> None:
+    """The error names place and fix; a value written instead of a reference is not repeated."""
+    Path("binary").write_bytes(b"\xff\xfe")
+    Path("empty").write_text("\n")
+    with pytest.raises(ConfigError, match=said) as raised:
+        resolve_secret(reference, {"K": ""}, "providers.p.secret")
+    assert "providers.p.secret" in str(raised.value)
+    assert "51abcdefgh" not in str(raised.value)
