@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from .core.errors import ConfigError
 from .core.money import EXPONENTS, display, from_decimal, to_decimal
 from .core.outcome import (
     Absent,
@@ -44,6 +45,7 @@ __all__ = [
     "Capabilities",
     "Captured",
     "Closed",
+    "ConfigError",
     "Created",
     "Declined",
     "Found",

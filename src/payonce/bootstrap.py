@@ -7,15 +7,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .adapter import Adapter
 from .config import SANDBOX_URL, ProviderConfig, Settings, resolve_secret
 from .core.errors import ConfigError
 from .engine import Account, Engine, Policy, Ports
 from .ports import Clock, Entropy, Filters, Scope, Transport
 from .providers import load_adapters
-from .sandbox.server import sandbox_app
+from .sandbox.server import Sandbox, sandbox_app
 from .stores.sqlite import SqliteStore, open_store
 from .transport import HttpTransport
 
@@ -97,11 +99,9 @@ async def open_app(
         settings.store_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"store.data_dir: cannot make {settings.data_dir}: {error.strerror}. Name another folder.") from error
+    sandbox = _sandbox(settings, clock) if any(a.base_url.startswith(SANDBOX_URL) for a in accounts.values()) else None
+    transport = HttpTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {})
     store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    mounts = {}
-    if any(a.base_url.startswith(SANDBOX_URL) for a in accounts.values()):
-        mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
-    transport = HttpTransport(clock, mounts)
     wake = LocalWake()
     policy = Policy(
         attempts_max=settings.number("payments.attempts_max"),
@@ -116,6 +116,18 @@ async def open_app(
     finally:
         await transport.close()
         await store.close()
+        if sandbox:
+            sandbox.close()
+
+
+def _sandbox(settings: Settings, clock: Clock) -> Sandbox:
+    try:
+        return sandbox_app(settings.ledger_path, clock)
+    except (apsw.Error, ValueError) as error:
+        raise ConfigError(
+            f"The sandbox's ledger {settings.ledger_path} cannot be used: {error}. Nothing was started. Name another data "
+            "folder, or move the file away: it holds simulated money only."
+        ) from error
 
 
 def accounts_of(settings: Settings, env: Mapping[str, str]) -> dict[str, Account]:
@@ -124,8 +136,8 @@ def accounts_of(settings: Settings, env: Mapping[str, str]) -> dict[str, Account
     return {p.name: _account(p, adapters, env) for p in settings.providers}
 
 
-def _account(p: ProviderConfig, adapters: Mapping[str, object], env: Mapping[str, str]) -> Account:
-    adapter = load_adapters().get(p.adapter)
+def _account(p: ProviderConfig, adapters: Mapping[str, Adapter], env: Mapping[str, str]) -> Account:
+    adapter = adapters.get(p.adapter)
     if adapter is None:
         known = ", ".join(sorted(adapters))
         raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")

@@ -121,6 +121,30 @@ def test_06_failed_then_the_vendor_flips_to_paid(webhook: bool, policy: str) -> 
     require(not webhook or policy == "accept" or delay < 60 * S, "the webhook did not pull the read forward")
 
 
+def test_06_a_provisional_decline_is_waited_for() -> None:
+    """A decline that may still flip is no NO: no failover before it was seen after its time; it flips, SUCCESS there."""
+    for kind in ("keyed", "unique", "closable"):
+        w = World({"A": kind, "B": "keyed"})
+        w.script("A", "decide", "provisional_yes:900")
+        pid = w.pay()
+        p = settled(w, pid, "SUCCESS")
+        require((p.winner, len(p.attempts)) == (0, 1), f"{kind}: left a decline that could flip")
+
+
+def test_06_in_doubt_is_watched() -> None:
+    """IN_DOUBT because of B, whom nobody can ask: A's decline flips to paid and is noticed, SUCCESS with attention."""
+    w = World({"A": "keyed", "B": "keyless"}, terms={"B": {"horizon_s": 3600}})
+    w.lied = True
+    w.script("A", "decide", "lie_yes:40000")
+    w.script("B", "fire", "lost_before")
+    pid = w.pay()
+    w.run(hours=2)
+    require(w.payment(pid).status == "IN_DOUBT", "not in doubt")
+    p = settled(w, pid, "SUCCESS")
+    require((p.winner, p.attention) == (0, "horizon"), f"{p.winner} {p.attention}")
+    require(w.payment(pid).version < 100, "attention was said again and again")
+
+
 def test_06_a_hint_during_the_read_is_not_swallowed_by_it() -> None:
     """A webhook that arrives while a hinted read is under way asks for another read: the first may have missed the news."""
     w = World({"A": "keyed"}, policy=Policy(attempts_max=1), terms={"A": {"watch_s": 1, "read_schedule_s": (900_000,)}})

@@ -10,10 +10,12 @@ from payonce import engine
 from payonce.core import apply, operations, plan, verdict
 from payonce.core.errors import InvariantViolated, NewerSchema
 from payonce.core.outcome import Absent, Closed, Declined, Rejected
-from payonce.core.payment import Step
+from payonce.core.payment import Payment, Step
 
 from . import test_interleavings as cases
 from . import test_interleavings_workers as races
+from . import test_states as states
+from . import test_verdict as verdicts
 from . import world
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -172,6 +174,26 @@ def replay_for_ever(m: pytest.MonkeyPatch) -> None:
     m.setattr(plan, "_replay_by", lambda a: 10**20)
 
 
+def not_live(m: pytest.MonkeyPatch) -> None:
+    m.setattr(Payment, "live", property(lambda p: True))
+
+
+def provisional_is_final(m: pytest.MonkeyPatch) -> None:
+    m.setattr(verdict, "final_decline", lambda a, step, outcome: isinstance(outcome, Declined))
+
+
+def lists_by_arrival(m: pytest.MonkeyPatch) -> None:
+    def latest(a: Any) -> Any:
+        return max((s for s in a.steps if s.kind == "read" and s.outcome), key=lambda s: s.seen_at_us, default=None)
+
+    m.setattr(verdict, "last_read", latest)
+
+
+def doubt_unwatched(m: pytest.MonkeyPatch) -> None:
+    real = plan._losers
+    m.setattr(plan, "_losers", lambda p, facts: real(p, facts) if p.status in plan.FINAL else [])
+
+
 def no_watch(m: pytest.MonkeyPatch) -> None:
     m.setattr(plan, "_watch", lambda p, now, facts: plan.QUIET if p.status in plan.FINAL else None)
 
@@ -198,6 +220,15 @@ def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
 
 def policy_ignored(m: pytest.MonkeyPatch) -> None:
     m.setattr(apply, "_asked", lambda p, env, e: p)
+
+
+def refused(rule: str, history: Callable[[], object]) -> None:
+    """As test_states asks it, with an AssertionError where pytest would fail."""
+    try:
+        history()
+    except InvariantViolated:
+        return
+    raise AssertionError(rule)
 
 
 def create_counts(m: pytest.MonkeyPatch) -> None:
@@ -242,6 +273,11 @@ CASES: list[Mutant] = [
     Mutant("a re-fire waits for an idle read", fire_any_time, [lambda: cases.test_02_stalled_fire_arrives_after_the_refire_was_declined("closable")]),
     Mutant("a hint stays after Unreadable", hint_dropped, [races.test_20_the_hint_stays_after_a_401_on_its_read]),
     Mutant("no replay outside the span", replay_for_ever, [races.test_14_a_keyed_vendor_forgets_its_keys]),
+    Mutant("a slept-over replay is not sent", replay_for_ever, [races.test_14_workers_that_slept_over_the_span_do_not_replay]),
+    Mutant("a provisional decline is not final", provisional_is_final, [cases.test_06_a_provisional_decline_is_waited_for]),
+    Mutant("IN_DOUBT is watched", doubt_unwatched, [cases.test_06_in_doubt_is_watched]),
+    Mutant("a list speaks of its own time", lists_by_arrival, [verdicts.test_a_list_that_arrives_late_speaks_of_its_own_time]),
+    *(Mutant(f"apply refuses {rule}", not_live, [lambda r=rule, h=history: refused(r, h)]) for rule, history in states.REFUSED[1:4]),
     Mutant("closed means closed and re-read", or_no(closed_unread), [cases.test_02_a_close_that_was_only_requested_proves_nothing]),
 ]  # fmt: skip
 

@@ -113,6 +113,10 @@ def test_a_list_that_arrives_late_speaks_of_its_own_time() -> None:
     story = Story(MANUAL).boxed(0).fire(1).saw(LOST, 2).step("read", 50).step("read", 70)
     story.saw(found(hold(), container="open"), 71).saw(found(container="open"), 90, about=6)
     assert held(story.a) is not None
+    story = Story(CLOSABLE).boxed(0).fire(1).saw(LOST, 2).step("read", 50).step("read", 70)
+    story.saw(found(Processing(ref="t", reference=ref()), container="open"), 71).saw(found(container="open"), 90, about=6)
+    assert verdict(story.a) == "OPEN"
+    assert not shown_idle(story.a)
 
 
 @pytest.mark.parametrize("field", ["amount_minor", "currency", "mode"])

@@ -15,6 +15,7 @@ from msgspec import Struct
 from payonce.adapter import (
     Absent,
     Capabilities,
+    ConfigError,
     Declined,
     Found,
     HttpRequest,
@@ -32,7 +33,6 @@ from payonce.adapter import (
     Unreadable,
     retry_after_s,
 )
-from payonce.core.errors import ConfigError
 
 
 class Credentials(Struct, frozen=True):

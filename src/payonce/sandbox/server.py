@@ -27,7 +27,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from payonce.ports import Clock
 
-from . import faults, mock
+from . import faults
 from .ledger import PAGE_MAX, Ledger
 from .simulator import Reply, Request, Simulator, reply_json
 
@@ -51,7 +51,6 @@ def installed() -> Mapping[str, Simulator]:
         if point.name in found or point.name == "sandbox":
             raise ValueError(f"the simulator name {point.name} is taken")
         found[point.name] = point.load()
-    found.setdefault(mock.NAME, mock.SIMULATOR)
     return found
 
 
