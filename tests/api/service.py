@@ -106,6 +106,10 @@ class TinyAdapter:
             )
         if said["token"] == "tok_stolen":
             return Declined(code="stolen_card", hard=True, scope="issuer")
+        if said["token"] == "tok_busy_then_stolen":
+            if intent.reference.endswith("00"):
+                return Declined(code="processing_error", hard=False, scope="provider_technical")
+            return Declined(code="stolen_card", hard=True, scope="issuer")
         if said["token"] == "tok_rejected":
             return Rejected(reason=f"bad request: {CARD}")
         return Unknown(reason="garbage")

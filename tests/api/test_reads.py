@@ -44,6 +44,19 @@ def test_the_last_error_says_what_went_wrong(token: str, code: str, hard: bool |
     serving(check)
 
 
+def test_the_youngest_error_counts() -> None:
+    """After two declines by two accounts the second is shown, with its account."""
+
+    async def check(s: Service) -> None:
+        id = (await s.accepted(paymentMethod="tok_busy_then_stolen"))["transactionId"]
+        await s.engine.advance(id)
+        body = (await s.get(f"/payments/{id}")).json()
+        assert (body["status"], body["attempts"], body["provider"]) == ("FAILED", 2, "second")
+        assert body["lastError"]["code"] == "stolen_card"
+
+    serving(check, accounts=(account("first"), account("second")))
+
+
 def test_a_hard_decline_ends_failed_with_its_reason() -> None:
     """FAILED carries the reason beside the last error."""
 

@@ -112,6 +112,7 @@ def test_lower_case_currency_is_accepted_and_shown_in_upper_case() -> None:
         ("metadata", {"k": {"nested": 1}}, "metadata.k"),
         ("metadata", {"k": [1]}, "metadata.k"),
         ("metadata", {"k": 2**63}, "metadata.k"),
+        ("metadata", {"k": 1e300}, "metadata.k"),
     ],
 )
 def test_a_bad_field_is_named(field: str, value: object, named: str) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -106,6 +107,26 @@ def test_head_is_get_without_its_body() -> None:
             assert (head.status_code, head.content) == (got.status_code, b"")
             assert head.headers["content-type"] == got.headers["content-type"]
             assert head.headers["content-length"] == str(len(got.content))
+
+    serving(check)
+
+
+def test_head_sends_no_byte_of_a_body() -> None:
+    """The application itself leaves the body out: not every server does."""
+
+    async def check(s: Service) -> None:
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "HEAD", "path": "/livez", "query_string": b"", "headers": [], "root_path": ""}
+        await s.app(scope, receive, send)
+        assert [m.get("body", b"") for m in sent] == [b"", b""]
+        assert dict(sent[0]["headers"])[b"content-length"] == b"17"
 
     serving(check)
 

@@ -41,7 +41,7 @@ def test_14_a_keyed_vendor_forgets_its_keys() -> None:
 
 def test_14_workers_that_slept_over_the_span_do_not_replay() -> None:
     """All workers are down from before the span's end until after it: what was due as a replay becomes a read."""
-    w = World({"A": "keyed"})
+    w = World({"A": "keyed"}, terms={"A": {"horizon_s": 3 * 86_400}})
     w.script("A", "fire", "lost_after")
     w.script("A", "read", "404")
     pid = w.pay()
@@ -203,6 +203,17 @@ def test_20_a_rejected_capture_never_becomes_a_fire() -> None:
     pid = w.pay()
     settled(w, pid, "SUCCESS")
     require(w.kinds(pid).count("fire") == 1 and [m.kind for m in moves(w, pid)] == ["authorize", "capture"], "fired again")
+
+
+def test_20_a_capture_that_is_refused_for_ever_does_not_hold_the_payment() -> None:
+    """Captures get 401 without end: the horizon does not move with them; left, charged elsewhere, the hold lapses."""
+    w = World({"A": "manual", "B": "keyed"})
+    w.script("A", "capture", *["401"] * 9_000)
+    pid = w.pay()
+    p = settled(w, pid, "SUCCESS")
+    require(p.winner == 1 and p.attempts[0].left, "not left")
+    require(p.updated_us < p.created_us + 60 * HOUR and p.version < 3_000, f"{p.version} events")
+    require([m.kind for m in moves(w, pid) if m.vendor == "A"] == ["authorize", "void"], "the hold did not lapse")
 
 
 def test_20_a_capture_on_record_is_never_left() -> None:

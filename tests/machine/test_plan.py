@@ -50,6 +50,8 @@ ROWS = [
     ("OPEN is never replayed", Story(KEYED).fire(0).saw(BUSY, 10).read(11, found(BUSY)), 11, {}, (14, "read")),
     ("unique reference: never re-sent", Story(UNIQUE).fire(0).saw(LOST, 10).read(11, ABSENT), 11, {}, (14, "read")),
     ("container idle: the same fire again", box(CLOSABLE).read(40, idle()), 41, {}, (40, "fire")),
+    ("container idle, but everybody slept over the horizon: no fire", box(CLOSABLE).read(40, idle()), H + 50, {}, (43, "read")),
+    ("held, but everybody slept over the horizon: no capture", Story(MANUAL).boxed(0).fire(1).saw(hold(), 2), H + 50, {}, (3, "read")),
     ("container not idle for long enough: read when it is", box(CLOSABLE).read(34, idle()), 34, {}, (37, "read")),
     ("container, read unreadable: no fire", box(CLOSABLE).read(40, GONE), 41, {}, (43, "read")),
     ("container, one decline seen of two fires: close", box(CLOSABLE).read(40, idle()).fire(41).saw(no(), 42).read(43, found(no(), container="open")), 44, {}, (43, "close")),

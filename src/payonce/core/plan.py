@@ -163,11 +163,11 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
         wait = SECOND_US  # the re-read that seals it: a failover waits for it
     at, soonest = last.ended_us + wait, last.ended_us + retry_after_us(last.outcome)
-    live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold
+    live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold and now < horizon
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
     if terms.own_capture and not captures(a):
-        if held(a) and live and last.at_us < horizon:
-            failed = [s for s in a.steps if s.kind == "capture"]
+        failed = [s for s in a.steps if s.kind == "capture"]
+        if held(a) and live and (last.kind == "read" or not failed or not readable):  # refused: is it still held?
             pause = max(backoff_us(p.id, p.version, len(failed)), retry_after_us(last.outcome)) if failed else 0
             return Next(last.ended_us + pause, _call("capture", a))
         if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
@@ -317,8 +317,8 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
 
 
 def horizon_us(a: Attempt) -> int:
-    """From the last fire or capture (replays do not move it)."""
-    shots = [s.at_us for s in a.steps if s.kind in ("fire", "capture")]
+    """From the last fire or capture that could have had an effect (replays and refusals do not move it)."""
+    shots = [s.at_us for s in effective(a) if s.kind in ("fire", "capture")]
     acts = [o.expires_at_us for _, o in evidence(a) if isinstance(o, RequiresAction) and o.expires_at_us]
     return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
 

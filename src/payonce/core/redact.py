@@ -48,8 +48,11 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
     elif isinstance(value, str):
         yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield f"{value:.0f}" if isinstance(value, float) else str(value)
+    elif isinstance(value, float):
+        if abs(value) <= 2**53:  # above it the digits are not exact, so they are no card number
+            yield f"{value:.0f}"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _is_card(run: str) -> bool:
