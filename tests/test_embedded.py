@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import payonce
+from payonce import embedded
 from payonce.config import load
 
 
@@ -156,16 +157,20 @@ def test_the_asgi_app_by_itself(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-def test_the_asgi_app_mounted_without_lifespan(tmp_path: Path) -> None:
+def test_the_asgi_app_mounted_without_lifespan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mounted under a prefix it opens at the first request, once however many come at the same time."""
     settings = load({"store.data_dir": str(tmp_path / "data")})
 
     async def go() -> None:
+        opened = []
+        really_open = embedded.open_app
+        monkeypatch.setattr(embedded, "open_app", lambda s: opened.append(s) or really_open(s))
         mounted = payonce.asgi_app(settings)
         outer = Starlette(routes=[Mount("/money", app=mounted)])
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=outer), base_url="http://shop.invalid") as client:
             answers = await asyncio.gather(*(client.get("/money/readyz") for _ in range(10)))
         assert {a.status_code for a in answers} == {200}
+        assert opened == [settings]
         await settle_over(outer, "/money")
         await mounted.close()
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from .adapter import Adapter
 from .config import SANDBOX_URL, ProviderConfig, Settings, resolve_secret
 from .core.errors import ConfigError
-from .engine import Account, Engine, Policy, Ports
+from .dispatch import Account
+from .engine import Engine, Policy, Ports
 from .ports import Clock, Entropy, Filters, Scope, Transport
 from .providers import load_adapters
 from .sandbox.server import Sandbox, sandbox_app
@@ -79,6 +80,7 @@ class App(Struct, frozen=True):
     wake: LocalWake
     clock: Clock
     scope: Scope
+    sandbox: Sandbox | None  # when it runs in this process
 
 
 @asynccontextmanager
@@ -112,7 +114,7 @@ async def open_app(
     scope = Scope(DEFAULT_MERCHANT, settings.mode)
     try:
         await refuse_repointed(engine, scope)
-        yield App(settings, engine, store, transport, wake, clock, scope)
+        yield App(settings, engine, store, transport, wake, clock, scope, sandbox)
     finally:
         await transport.close()
         await store.close()

@@ -16,6 +16,7 @@ from .core.payment import Mode
 
 SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
 FILE_NAME: Final = "payonce.toml"
+DIGITS_MAX: Final = 18  # of a whole number; Python refuses to convert very long ones
 
 
 class Setting(NamedTuple):
@@ -164,9 +165,13 @@ def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
         return env[name]
     if kind == "file":
         try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"{where}: cannot read {name}: {error.strerror}. Make it readable for payonce.") from error
+            value = Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"{where}: cannot read {name}: {why}. Make it readable for payonce.") from None
+        if not value:
+            raise ConfigError(f"{where}: the file {name} is empty. Put the secret into it.")
+        return value
     raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
 
 
@@ -183,7 +188,7 @@ def _toml(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOML, UTF-8, or a number too long to convert
         raise ConfigError(f"{path} is not valid TOML: {error}. Nothing was started.") from error
     if table.get("version") != 1:
         raise ConfigError(f"{path}: the first line must be `version = 1`.")
@@ -208,9 +213,10 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
         return ConfigError(f"{s.key} ({origin}) {rule}. Nothing was started.")
 
     if isinstance(s.default, int):
-        if isinstance(raw, bool) or not str(raw).isdecimal() or not s.low <= int(str(raw)) <= s.high:
+        digits = str(raw) if isinstance(raw, str) or type(raw) is int else ""
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= DIGITS_MAX and s.low <= int(digits) <= s.high):
             raise bad(f"must be a whole number from {s.low} to {s.high}")
-        return Value(int(str(raw)), origin)
+        return Value(int(digits), origin)
     if not isinstance(raw, str):
         raise bad("must be a string")
     if s.choices and raw not in s.choices:
@@ -255,7 +261,7 @@ def _provider(name: str, table: object, mode: Mode, origin: str) -> ProviderConf
     if account_mode not in ("test", "live"):
         raise ConfigError(f"{where}.mode must be test or live.")
     base_url = str(table.get("base_url", "")).rstrip("/")
-    sandboxed = base_url in ("", "sandbox")
+    sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
     if sandboxed and account_mode == "live":
         raise ConfigError(f"{where}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
     adapter = str(table.get("adapter", name.removesuffix("_mock")))

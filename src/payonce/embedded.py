@@ -13,8 +13,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api.bodies import HistoryEntry, PaymentBody, PaymentList
-from .api.payments import _entry as history_entry
-from .api.payments import payment_body
+from .api.payments import history_entry, payment_body
 from .bootstrap import App, open_app
 from .config import Settings, Value, load
 from .core.idempotency import normalise, parse_key

@@ -6,36 +6,25 @@ an outcome and calls it unknown.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from .adapter import Adapter, HttpRequest, Intent
+from . import dispatch
 from .core import idempotency, ids
 from .core.apply import extend
 from .core.errors import FieldError, InvariantViolated, NewerSchema, Refused, StoreUnavailable
-from .core.events import Accepted, Asked, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, digest
+from .core.events import Accepted, Event, Hinted, Judged, Observed, Planned, digest
 from .core.idempotency import Details, NewPayment
-from .core.operations import operation, part_of
-from .core.outcome import AnyOutcome, NotSent, Unknown, Unreadable
-from .core.payment import (
-    FINAL,
-    Attempt,
-    Candidate,
-    LateSuccess,
-    Mode,
-    Operation,
-    Payment,
-    Step,
-    StepKind,
-    StoredRequest,
-    Terms,
-)
-from .core.plan import Call, Facts, Judge, Next, Reverse, plan
+from .core.operations import part_of, resolution, reversal
+from .core.outcome import AnyOutcome
+from .core.payment import Attempt, Candidate, LateSuccess, Mode, Operation, Payment, Step
+from .core.plan import Call, Facts, Judge, Reverse, plan
 from .core.retry import DAY_US, SECOND_US
-from .core.verdict import evidence, held, verdict, weigh
-from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Lost, Ref, Scope, Store, Transport, Unclear, Wake
+from .core.verdict import awaits_read, unresolved, verdict, weigh
+from .dispatch import Account
+from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Ref, Scope, Store, Transport, Unclear, Wake
 from .telemetry import get_logger
 
 SEND_WINDOW_MS = 5_000  # from the claim to the first byte
@@ -43,24 +32,8 @@ LEASE_MARGIN_MS = 2_000  # from the end of the call to the end of the lease
 ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
 RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
 HELD_BACK: frozenset[str] = frozenset({"create", "fire", "replay", "capture", "void", "refund"})  # what --hold stops
-SEALED_BY: dict[str, StepKind] = {"replay": "fire"}  # whose key and bytes a step uses
 
 log = get_logger("engine")
-
-
-class Account(Struct, frozen=True, kw_only=True):
-    """A provider account: rules, attempts and breakers use its name."""
-
-    name: str
-    adapter: Adapter
-    mode: Mode
-    base_url: str
-    credential_id: str
-    credentials: Any
-    terms: Terms
-
-    def __repr__(self) -> str:
-        return f"Account({self.name!r}, adapter={self.adapter.name!r}, mode={self.mode!r}, credential={self.credential_id!r})"
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -196,19 +169,22 @@ class Engine:
     async def _act(self, p: Payment, *, first: bool) -> bool:
         """One action. False when nothing is due now, or when another worker took over."""
         now = self.clock.now_us()
-        due = plan(p, now, self._facts(p))
+        facts = self._facts(p)
+        due = plan(p, now, facts)
         if due.at_us is None or due.at_us > now:
-            if first and due.at_us is not None:  # the row was due but plan says later: the facts changed
+            if first:  # the row was due but plan says later: the facts changed
                 await self.store.defer(p.id, p.version, due.at_us)
-            elif first and plan(p, now, Facts()).at_us is not None:  # quiet only because its account is lost
-                await self.store.defer(p.id, p.version, now + DAY_US)
             return False
         match due.do:
             case Judge() as judge:
                 event: Event = Judged(what=judge.what, reason=judge.reason, attempt=judge.attempt, operation=judge.operation)
                 return await self._write(p, [event]) is not None
             case Reverse() as reverse:
-                return await self._write(p, [self._reversal(p, reverse)]) is not None
+                return await self._write(p, [reversal(p, reverse.attempt, reverse.reason, now)]) is not None
+            case Call() as call if call.attempt in facts.lost:
+                log.error("account points elsewhere now: nothing is sent", payment_id=p.id, account=call.account)
+                await self.store.defer(p.id, p.version, now + DAY_US)
+                return False
             case Call() as call:
                 if self.hold and call.kind in HELD_BACK:
                     await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
@@ -220,30 +196,32 @@ class Engine:
     async def _call(self, p: Payment, call: Call) -> bool:
         """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
         account = self.accounts[call.account]
-        call, opened = self._open(p, call, account)
-        intent = await self._intent(p, call)
-        request, body = await self._request(p, call, account, intent)
+        call, opened = dispatch.opened(p, call, account)
+        intent = dispatch.intent(p, call, await self.details(p))
+        prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
-        now, clock = self.clock.now_us(), SEND_WINDOW_MS * 1000
-        send_by_monotonic = self.clock.monotonic_us() + clock
+        now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
+        send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
             kind=call.kind,
             owner=f"{self.entropy.bits(64):016x}",
             at_us=now,
-            send_by_us=now + clock,
-            lease_until_us=now + clock + (terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
+            send_by_us=now + window,
+            lease_until_us=now + window + (terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
             key=intent.key,
-            request=None if call.kind == "read" else request,
+            request=None if call.kind == "read" else prepared.request,
         )
         planned = Planned(step=step, attempt=call.attempt, operation=call.operation, opens=opened, route=self._facts(p).route)
-        bodies = {request.body_sha256: body} if step.request and body else {}
+        bodies = {prepared.request.body_sha256: prepared.body} if step.request and prepared.body else {}
         refs = (Ref(account.name, "reference", opened.reference),) if opened else ()
         if not await self._claim(p, planned, bodies, refs):
             return False
         left = send_by_monotonic - self.clock.monotonic_us()  # the wall clock may have been set back since the claim
         send_by = min(step.send_by_us, self.clock.now_us() + left)
-        outcome = await self._exchange(account, step, request, body, intent, terms, send_by)
+        outcome = await dispatch.exchange(
+            self.transport, account, prepared, intent, send_by_us=send_by, timeout_ms=terms.call_timeout_ms
+        )
         return await self._record(p.id, step.seq, outcome)
 
     async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
@@ -257,24 +235,6 @@ class Engine:
                 now = await self.store.get(p.id)
                 mine = next((s for s in now.steps() if s.seq == planned.step.seq), None) if now else None
                 return bool(now and mine and mine == planned.step and now.version == after.version)
-
-    async def _exchange(
-        self, account: Account, step: Step, request: StoredRequest, body: bytes, intent: Intent, terms: Terms, send_by_us: int
-    ) -> AnyOutcome:
-        plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
-        read = step.kind == "read"
-        try:
-            secret = account.adapter.authenticate(plain, account.credentials)
-            reply = await self.transport.send(request, body, secret, send_by_us=send_by_us, timeout_ms=terms.call_timeout_ms)
-            if isinstance(reply, Lost):
-                if read:
-                    return Unreadable(reason=reply.reason)
-                return Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason)
-            return account.adapter.parse_read(intent, reply) if read else account.adapter.parse(intent, reply)
-        except Exception as error:  # a bug of an adapter must not lose the fact that we sent
-            log.exception("adapter failed", account=account.name, step=step.kind)
-            reason = f"adapter bug: {type(error).__name__}"
-            return Unreadable(reason=reason) if read else Unknown(reason=reason)
 
     async def _record(self, payment_id: str, seq: int, outcome: AnyOutcome) -> bool:
         """Evidence is never lost to a race: repeat until it holds. When the store stays away we give up holding it,
@@ -304,7 +264,7 @@ class Engine:
         state; proves nothing (R9). False when there is nothing to read."""
         for _ in range(20):
             p = await self.store.get(payment_id)
-            worth = [a for a in p.attempts if a.steps and not _awaits_read(a) and verdict(a) != "YES"] if p else []
+            worth = [a for a in p.attempts if a.steps and not awaits_read(a) and verdict(a) != "YES"] if p else []
             if p is None or not worth:
                 return False
             if await self._write(p, [Hinted(attempt=a.n, ref=ref) for a in worth], actor=actor):
@@ -331,7 +291,7 @@ class Engine:
         """Record an operator's decision on a payment that is IN_DOUBT or needs attention. Raises Refused."""
         while True:
             p = await self.find(scope, payment_id)
-            event = _resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
+            event = resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
             if after := await self._write(p, [event], actor=actor):
                 return after
 
@@ -358,83 +318,13 @@ class Engine:
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""
-        return [a.account for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN") and self._repointed(p, a)]
+        return [a.account for a in p.attempts if unresolved(a) and self._repointed(p, a)]
 
     def _repointed(self, p: Payment, a: Attempt) -> bool:
         """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
         now = self.accounts.get(a.account)
         then = (a.base_url, a.credential_id, a.adapter, p.mode)
         return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
-
-    def _open(self, p: Payment, call: Call, account: Account) -> tuple[Call, Opened | None]:
-        if not call.opens:
-            return call, None
-        kind: StepKind = "create" if account.terms.container else "fire"
-        opened = Opened(
-            n=call.attempt,
-            account=account.name,
-            adapter=account.adapter.name,
-            base_url=account.base_url,
-            credential_id=account.credential_id,
-            reference=ids.reference(p.id, 1, call.attempt),
-            terms=account.terms,
-        )
-        return msgspec.structs.replace(call, kind=kind), opened
-
-    async def _intent(self, p: Payment, call: Call) -> Intent:
-        details = await self.details(p)
-        o = operation(p, call.operation) if call.operation else None
-        a = p.attempts[call.attempt] if call.attempt < len(p.attempts) else None
-        keyed = SEALED_BY.get(call.kind, call.kind)
-        return Intent(
-            kind=call.kind,
-            mode=p.mode,
-            amount_minor=p.amount_minor,
-            currency=p.currency,
-            reference=a.reference if a else ids.reference(p.id, 1, call.attempt),
-            key="" if call.kind == "read" else ids.step_key(p.id, o.n if o else 1, call.attempt, keyed),
-            container=a.container if a else "",
-            provider_ref=_charge_ref(a) if a else "",
-            refund_reference=o.reference if o else "",
-            refund_minor=o.amount_minor if o else 0,
-            payment_method=details.payment_method,
-            description=details.description,
-            metadata=details.metadata,
-        )
-
-    async def _request(self, p: Payment, call: Call, account: Account, intent: Intent) -> tuple[StoredRequest, bytes]:
-        """The stored request of an earlier send of the same step (its bytes are never built again), or a new one."""
-        part = operation(p, call.operation) if call.operation else next((a for a in p.attempts if a.n == call.attempt), None)
-        kind = SEALED_BY.get(call.kind, call.kind)
-        earlier = next((s.request for s in part.steps if s.kind == kind and s.request), None) if part else None
-        if earlier is not None:
-            stored = await self.store.bodies([(p.id, earlier.body_sha256)])
-            return earlier, stored.get((p.id, earlier.body_sha256), b"")
-        built = account.adapter.build(intent)
-        request = StoredRequest(
-            account=account.name,
-            mode=account.mode,
-            credential_id=account.credential_id,
-            base_url=account.base_url,
-            api_version=account.adapter.CAPABILITIES.api_version,
-            method=built.method,
-            path=built.path,
-            headers=built.headers,
-            body_sha256=digest(built.body) if built.body else "",
-        )
-        return request, built.body
-
-    def _reversal(self, p: Payment, reverse: Reverse) -> Asked:
-        number, now = len(p.operations) + 1, self.clock.now_us()
-        return Asked(
-            kind="reversal",
-            number=number,
-            operation_id=ids.operation_id(p.id, number, now),
-            amount_minor=p.amount_minor,
-            attempt=reverse.attempt,
-            reference=ids.reference(p.id, number, reverse.attempt),
-            reason=reverse.reason,
-        )
 
     def _refs(self, part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
         seen = [getattr(o, name, "") for o in (outcome, *getattr(outcome, "tries", ())) for name in ("ref", "container")]
@@ -448,8 +338,8 @@ class Engine:
     ) -> tuple[Payment, Change]:
         now = self.clock.now_us()
         after, entries = extend(p, events, at_us=now, actor=actor)
-        due: Next = plan(after, now, self._facts(after))
-        return after, Change(payment=after, entries=tuple(entries), due_us=due.at_us, bodies=bodies, refs=refs)
+        due_us = plan(after, now, self._facts(after)).at_us
+        return after, Change(payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs)
 
     async def _write(
         self, p: Payment, events: list[Event], *, refs: tuple[Ref, ...] = (), actor: str = "worker"
@@ -461,41 +351,3 @@ class Engine:
         if after.status != p.status:
             log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
         return after
-
-
-def _awaits_read(a: Attempt) -> bool:
-    """A hint whose read has not begun also covers what happens now; a read under way may have missed it."""
-    hint = a.hint
-    return hint is not None and not any(s.kind == "read" and s.seq > hint.seq for s in a.steps)
-
-
-def _charge_ref(a: Attempt) -> str:
-    """The provider's id of the charge or hold that a capture, void or refund works on."""
-    hold = held(a)
-    if hold is not None:
-        return hold.ref
-    named = [o.ref for _, o in evidence(a) if getattr(o, "ref", "")]  # type: ignore[union-attr]
-    return named[-1] if named else ""
-
-
-def _resolution(
-    p: Payment, decision: str, reason: str, provider_ref: str, amount_minor: int | None, *, accept_amount: bool
-) -> Resolved:
-    """Check an operator's decision. Raises Refused naming what is missing."""
-    open_ones = [a for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
-    if p.status != "IN_DOUBT" and not p.attention:
-        final = "it is final" if p.status in FINAL else "it is still being worked on"
-        raise Refused("operation_in_progress", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
-    if not reason.strip():
-        raise Refused("validation_failed", "A reason is required.", (FieldError("reason", "is required"),))
-    if decision != "charged":
-        return Resolved(verdict=decision, reason=reason)  # type: ignore[arg-type]
-    if not provider_ref or amount_minor is None:
-        missing = "provider_ref" if not provider_ref else "amount"
-        raise Refused("validation_failed", f"charged needs {missing}.", (FieldError(missing, "is required"),))
-    if amount_minor != p.amount_minor and not accept_amount:
-        rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
-        raise Refused("validation_failed", f"amount {rule}.", (FieldError("amount", rule),))
-    named = [a.n for a in p.attempts if any(getattr(o, "ref", None) == provider_ref for _, o in evidence(a))]
-    attempt = named[0] if named else (open_ones[-1].n if open_ones else len(p.attempts) - 1)
-    return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)

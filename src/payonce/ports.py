@@ -123,8 +123,9 @@ class Store(Protocol):
     async def next_due(self) -> int | None:
         """The earliest due time of all, or None."""
 
-    async def defer(self, payment_id: str, version: int, due_us: int) -> bool:
-        """Move the due time without an event, only if the row is still at ``version``; False otherwise."""
+    async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
+        """Move the due time without an event, only if the row is still at ``version``; False otherwise. None takes the
+        payment off the due index."""
 
     async def counts(self) -> Mapping[str, int]:
         """Payments per status, every merchant's: for readiness, doctor and the demo's live view."""
@@ -142,11 +143,15 @@ class Clock(Protocol):
 
 
 class Entropy(Protocol):
+    """Chance only through here."""
+
     def bits(self, count: int) -> int:
         """``count`` unpredictable bits: payment ids and the nonces of claims."""
 
 
 class Wake(Protocol):
+    """Whom to tell that there is work, so that it need not wait for the next sweep."""
+
     def send(self, payment_id: str) -> None:
         """A hint that a payment is due. May be lost, doubled or late: that costs only time (R1)."""
 
@@ -168,6 +173,8 @@ class Lost(Struct, frozen=True):
 
 
 class Transport(Protocol):
+    """The only way out to providers."""
+
     async def send(
         self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
     ) -> Response | Lost:

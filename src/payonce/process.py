@@ -125,6 +125,7 @@ def bind(host: str, port: int) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
+        sock.listen(2048)  # now, so that of two servers on one port the second one fails here
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses it or choose another --port."
@@ -151,6 +152,9 @@ async def http_server(asgi: ASGIApp, sock: socket.socket, *, drain_s: int) -> As
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn offers no event for it
             await asyncio.sleep(0.005)
+        if serving.done():
+            serving.result()  # why it did not start
+            raise ConfigError("The HTTP server ended before it had started. Nothing is served.")
         host, port = sock.getsockname()[:2]
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:

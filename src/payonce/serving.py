@@ -10,14 +10,12 @@ from typing import Final
 
 from msgspec import Struct
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as AsgiScope
+from starlette.types import ASGIApp
 
 from .api.app import create_app
 from .bootstrap import App, open_app
 from .config import SANDBOX_URL, Settings
 from .process import Worker, bind, http_server, running_worker
-from .sandbox.server import sandbox_app
 from .telemetry import get_logger
 
 RECONCILED: Final = "reconciled"  # file in the data folder: when `payonce reconcile` last compared everything
@@ -66,18 +64,8 @@ def sandbox_in_process(settings: Settings) -> bool:
 
 def sandbox_routes(app: App) -> tuple[BaseRoute, ...]:
     """The sandbox's own pages (ledger, faults) on the API server, when it runs in this process: the outside witness
-    within reach of curl. It is another door to the same ledger file."""
-    if not sandbox_in_process(app.settings):
-        return ()
-    sandbox = sandbox_app(app.settings.ledger_path, app.clock)
-
-    class Pages:
-        """A class instance, so that the route takes it as an application."""
-
-        async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-            await sandbox(scope, receive, send)
-
-    return (Route("/sandbox/{page:path}", Pages(), include_in_schema=False),)
+    within reach of curl."""
+    return (Route("/sandbox/{page:path}", app.sandbox, include_in_schema=False),) if app.sandbox else ()
 
 
 def ready(app: App) -> Callable[[], Awaitable[Mapping[str, str]]]:

@@ -1,7 +1,5 @@
 """An API over a memory store and a tiny provider, all in this process, on a clock and entropy of its own."""
 
-# ruff: noqa: ARG002  (fakes take what their port says, used or not)
-
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +25,8 @@ from payonce.adapter import (
 )
 from payonce.api.app import create_app
 from payonce.core.payment import StoredRequest
-from payonce.engine import Account, Engine, Policy, Ports
+from payonce.dispatch import Account
+from payonce.engine import Engine, Policy, Ports
 from payonce.ports import Change, Committed, Conflict, KeyRow, Lost, Scope, Store, Unclear
 from payonce.stores.memory import MemoryStore
 

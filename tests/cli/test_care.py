@@ -1,12 +1,15 @@
 """verify, reconcile, doctor, config show, explain, openapi."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+
+from payonce.cli import reconcile
 
 from .conftest import Payonce
 
@@ -99,6 +102,28 @@ def test_reconcile_fires_nothing(payonce: Payonce, data: Path) -> None:
     ran = payonce("reconcile")
     assert (ran.code, ran.out) == (0, "")
     assert payonce("list", "--json").json["data"][0]["attempts"] == 0
+
+
+def test_reconcile_reads_but_does_not_go_on(payonce: Payonce, paid: Paid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A declined payment whose next attempt is due is read, and the next attempt is left to the workers: the process
+    holds, whatever a read shows to be possible next."""
+    holds = []
+    really_open = reconcile.open_app
+    monkeypatch.setattr(reconcile, "open_app", lambda s, *, hold=False: holds.append(hold) or really_open(s, hold=hold))
+    ids = [paid("tok_decline_then_ok", wait="0.001")["transactionId"] for _ in range(3)]
+    shown = [payonce("show", i, "--json").json for i in ids]
+    waiting = [s["payment"]["transactionId"] for s in shown if s["payment"]["status"] == "PENDING"]
+    assert waiting, "three attempts that all began within no time"
+    deadline = time.monotonic() + 10
+    while not all("now" in payonce("show", i, "--json").json["due"] for i in waiting):
+        assert time.monotonic() < deadline
+    ran = payonce("reconcile", "--json")
+    assert holds == [True]
+    assert {line["payment"]: (line["after"], line["answered"]) for line in ran.lines} == dict.fromkeys(
+        waiting, ("PENDING", True)
+    )
+    for payment in waiting:
+        assert payonce("show", payment, "--json").json["payment"]["attempts"] == 1
 
 
 def test_doctor_is_content(payonce: Payonce, paid: Paid) -> None:

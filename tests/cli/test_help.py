@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from payonce.cli import COMMANDS, EXIT_CODES, help_text
+from payonce.cli.app import exit_code, told
 from payonce.cli.reference import render
+from payonce.core.errors import ConfigError, InvariantViolated, NewerSchema, PayonceError, Refused, StoreUnavailable
 
 from .conftest import Payonce
 
@@ -91,6 +93,26 @@ def test_usage_errors_name_the_fix(payonce: Payonce, args: tuple[str, ...], hint
     assert (ran.code, ran.out) == (2, "")
     assert hint in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (Refused("not_found", "no such payment"), 3, "no such payment"),
+        (Refused("validation_failed", "amount is required"), 2, "The key stays unused"),
+        (Refused("idempotency_key_reused", "it differs"), 5, "The first payment stands unchanged"),
+        (Refused("retry_same_key", "it is not known"), 6, "no second one can arise"),
+        (StoreUnavailable("the disk is full"), 6, "the same key may be used again"),
+        (NewerSchema("schema 9"), 1, "Nothing was touched"),
+        (ConfigError("server.port is wrong"), 2, "server.port is wrong"),
+        (InvariantViolated("a rule"), 1, "please report it"),
+    ],
+)
+def test_every_error_is_a_message_and_an_exit_code(error: PayonceError, code: int, said: str) -> None:
+    """What happened, what state the money is in, what to do; and the code that EXIT_CODES documents."""
+    assert exit_code(error) == code
+    assert code in EXIT_CODES
+    assert said in told(error)
 
 
 def test_the_reference_page_is_made_from_the_commands() -> None:

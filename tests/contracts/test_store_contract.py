@@ -10,7 +10,7 @@ from payonce.testing.store_model import compare_with_model
 
 
 class TestMemory(StoreContract):
-    async def open(self, folder: Path) -> Store:  # noqa: ARG002 - it keeps no files
+    async def open(self, folder: Path) -> Store:
         return MemoryStore()
 
 

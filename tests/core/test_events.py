@@ -109,6 +109,15 @@ def test_a_link_to_another_history_does_not_fold() -> None:
         apply(p, other)
 
 
+@pytest.mark.parametrize("seq", [1, 3, 0])
+def test_a_link_with_another_number_does_not_fold(seq: int) -> None:
+    """The right predecessor is not enough either: the number is the fence of steps and must be the next one."""
+    p = fold(history()[:1])
+    odd = seal(Judged(what="FAILED", reason="x"), seq=seq, at_us=1, actor="test", request_id="", prev=p.head)
+    with pytest.raises(InvariantViolated, match="chain"):
+        apply(p, odd)
+
+
 def test_a_second_start_is_refused() -> None:
     """A payment is accepted once."""
     p = fold(history()[:1])

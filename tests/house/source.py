@@ -13,7 +13,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "payonce"
 TABLE_LINES_MIN = 3  # a module-level literal of at least this many lines is a table
-NOT_OURS = {".venv", ".git", "build", "dist", "node_modules"}
+MADE = {"build", "dist", "__pycache__", "payonce-data"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -44,8 +44,8 @@ def tracked_files() -> list[Path]:
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
         return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
-    every = (p for p in ROOT.rglob("*") if p.is_file() and not NOT_OURS & set(p.relative_to(ROOT).parts))
-    return [p for p in every if "__pycache__" not in p.parts and not p.parts[-2].startswith(".")]
+    paths = (p.relative_to(ROOT) for p in ROOT.rglob("*") if p.is_file())
+    return [ROOT / p for p in paths if not any(part in MADE or part.startswith(".") for part in p.parts) or p.parts[0] == ".ci"]
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:

@@ -10,13 +10,11 @@ from .source import ROOT, SRC, File, code_lines, functions, parsed, python_files
 FUNCTION_LINES = 60
 FILE_LINES = {"src": 400, "tests": 500}  # without table literals; interleaving tests draw long timelines
 # file -> (lines, why it may be longer). Shrinks only.
-LONGER: dict[str, tuple[int, str]] = {
-    "src/payonce/engine.py": (520, "the five verbs, read as one page; to be split when a verb is added"),
-}
+LONGER: dict[str, tuple[int, str]] = {}
 VAGUE = ("utils", "helpers", "common", "base", "manager", "misc", "shared")
 # What a newcomer reads (docs/reading.md). Lowered when code goes, raised only when an operation is added.
 CORE_CODE_LINES = 1_700
-CORE = ("src/payonce/core", "src/payonce/ports.py", "src/payonce/engine.py")
+CORE = ("src/payonce/core", "src/payonce/ports.py", "src/payonce/dispatch.py", "src/payonce/engine.py")
 DEPENDENCIES = 12
 
 

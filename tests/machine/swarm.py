@@ -28,7 +28,7 @@ HOOKS = 0.3  # share of vendor changes that arrive as a webhook
 
 def world_of(seed: int, *, faults: bool = True) -> World:
     """The world of a seed, not yet run; one or two payments in it."""
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     rates = {name: base * dice.choice((0, 1, 1, 4)) for name, base in BASE.items()} if faults else {}
     accounts = {name: dice.choice(list(TERMS)) for name in "ABC"[: dice.randint(1, 3)]}
     terms = {name: {key: dice.choice(values) for key, values in TERM_CHOICES.items()} for name in accounts}

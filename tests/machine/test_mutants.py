@@ -199,15 +199,15 @@ def no_watch(m: pytest.MonkeyPatch) -> None:
 
 
 def hint_swallowed(m: pytest.MonkeyPatch) -> None:
-    m.setattr(engine, "_awaits_read", lambda a: a.hint is not None)
+    m.setattr(engine, "awaits_read", lambda a: a.hint is not None)
 
 
 def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
     """A refused refund is repeated without asking whether the vendor was first."""
     real = plan._operation
 
-    def blind(p: Any, o: Any, charge: Any, facts: Any) -> Any:
-        due = real(p, o, charge, facts)
+    def blind(o: Any, charge: Any, facts: Any) -> Any:
+        due = real(o, charge, facts)
         refused = o.steps and o.steps[-1].kind == "refund" and not operations.sends(o)
         return (
             plan.Next(due.at_us, engine.Call(kind="refund", account=charge.account, attempt=charge.n, operation=o.n))

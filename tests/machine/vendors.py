@@ -1,7 +1,6 @@
 """Fake providers of every kind that protocol.md section 2 tells apart, each with a ledger of its own: the outside witness.
 
 One vocabulary (JSON over a fake wire) and one adapter serve them all; what differs is what a kind promises."""
-# ruff: noqa: ARG002 - an adapter takes what its port says
 
 import json
 import sys

@@ -1,5 +1,4 @@
 """The store and the wire as one worker sees them: they fail as the world's script or dice say."""
-# ruff: noqa: ARG002 - a transport takes what its port says
 
 import json
 from collections.abc import Generator, Mapping

@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from msgspec.structs import replace
 
 from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import Details, NewPayment
 from payonce.core.payment import Payment, Terms
-from payonce.engine import Account, Engine, Policy, Ports
+from payonce.dispatch import Account
+from payonce.engine import Engine, Policy, Ports
 from payonce.ports import Scope
 from payonce.stores.memory import MemoryStore
 
@@ -23,7 +23,6 @@ from .oracles import Violation, at_once
 from .vendors import TERMS, FakeAdapter, S, Vendor
 from .wires import Crash, FlakyStore, Net, Pause
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=structlog.ReturnLoggerFactory())
 SCOPE = Scope("mer_default", "test")
 START_US = 1_700_000_000 * S
 STEPS_MAX = 60_000  # driver steps of one world: more is a spin
@@ -100,7 +99,7 @@ class World:
         terms: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Policy | None = None,
     ) -> None:
-        self.rng, self.rates, self.policy = random.Random(seed), dict(rates or {}), policy or Policy()  # noqa: S311
+        self.rng, self.rates, self.policy = random.Random(seed), dict(rates or {}), policy or Policy()
         self.now, self.steps, self.count = START_US, 0, 0
         self.heap: list[tuple[int, float, int, Any]] = []
         self.idle: list[Task] = []

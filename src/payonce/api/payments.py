@@ -91,7 +91,7 @@ class Payments:
         p = await self.engine.find(self.scope, request.path_value("id"))
         entries = await self.engine.store.history(p.id, after, limit + 1)
         more = entries[limit - 1].envelope.seq if len(entries) > limit else None
-        return Answer(200, _encode(History([_entry(p.id, e) for e in entries[:limit]], more)), headers=_NO_STORE)
+        return Answer(200, _encode(History([history_entry(p.id, e) for e in entries[:limit]], more)), headers=_NO_STORE)
 
 
 def _filters(query: Query) -> Filters:
@@ -189,7 +189,7 @@ def _details(raw: bytes | None) -> Details:
     return msgspec.json.decode(raw, type=Details) if raw else Details()
 
 
-def _entry(payment_id: str, entry: Entry) -> HistoryEntry:
+def history_entry(payment_id: str, entry: Entry) -> HistoryEntry:
     env = entry.envelope
     return HistoryEntry(
         id=event_id(payment_id, env.seq),

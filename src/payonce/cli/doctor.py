@@ -20,7 +20,7 @@ from payonce.core import ids
 from payonce.core.errors import ConfigError, PayonceError
 from payonce.core.outcome import Absent, Found
 from payonce.core.payment import StoredRequest
-from payonce.engine import Account
+from payonce.dispatch import Account
 from payonce.ports import Lost, Transport
 from payonce.sandbox.server import sandbox_app
 from payonce.serving import sandbox_in_process

@@ -56,7 +56,6 @@ def resolve(
         Do not ask.
     """
     said = Said(decision, reason, provider_ref, amount, accept_amount)
-    said = Said(decision, reason, provider_ref, amount, accept_amount)
     return wait_for(_resolve(where.settings(), payment, said, ask=not yes, as_json=json))
 
 

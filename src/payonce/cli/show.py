@@ -12,7 +12,7 @@ from .options import HERE, Json, Where
 from .output import STATUS_COLOURS, clean, paint, put, put_json, relative, span, stamp, status
 from .reading import books, found, history
 from .timeline import Line, money, tell, upcoming
-from .views import history_view, payment_view
+from .views import history_entry, payment_view
 
 
 def show(payment: str, /, *, where: Where = HERE, json: Json = False) -> int:
@@ -39,7 +39,7 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
             put_json(
                 {
                     "payment": payment_view(p, await book.details(p)),
-                    "history": [history_view(p.id, entry) for entry in entries],
+                    "history": [history_entry(p.id, entry) for entry in entries],
                     "timeline": [_line(line) for line in lines],
                     "money": text,
                     "next": then,

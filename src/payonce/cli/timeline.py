@@ -299,7 +299,8 @@ def _doubt(p: Payment, amount: str) -> tuple[str, str]:
 def _pending(p: Payment, amount: str) -> str:
     seen = [verdict(a) for a in p.attempts]
     if "UNKNOWN" in seen:
-        return f"{amount} may have been taken: the answer is missing, and the provider is being asked. It is not sent anew."
+        again = "It is sent again only under the same key, or not at all."
+        return f"{amount} may have been taken: the answer is missing, and the provider is being asked. {again}"
     if "OPEN" in seen:
         return f"The provider has it and is working on it; {amount} may be taken."
     if seen:

@@ -1,7 +1,13 @@
 """Operations beside the charge, by the same rules of evidence. Today: the reversal of a surplus charge (R8)."""
 
+from typing import Literal
+
+from . import ids
+from .errors import FieldError, Refused
+from .events import Asked, Resolved
 from .outcome import NO_EFFECT, Authorized, Declined, Found, Refunded, Succeeded, Voided
-from .payment import Attempt, Operation, OperationState, Payment, Step
+from .payment import FINAL, Attempt, Operation, OperationState, Payment, Step
+from .verdict import evidence, verdict
 
 
 def part_of(p: Payment, step_seq: int) -> tuple[Attempt | Operation, Step] | None:
@@ -55,3 +61,46 @@ def only_held(o: Operation) -> bool:
         and any(isinstance(t, Authorized) for t in found[-1].tries)
         and not any(isinstance(t, Succeeded) for t in found[-1].tries)
     )
+
+
+def reversal(p: Payment, attempt: int, reason: str, at_us: int) -> Asked:
+    """The operation that gives a surplus charge back in full."""
+    number = len(p.operations) + 1
+    return Asked(
+        kind="reversal",
+        number=number,
+        operation_id=ids.operation_id(p.id, number, at_us),
+        amount_minor=p.amount_minor,
+        attempt=attempt,
+        reference=ids.reference(p.id, number, attempt),
+        reason=reason,
+    )
+
+
+def resolution(
+    p: Payment,
+    decision: Literal["charged", "not-charged", "reversed"],
+    reason: str,
+    provider_ref: str,
+    amount_minor: int | None,
+    *,
+    accept_amount: bool,
+) -> Resolved:
+    """An operator's decision, checked. Raises Refused naming what is missing."""
+    if p.status != "IN_DOUBT" and not p.attention:
+        final = "it is final" if p.status in FINAL else "it is still being worked on"
+        raise Refused("operation_in_progress", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
+    if not reason.strip():
+        raise Refused("validation_failed", "A reason is required.", (FieldError("reason", "is required"),))
+    if decision != "charged":
+        return Resolved(verdict=decision, reason=reason)
+    if not provider_ref or amount_minor is None:
+        missing = "provider_ref" if not provider_ref else "amount"
+        raise Refused("validation_failed", f"charged needs {missing}.", (FieldError(missing, "is required"),))
+    if amount_minor != p.amount_minor and not accept_amount:
+        rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
+        raise Refused("validation_failed", f"amount {rule}.", (FieldError("amount", rule),))
+    named = [a.n for a in p.attempts if any(getattr(o, "ref", None) == provider_ref for _, o in evidence(a))]
+    open_ones = [a.n for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
+    attempt = [*named, *reversed(open_ones), len(p.attempts) - 1][0]
+    return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)

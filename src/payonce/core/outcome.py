@@ -147,6 +147,7 @@ class Found(Outcome, frozen=True):
     tries: tuple[Try, ...] = ()
     refunds: tuple[Refunded, ...] = ()
     container: Literal["none", "open", "closed"] = "none"
+    reference: str = ""  # ours, where the container itself names it
 
 
 class Absent(Outcome, frozen=True):

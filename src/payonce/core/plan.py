@@ -19,6 +19,7 @@ FIRES_MAX = 3
 CREATES_MAX = 3
 HINTED_READS_MAX = 40
 SETTLE_DEFAULT_S = 86_400
+LAST_CHANCE_US = 60 * SECOND_US  # before the end of a replay span: workers need a moment to wake
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -106,12 +107,12 @@ def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
 
 def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
     for o in p.operations[1:]:
-        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(p, o, p.attempts[o.attempt], facts)) is not None:
+        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(o, p.attempts[o.attempt], facts)) is not None:
             return due
     return None
 
 
-def _operation(p: Payment, o: Operation, charge: Attempt, facts: Facts) -> Next | None:
+def _operation(o: Operation, charge: Attempt, facts: Facts) -> Next | None:
     """Read the charge and its refunds first, then give back under one derived key, then read again."""
     terms, last = charge.terms, o.steps[-1] if o.steps else None
     sent = operations.sends(o)
@@ -126,7 +127,7 @@ def _operation(p: Payment, o: Operation, charge: Attempt, facts: Facts) -> Next 
     if not sent and last.kind == "read" and isinstance(last.outcome, Found) and charge.n not in facts.lost:
         return Next(last.ended_us, give)  # nothing given back that could have had an effect, however long that took
     if o.state == "IN_DOUBT":
-        return Next(last.ended_us + DAY_US, read) if readable else None
+        return _daily(charge, read, last)
     wait = max(schedule_us(terms.read_schedule_s, len(o.steps) - 1), retry_after_us(last.outcome))
     at = last.ended_us + wait
     if at >= horizon or charge.n in facts.lost:
@@ -168,15 +169,15 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     if terms.own_capture and not captures(a):
         failed = [s for s in a.steps if s.kind == "capture"]
         if held(a) and live and (last.kind == "read" or not failed or not readable):  # refused: is it still held?
-            pause = max(backoff_us(p.id, p.version, len(failed)), retry_after_us(last.outcome)) if failed else 0
+            pause = max(schedule_us(terms.read_schedule_s, len(failed) - 1), retry_after_us(last.outcome)) if failed else 0
             return Next(last.ended_us + pause, _call("capture", a))
         if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
             return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
     if at >= horizon and _tried_everything(a, horizon, readable, lost):
-        return _past_horizon(p, a, max(horizon, last.ended_us), readable)
+        return _past_horizon(p, a, max(horizon, last.ended_us))
     looked_last = last.kind == "read" or not readable
     by = _replay_by(a)
-    replay_at = min(at, by)  # the schedule never jumps over the last chance
+    replay_at = at if at <= by else by - LAST_CHANCE_US  # the schedule never jumps over the last chance
     if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and soonest <= replay_at and now <= by:
         return Next(replay_at, _call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
@@ -192,16 +193,21 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
         return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
-    return _past_horizon(p, a, max(horizon, last.ended_us), readable)
+    return _past_horizon(p, a, max(horizon, last.ended_us))
 
 
-def _past_horizon(p: Payment, a: Attempt, at: int, readable: bool) -> Next | None:
+def _past_horizon(p: Payment, a: Attempt, at: int) -> Next | None:
     """IN_DOUBT; beside a final status attention, said once, and read daily from then on."""
     if p.status not in FINAL:
         return Next(at, Judge(what="IN_DOUBT", reason="horizon", attempt=a.n))
     if p.attention != "horizon":
         return Next(at, Judge(what="attention", reason="horizon", attempt=a.n))
-    return Next(a.steps[-1].ended_us + DAY_US, _call("read", a)) if readable else None
+    return _daily(a, _call("read", a), a.steps[-1])
+
+
+def _daily(a: Attempt, do: Call, last: Step) -> Next | None:
+    """Once a day. Also for a lost account, where the shell sends nothing: the day after it may have been put right."""
+    return Next(last.ended_us + DAY_US, do) if a.terms.readable else None
 
 
 def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -211,10 +217,13 @@ def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
     due = []
     for a in unsettled:
         state, last = verdict(a), a.steps[-1]
-        if _readable(a, facts) and (state == "MISMATCH" or p.status == "IN_DOUBT"):
-            closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
-            wait = SECOND_US if last.kind == "close" else DAY_US
-            due.append(Next(last.ended_us + wait, _call("close" if closing else "read", a)))
+        if state != "MISMATCH" and p.status != "IN_DOUBT":
+            continue
+        closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
+        daily = _daily(a, _call("close" if closing else "read", a), last)
+        if daily and last.kind == "close" and _readable(a, facts):
+            daily = Next(last.ended_us + SECOND_US, daily.do)
+        due += [daily] if daily else []
     if unsettled and (due or p.status == "IN_DOUBT"):
         return _earliest([*due, *_losers(p, facts)]) or QUIET
     return None
@@ -233,7 +242,8 @@ def _losers(p: Payment, facts: Facts) -> list[Next]:
             continue
         watch_until = send.at_us + a.terms.watch_s * SECOND_US
         reads = [s for s in a.steps if s.kind == "read"]
-        at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), retry_after_us(last.outcome))
+        slower = min(last.ended_us - send.ended_us, DAY_US)  # the longer nothing happened, the rarer the look
+        at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), slower, retry_after_us(last.outcome))
         if at <= watch_until:
             due.append(Next(at, _call("read", a)))
         elif not reads or reads[-1].at_us < watch_until:
@@ -318,7 +328,8 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
 
 def horizon_us(a: Attempt) -> int:
     """From the last fire or capture that could have had an effect (replays and refusals do not move it)."""
-    shots = [s.at_us for s in effective(a) if s.kind in ("fire", "capture")]
+    sends = effective(a)
+    shots = [s.at_us for s in sends if s.kind != "replay"] or [s.at_us for s in sends]
     acts = [o.expires_at_us for _, o in evidence(a) if isinstance(o, RequiresAction) and o.expires_at_us]
     return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
 

@@ -4,7 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-_RUN: Final = re.compile(r"(?<!\d)\d(?:[ \-.]?\d){12,18}(?!\d)", re.ASCII)
+_RUN: Final = re.compile(r"\d+(?:[ \-._\u00a0]{1,2}\d+)*", re.ASCII)  # groups of digits: a card number, a date, a CVC
+_GROUP: Final = re.compile(r"\d+", re.ASCII)
+# Random names in hexadecimal (UUIDs, digests) are no card numbers, although one in some thousand holds a Luhn-valid run.
+_HEX: Final = re.compile(
+    r"(?i)(?<![0-9a-z])(?=[0-9-]{0,127}[a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,128})(?![0-9a-z])",
+    re.ASCII,
+)
 # Issuer ranges with their lengths: a Luhn-valid run of digits outside them (an order number, a time) is let through.
 _ISSUERS: Final = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|220[0-4]\d{12}|3[47]\d{13}"
@@ -13,18 +19,20 @@ _ISSUERS: Final = re.compile(
 )
 _SECRET: Final = re.compile(r"(?i)\b((?:sk|rk|whsec|rzp)_(?:test_|live_)?|bearer\s+|basic\s+)[A-Za-z0-9_\-+/=.]{6,}")
 _SECRET_NAMES: Final = frozenset({"authorization", "secret", "password", "api_key", "apikey", "x-client-secret", "cvv", "cvc"})
+_DIGITS_MAX: Final = 19
 MASK: Final = "[redacted]"
 
 
 def has_card_number(value: Any) -> bool:
     """True when a card number stands anywhere in a decoded JSON value: in a text, a number or a name."""
-    return any(_is_card(match.group()) for text in _texts(value) for match in _RUN.finditer(text))
+    return any(True for text in _texts(value) for _ in _cards(text))
 
 
 def mask(text: str) -> str:
     """``text`` with card numbers and secrets replaced."""
-    masked = _RUN.sub(lambda m: MASK if _is_card(m.group()) else m.group(), text)
-    return _SECRET.sub(lambda m: m.group(1) + MASK, masked)
+    for start, end in reversed(list(_cards(text))):
+        text = text[:start] + MASK + text[end:]
+    return _SECRET.sub(lambda m: m.group(1) + MASK, text)
 
 
 def masked(value: Any) -> Any:
@@ -55,8 +63,25 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _is_card(run: str) -> bool:
-    digits = re.sub(r"\D", "", run)
+def _cards(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each card number: whole groups of digits, whatever other groups stand beside them."""
+    for run in _RUN.finditer(_HEX.sub(lambda m: "x" * len(m.group()), text)):
+        groups = [m.span() for m in _GROUP.finditer(text, *run.span())]
+        first = 0
+        while first < len(groups):
+            digits, card_end = "", 0
+            for number in range(first, len(groups)):
+                digits += text[slice(*groups[number])]
+                if len(digits) > _DIGITS_MAX:
+                    break
+                if _is_card(digits):
+                    card_end = number + 1  # go on: the longest counts
+            if card_end:
+                yield groups[first][0], groups[card_end - 1][1]
+            first = card_end or first + 1
+
+
+def _is_card(digits: str) -> bool:
     if _ISSUERS.fullmatch(digits) is None:
         return False
     doubled = [int(d) * (2 if i % 2 else 1) for i, d in enumerate(reversed(digits))]

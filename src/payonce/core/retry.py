@@ -5,7 +5,7 @@ import hashlib
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 BACKOFF_BASE_US = 1 * SECOND_US
-BACKOFF_CAP_US = 300 * SECOND_US
+BACKOFF_CAP_US = 900 * SECOND_US
 RETRY_AFTER_MAX_S = 900  # Retry-After is honoured within 1 s .. 15 min
 
 

@@ -153,6 +153,20 @@ def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:
     return any(isinstance(o, waiting) and (step.seq >= since) for step, o in seen)
 
 
+def charge_ref(a: Attempt) -> str:
+    """The provider's id of the hold or charge that a capture, void or refund works on; "" when none was named."""
+    if (hold := held(a)) is not None:
+        return hold.ref
+    named = [ref for _, o in evidence(a) if (ref := getattr(o, "ref", ""))]
+    return named[-1] if named else ""
+
+
+def awaits_read(a: Attempt) -> bool:
+    """A hint whose read has not begun also covers what happens now; a read under way may have missed it."""
+    hint = a.hint
+    return hint is not None and not any(s.kind == "read" and s.seq > hint.seq for s in a.steps)
+
+
 # --- comparing what a provider says with what we asked -----------------------------------------------------------
 
 
@@ -164,6 +178,8 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
     else:
         wanted, given_back = part.reference, ""
     if isinstance(outcome, Found):
+        if outcome.reference and outcome.reference != wanted:
+            return Absent()
         ours = (t for t in outcome.tries if getattr(t, "reference", wanted) == wanted)
         tries = tuple(cast("Try", _compare(p, t)) for t in ours)
         if outcome.tries and not tries:

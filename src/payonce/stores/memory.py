@@ -86,12 +86,14 @@ class MemoryStore:
         self._require_open()
         return min(self._due.values(), default=None)
 
-    async def defer(self, payment_id: str, version: int, due_us: int) -> bool:
+    async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         self._require_open()
         row = self._payments.get(payment_id)
         if row is None or row.version != version:
             return False
-        self._due[payment_id] = due_us
+        self._due.pop(payment_id, None)
+        if due_us is not None:
+            self._due[payment_id] = due_us
         return True
 
     async def counts(self) -> Mapping[str, int]:

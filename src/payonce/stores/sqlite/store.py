@@ -90,7 +90,7 @@ class SqliteStore:
     async def next_due(self) -> int | None:
         return await self._readers.run(reads.next_due)
 
-    async def defer(self, payment_id: str, version: int, due_us: int) -> bool:
+    async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         return cast("bool", await self._writes.run(deferral(payment_id, version, due_us)))
 
     async def counts(self) -> Mapping[str, int]:

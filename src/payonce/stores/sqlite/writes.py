@@ -72,10 +72,7 @@ class PendingChange(Struct, frozen=True):
     def _write_beside(self, connection: apsw.Connection) -> None:
         change, p = self.change, self.change.payment
         connection.executemany(_EVENT, [(p.id, e.envelope.seq, e.raw, e.hash) for e in change.entries])
-        if change.due_us is None:
-            connection.execute(_QUIET, (p.id,))
-        else:
-            connection.execute(_DUE, (p.id, change.due_us))
+        _set_due(connection, p.id, change.due_us)
         if change.key is not None:
             k = change.key
             connection.execute(_KEY, (p.merchant_id, p.mode, k.key, k.operation, k.payment_id, k.request_v, k.request))
@@ -83,6 +80,13 @@ class PendingChange(Struct, frozen=True):
             connection.executemany(_REF, [(r.value, r.account, r.kind, p.id) for r in change.refs])
         if change.bodies:
             connection.executemany(_BODY, [(p.id, sha256, body) for sha256, body in change.bodies.items()])
+
+
+def _set_due(connection: apsw.Connection, payment_id: str, due_us: int | None) -> None:
+    if due_us is None:
+        connection.execute(_QUIET, (payment_id,))
+    else:
+        connection.execute(_DUE, (payment_id, due_us))
 
 
 def pending(change: Change, expected_version: int) -> PendingChange:
@@ -115,14 +119,14 @@ def _row(p: Payment, expected_version: int) -> dict[str, str | int | bytes]:
     }
 
 
-def deferral(payment_id: str, version: int, due_us: int) -> Write:
-    """Move the due time of a payment that is still at ``version``."""
+def deferral(payment_id: str, version: int, due_us: int | None) -> Write:
+    """Move the due time of a payment that is still at ``version``; None takes it off the index."""
 
     def write(connection: apsw.Connection) -> bool:
         row = connection.execute(_VERSION, (payment_id,)).fetchone()
         if row is None or row[0] != version:
             return False
-        connection.execute(_DUE, (payment_id, due_us))
+        _set_due(connection, payment_id, due_us)
         return True
 
     return write
