@@ -55,6 +55,8 @@ def opened(p: Payment, call: Call, account: Account) -> tuple[Call, Opened | Non
     if not call.opens:
         return call, None
     kind: StepKind = "create" if account.terms.container else "fire"
+    if call.kind == "read":
+        kind = "read"  # look first: see Facts.look_first
     head = Opened(
         n=call.attempt,
         account=account.name,

@@ -20,7 +20,7 @@ from .core.idempotency import Details, NewPayment
 from .core.operations import part_of, resolution, reversal
 from .core.outcome import AnyOutcome
 from .core.payment import Attempt, Candidate, LateSuccess, Mode, Operation, Payment, Step
-from .core.plan import Call, Facts, Judge, Reverse, plan
+from .core.plan import Call, Facts, Judge, Next, Reverse, plan
 from .core.retry import DAY_US, SECOND_US
 from .core.verdict import awaits_read, unresolved, verdict, weigh
 from .dispatch import Account
@@ -314,7 +314,13 @@ class Engine:
         route = p.route or self._route(p.mode, p.provider, p.currency)
         blocked = {c.account for c in route if c.account not in self.accounts}
         lost = {a.n for a in p.attempts if self._repointed(p, a)}
-        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost), hold=self.hold)
+        # Where nothing but our reference finds what a lost tail of a backup has sent; a container protects itself.
+        look = {a.name for a in self.accounts.values() if self.hold and a.terms.readable and not a.terms.container}
+        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost), hold=self.hold, look_first=frozenset(look))
+
+    def next(self, p: Payment) -> Next:
+        """What is due for the payment, as this process sees it now."""
+        return plan(p, self.clock.now_us(), self._facts(p))
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""

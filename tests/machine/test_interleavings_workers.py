@@ -3,9 +3,10 @@
 import pytest
 
 from payonce.core.errors import NewerSchema
-from payonce.core.events import Hinted
+from payonce.core.events import Entry, Hinted
 from payonce.core.payment import Payment
 from payonce.engine import Policy
+from payonce.ports import Change
 from payonce.stores.memory import MemoryStore
 
 from .oracles import check_ledgers, events_of, kept, moves, require, settled, taken
@@ -127,6 +128,18 @@ def test_16_byte_identical_claims_of_two_workers() -> None:
     settled(w, pid, "SUCCESS")
 
 
+def restore_with_hold(w: World, p: Payment, entries: list[Entry]) -> None:
+    """The store as it was just after the payment was accepted; every worker holds."""
+    restored, w.shadow[p.id] = MemoryStore(), p
+    bodies = at_once(w.store.bodies([(p.id, p.details_sha256)]))
+    details = {p.details_sha256: bodies[p.id, p.details_sha256]}
+    at_once(restored.commit(Change(payment=p, entries=tuple(entries), due_us=w.now, bodies=details), 0))
+    w.store = restored
+    for worker in w.workers:
+        worker.engine.store.inner = restored  # type: ignore[attr-defined]
+        worker.engine.hold = True
+
+
 @pytest.mark.parametrize("kind", ["keyed", "unique", "closable", "manual"])
 def test_17_a_backup_is_restored_with_sent_attempts_missing(kind: str) -> None:
     """Derived keys and references collide at the provider instead of charging again; --hold fires nothing before that."""
@@ -136,25 +149,28 @@ def test_17_a_backup_is_restored_with_sent_attempts_missing(kind: str) -> None:
     accepted = w.payment(pid), list(at_once(w.store.history(pid)))
     w.run(hours=0.01)
     require(len(taken(w, pid)) == 1, "not charged yet")
-    restored = MemoryStore()
-    old = w.store
-    p, entries = accepted
-    from payonce.ports import Change
-
-    bodies = at_once(old.bodies([(pid, p.details_sha256)]))
-    w.shadow[pid] = p
-    change = Change(payment=p, entries=tuple(entries), due_us=w.now, bodies={p.details_sha256: bodies[pid, p.details_sha256]})
-    at_once(restored.commit(change, 0))
-    w.store = restored
-    for worker in w.workers:
-        worker.engine.store.inner = restored  # type: ignore[attr-defined]
-        worker.engine.hold = True
+    restore_with_hold(w, *accepted)
     sent = len(w.sent)
     w.run(hours=1)
     require(not [s for s in w.sent[sent:] if s[2] != "read"], "--hold fired")
     for worker in w.workers:
         worker.engine.hold = False
     settled(w, pid, "SUCCESS")
+
+
+def test_17_a_backup_older_than_the_key_window_is_restored() -> None:
+    """The vendor has forgotten the key: only the look before the first send, under --hold, finds the charge."""
+    w = World({"A": "keyed"})
+    pid = w.pay()
+    accepted = w.payment(pid), list(at_once(w.store.history(pid)))
+    w.run(hours=30)
+    require(len(taken(w, pid)) == 1, "not charged yet")
+    restore_with_hold(w, *accepted)
+    w.run(hours=1)
+    for worker in w.workers:
+        worker.engine.hold = False
+    settled(w, pid, "SUCCESS")
+    require(len(taken(w, pid)) == 1, "charged again")
 
 
 @pytest.mark.parametrize("jump_h", [-1, 1])

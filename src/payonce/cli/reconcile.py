@@ -8,6 +8,7 @@ from msgspec import Struct
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
 from payonce.core.payment import Payment, PaymentStatus
+from payonce.core.plan import Call
 from payonce.core.verdict import verdict
 from payonce.ports import Filters
 from payonce.serving import mark_reconciled
@@ -86,18 +87,25 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
 
 
 async def unresolved(app: App) -> AsyncIterator[Payment]:
-    """Payments that something was sent for and that are not settled, or need eyes."""
+    """Payments that are not settled, or need eyes. Also those without an attempt: after a restore it may be missing."""
     seen: set[str] = set()
     for filters in (*(Filters(status=status) for status in UNSETTLED), Filters(attention=True)):
         cursor: str | None = None
         while True:
             page = await app.store.list(app.scope, filters, PAGE, cursor)
             for p in page.payments:
-                if p.id not in seen and p.attempts:
+                if p.id not in seen:
                     seen.add(p.id)
                     yield p
             if (cursor := page.next) is None:
                 break
+
+
+def owes_read(app: App, p: Payment) -> bool:
+    """A read that was asked for has not been answered, or an attempt is to be looked at before its first send."""
+    due = app.engine.next(p).do
+    first_look = isinstance(due, Call) and due.kind == "read" and all(verdict(a) == "IDLE" for a in p.attempts)
+    return first_look or any(a.hint is not None and verdict(a) != "YES" for a in p.attempts)
 
 
 async def compare(app: App, p: Payment, *, timeout_s: float, once: bool) -> Compared:
@@ -107,7 +115,7 @@ async def compare(app: App, p: Payment, *, timeout_s: float, once: bool) -> Comp
     asked = False
     while True:
         now = await app.store.get(p.id)
-        answered = now is not None and not any(a.hint is not None and verdict(a) != "YES" for a in now.attempts)
+        answered = now is not None and not owes_read(app, now)
         if answered or (once and asked) or app.clock.monotonic_us() >= deadline:
             break
         await app.engine.advance(p.id)

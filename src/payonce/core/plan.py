@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from . import operations
-from .outcome import NO_EFFECT, Closed, Found, RequiresAction
+from .outcome import NO_EFFECT, Absent, Closed, Found, RequiresAction
 from .payment import FINAL, Attempt, Candidate, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, unresolved, verdict
@@ -28,6 +28,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     route: tuple[Candidate, ...] = ()
     blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
     hold: bool = False  # after a restore: read and close, but fire nothing
+    look_first: frozenset[str] = frozenset()  # accounts to be read before anything is sent: a backup was restored
     lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
 
 
@@ -156,7 +157,6 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     None when it cannot be read and people were told."""
     terms, last, state = a.terms, a.steps[-1], verdict(a)
     send = last_send(a)
-    assert send is not None
     horizon = horizon_us(a)
     readable, lost = _readable(a, facts), a.n in facts.lost
     looked = sum(1 for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a))
@@ -189,7 +189,9 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):
         return Next(last.ended_us, _call("close", a))
     if readable:
-        idle_from = send.send_by_us + terms.processing_s * SECOND_US  # a read that may license a re-fire starts here
+        idle_from = (
+            send.send_by_us if send else 0
+        ) + terms.processing_s * SECOND_US  # a read that may license a re-fire starts here
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
         return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
@@ -270,7 +272,8 @@ def _first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
         return Next(give_up, Judge(what="FAILED", reason="no_provider_available"))
     if account is None:
         return Next(min(now + 30 * SECOND_US, give_up), Judge(what="FAILED", reason="no_provider_available"))
-    return Next(p.created_us, Call(kind="fire", account=account, attempt=0, opens=True))
+    kind: StepKind = "read" if account in facts.look_first else "fire"
+    return Next(p.created_us, Call(kind=kind, account=account, attempt=0, opens=True))
 
 
 def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -306,6 +309,9 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
     if max(last.ended_us, now) >= settle_by or p.status == "IN_DOUBT":
         at = max(last.ended_us, settle_by) if p.status != "IN_DOUBT" else last.ended_us
         return Next(at, Judge(what="FAILED", reason="no_provider_available"))
+    if a.account in facts.look_first and not (last.kind == "read" and isinstance(last.outcome, Found | Absent)):
+        pause = backoff_us(p.id, p.version, len(a.steps)) if last.kind == "read" else 0
+        return Next(last.ended_us + max(pause, retry_after_us(last.outcome)), _call("read", a))
     creating = a.terms.container and not a.container
     kind: StepKind = "create" if creating else "fire"
     tried = [s for s in a.steps if s.kind == kind]
@@ -329,7 +335,7 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
 def horizon_us(a: Attempt) -> int:
     """From the last fire or capture that could have had an effect (replays and refusals do not move it)."""
     sends = effective(a)
-    shots = [s.at_us for s in sends if s.kind != "replay"] or [s.at_us for s in sends]
+    shots = [s.at_us for s in sends if s.kind != "replay"] or [s.at_us for s in sends or a.steps[:1]]
     acts = [o.expires_at_us for _, o in evidence(a) if isinstance(o, RequiresAction) and o.expires_at_us]
     return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
 

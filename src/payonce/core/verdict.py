@@ -43,8 +43,8 @@ def verdict(a: Attempt) -> Verdict:
     if any(isinstance(o, Mismatch) for _, o in seen):
         return "MISMATCH"
     sends = effective(a)
-    if not sends:
-        return "IDLE"
+    if not sends and not any(isinstance(s.outcome, Found) and s.outcome.tries for s in a.steps):
+        return "IDLE"  # tries without a send of ours: it was lost with the tail of a restored backup
     if _proven_no(a, sends, seen):
         return "NO"
     return "OPEN" if _open(a, seen) else "UNKNOWN"
@@ -128,7 +128,7 @@ def shown_idle(a: Attempt) -> bool:
 
 
 def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]]) -> bool:
-    if all(final_decline(a, s, s.outcome) for s in sends if s.outcome is not None) and all(s.outcome for s in sends):
+    if sends and all(s.outcome is not None and final_decline(a, s, s.outcome) for s in sends):
         return True
     if a.terms.keyed and any(final_decline(a, s, o) for s, o in seen):
         return True  # one key covers all sends: whichever arrives gets this answer
