@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from .adapter import Adapter, HttpRequest, Intent
 from .core import ids
+from .core.due import Call
 from .core.events import Opened, digest
 from .core.idempotency import Details
 from .core.operations import operation
 from .core.outcome import AnyOutcome, NotSent, Unknown, Unreadable
 from .core.payment import Mode, Payment, StepKind, StoredRequest, Terms
-from .core.plan import Call
 from .core.verdict import charge_ref
 from .ports import Lost, Store, Transport
 from .telemetry import get_logger

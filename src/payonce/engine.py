@@ -14,13 +14,14 @@ from msgspec import Struct
 from . import dispatch
 from .core import idempotency, ids
 from .core.apply import extend
+from .core.due import Call, Facts, Judge, Next, Reverse
 from .core.errors import FieldError, InvariantViolated, NewerSchema, Refused, StoreUnavailable
 from .core.events import Accepted, Event, Hinted, Judged, Observed, Planned, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import part_of, resolution, reversal
 from .core.outcome import AnyOutcome
 from .core.payment import Attempt, Candidate, LateSuccess, Mode, Operation, Payment, Step
-from .core.plan import Call, Facts, Judge, Next, Reverse, plan
+from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.verdict import awaits_read, unresolved, verdict, weigh
 from .dispatch import Account

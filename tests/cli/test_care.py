@@ -97,11 +97,13 @@ def test_reconcile_without_an_answer_keeps_the_hold(payonce: Payonce, paid: Paid
 
 
 def test_reconcile_fires_nothing(payonce: Payonce, data: Path) -> None:
-    """A payment for which nothing was sent yet stays untouched: reconciling only reads."""
+    """A payment for which nothing was sent yet is looked up at its provider and not fired: reconciling only reads."""
     payonce("pay", "--amount", "5", "--currency", "INR")
-    ran = payonce("reconcile")
-    assert (ran.code, ran.out) == (0, "")
-    assert payonce("list", "--json").json["data"][0]["attempts"] == 0
+    ran = payonce("reconcile", "--json")
+    assert (ran.code, ran.lines[0]["answered"], ran.lines[0]["after"]) == (0, True, "PENDING")
+    (payment,) = payonce("list", "--json").json["data"]
+    history = payonce("show", payment["transactionId"], "--json").json["history"]
+    assert [e["data"]["step"]["kind"] for e in history if e["kind"] == "Planned"] == ["read"]
 
 
 def test_reconcile_reads_but_does_not_go_on(payonce: Payonce, paid: Paid, monkeypatch: pytest.MonkeyPatch) -> None:

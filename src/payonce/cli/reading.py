@@ -10,10 +10,11 @@ from msgspec import Struct
 from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock
 from payonce.config import Settings
 from payonce.core import ids
+from payonce.core.due import Facts, Next
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
 from payonce.core.payment import Attempt, Candidate, Payment
-from payonce.core.plan import Facts, Next, plan
+from payonce.core.plan import plan
 from payonce.ports import Scope
 from payonce.stores.sqlite import SqliteStore, open_store
 

@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
+from payonce.core.due import Call
 from payonce.core.payment import Payment, PaymentStatus
-from payonce.core.plan import Call
 from payonce.core.verdict import verdict
 from payonce.ports import Filters
 from payonce.serving import mark_reconciled

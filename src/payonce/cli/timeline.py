@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from payonce.core.apply import apply
+from payonce.core.due import Call, Judge, Next, Reverse
 from payonce.core.errors import DECLINES, REASONS
 from payonce.core.events import Accepted, Asked, Entry, Event, Hinted, Judged, Observed, Planned, Resolved
 from payonce.core.money import display
@@ -30,7 +31,6 @@ from payonce.core.outcome import (
     Voided,
 )
 from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step
-from payonce.core.plan import Call, Judge, Next, Reverse
 from payonce.core.verdict import verdict
 
 from .output import relative, span

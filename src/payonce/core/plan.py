@@ -5,13 +5,10 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 ``at`` None means quiet: nothing is owed any more.
 """
 
-from typing import Literal
-
-from msgspec import Struct
-
 from . import operations
+from .due import QUIET, Call, Facts, Judge, Next, Reverse
 from .outcome import NO_EFFECT, Absent, Closed, Found, RequiresAction
-from .payment import FINAL, Attempt, Candidate, Operation, Payment, Step, StepKind
+from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, unresolved, verdict
 
@@ -20,49 +17,6 @@ CREATES_MAX = 3
 HINTED_READS_MAX = 40
 SETTLE_DEFAULT_S = 86_400
 LAST_CHANCE_US = 60 * SECOND_US  # before the end of a replay span: workers need a moment to wake
-
-
-class Facts(Struct, frozen=True, kw_only=True):
-    """What the shell knows from outside. ``route`` counts at the first plan only."""
-
-    route: tuple[Candidate, ...] = ()
-    blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
-    hold: bool = False  # after a restore: read and close, but fire nothing
-    look_first: frozenset[str] = frozenset()  # accounts to be read before anything is sent: a backup was restored
-    lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
-
-
-class Call(Struct, frozen=True, kw_only=True):
-    """One provider call: record it, then make it. With ``opens`` a new attempt begins, and the shell makes it
-    ``create`` where the account's terms have a container."""
-
-    kind: StepKind
-    account: str
-    attempt: int
-    opens: bool = False
-    operation: int = 0
-
-
-class Judge(Struct, frozen=True, kw_only=True):
-    what: Literal["FAILED", "CANCELED", "IN_DOUBT", "left", "attention", "operation_FAILED", "operation_IN_DOUBT"]
-    reason: str
-    attempt: int = 0
-    operation: int = 0
-
-
-class Reverse(Struct, frozen=True, kw_only=True):
-    """Append the reversal of a surplus charge."""
-
-    attempt: int
-    reason: str
-
-
-class Next(Struct, frozen=True):
-    at_us: int | None
-    do: Call | Judge | Reverse | None
-
-
-QUIET = Next(None, None)
 
 
 def plan(p: Payment, now_us: int, facts: Facts) -> Next:
@@ -189,9 +143,8 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):
         return Next(last.ended_us, _call("close", a))
     if readable:
-        idle_from = (
-            send.send_by_us if send else 0
-        ) + terms.processing_s * SECOND_US  # a read that may license a re-fire starts here
+        # a read that may license a re-fire starts here
+        idle_from = (send.send_by_us if send else 0) + terms.processing_s * SECOND_US
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
         return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
@@ -267,13 +220,14 @@ def _first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
     if p.attempts:
         return None
     account = next((c.account for c in facts.route if c.account not in facts.blocked), None)
+    if account in facts.look_first:
+        return Next(p.created_us, Call(kind="read", account=account, attempt=0, opens=True))
     give_up = p.created_us + SETTLE_DEFAULT_S * SECOND_US
     if now >= give_up:
         return Next(give_up, Judge(what="FAILED", reason="no_provider_available"))
     if account is None:
         return Next(min(now + 30 * SECOND_US, give_up), Judge(what="FAILED", reason="no_provider_available"))
-    kind: StepKind = "read" if account in facts.look_first else "fire"
-    return Next(p.created_us, Call(kind=kind, account=account, attempt=0, opens=True))
+    return Next(p.created_us, Call(kind="fire", account=account, attempt=0, opens=True))
 
 
 def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -306,12 +260,16 @@ def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
 def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Next:
     """Nothing has moved here: create (up to 3 times), then fire; or go elsewhere, or wait and try again."""
     last = a.steps[-1]
+    if (
+        a.account in facts.look_first
+        and a.n not in facts.lost
+        and not (last.kind == "read" and isinstance(last.outcome, Found | Absent))
+    ):
+        pause = backoff_us(p.id, p.version, len(a.steps)) if last.kind == "read" else 0
+        return Next(last.ended_us + max(pause, retry_after_us(last.outcome)), _call("read", a))
     if max(last.ended_us, now) >= settle_by or p.status == "IN_DOUBT":
         at = max(last.ended_us, settle_by) if p.status != "IN_DOUBT" else last.ended_us
         return Next(at, Judge(what="FAILED", reason="no_provider_available"))
-    if a.account in facts.look_first and not (last.kind == "read" and isinstance(last.outcome, Found | Absent)):
-        pause = backoff_us(p.id, p.version, len(a.steps)) if last.kind == "read" else 0
-        return Next(last.ended_us + max(pause, retry_after_us(last.outcome)), _call("read", a))
     creating = a.terms.container and not a.container
     kind: StepKind = "create" if creating else "fire"
     tried = [s for s in a.steps if s.kind == kind]

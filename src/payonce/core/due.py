@@ -1,0 +1,50 @@
+"""What ``plan`` is told and what it can say: a call, a judgement, a reversal, or nothing until a time."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from .payment import Candidate, StepKind
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the shell knows from outside. ``route`` counts at the first plan only."""
+
+    route: tuple[Candidate, ...] = ()
+    blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
+    hold: bool = False  # after a restore: read and close, but fire nothing
+    look_first: frozenset[str] = frozenset()  # accounts to be read before anything is sent: a backup was restored
+    lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One provider call: record it, then make it. With ``opens`` a new attempt begins, and the shell makes it
+    ``create`` where the account's terms have a container."""
+
+    kind: StepKind
+    account: str
+    attempt: int
+    opens: bool = False
+    operation: int = 0
+
+
+class Judge(Struct, frozen=True, kw_only=True):
+    what: Literal["FAILED", "CANCELED", "IN_DOUBT", "left", "attention", "operation_FAILED", "operation_IN_DOUBT"]
+    reason: str
+    attempt: int = 0
+    operation: int = 0
+
+
+class Reverse(Struct, frozen=True, kw_only=True):
+    """Append the reversal of a surplus charge."""
+
+    attempt: int
+    reason: str
+
+
+class Next(Struct, frozen=True):
+    at_us: int | None
+    do: Call | Judge | Reverse | None
+
+
+QUIET = Next(None, None)
