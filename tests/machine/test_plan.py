@@ -71,6 +71,7 @@ ROWS = [
     ("IN_DOUBT, not readable: nothing to do", Story(KEYLESS).fire(0).saw(LOST, 10).judge("IN_DOUBT", H), H, {}, (None, "quiet")),
     ("IN_DOUBT, closable: close daily, then re-read", box(CLOSABLE).read(40, GONE).judge("IN_DOUBT", H), H, {}, (40 + H, "close")),
     ("final: losers are watched", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2), 2, {}, (2, "read")),
+    ("final: the longer nothing happens, the rarer the look", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(900, found(no())), 900, {}, (1799, "read")),
     ("final: watched until watch_until", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4 * H - 1, found(no())), 4 * H, {}, (4 * H, "read")),
     ("final: quiet after watch_until", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4 * H, found(no())), 4 * H, {}, (None, "quiet")),
     ("SUCCESS at the first attempt: quiet", Story(KEYED).fire(0).saw(yes(), 1), 2, {}, (None, "quiet")),
