@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import apsw
 from msgspec import Struct
@@ -70,6 +71,27 @@ class LocalWake:
             return
 
 
+class Hold:
+    """After a restore: a mark beside the store's file, which every process on it respects, until ``payonce reconcile``
+    has compared what is open with the providers. Reads and closes go on, nothing is fired."""
+
+    def __init__(self, store_path: Path) -> None:
+        self.path = store_path.with_name(store_path.name + ".hold")
+
+    def on(self) -> bool:
+        return self.path.exists()
+
+    def begin(self) -> None:
+        """Raises ConfigError when the mark cannot be made: nothing may be started then."""
+        try:
+            self.path.touch(mode=0o600)
+        except OSError as error:
+            raise ConfigError(f"--hold: cannot write {self.path}: {error.strerror}. Nothing was started.") from error
+
+    def lift(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
 class App(Struct, frozen=True):
     """What one process works with."""
 
@@ -80,6 +102,7 @@ class App(Struct, frozen=True):
     wake: LocalWake
     clock: Clock
     scope: Scope
+    hold: Hold
     sandbox: Sandbox | None  # when it runs in this process
 
 
@@ -92,8 +115,8 @@ async def open_app(
     env: Mapping[str, str] | None = None,
     hold: bool = False,
 ) -> AsyncIterator[App]:
-    """Open the store, the transport and the engine; close them at the end. Raises ConfigError, NewerSchema,
-    StoreUnavailable: nothing was started then."""
+    """Open the store, the transport and the engine; close them at the end. ``hold``: this process fires nothing,
+    whatever it finds. Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
     clock = clock or SystemClock()
     accounts = accounts_of(settings, os.environ if env is None else env)
     try:
@@ -110,11 +133,12 @@ async def open_app(
         late_success="accept" if settings.text("payments.late_success") == "accept" else "refund",
     )
     ports = Ports(store=store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
-    engine = Engine(ports, accounts, policy, hold=hold)
+    mark = Hold(settings.store_path)
+    engine = Engine(ports, accounts, policy, hold=hold or mark.on())
     scope = Scope(DEFAULT_MERCHANT, settings.mode)
     try:
         await refuse_repointed(engine, scope)
-        yield App(settings, engine, store, transport, wake, clock, scope, sandbox)
+        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox)
     finally:
         await transport.close()
         await store.close()
@@ -127,8 +151,8 @@ def _sandbox(settings: Settings, clock: Clock) -> Sandbox:
         return sandbox_app(settings.ledger_path, clock)
     except (apsw.Error, ValueError) as error:
         raise ConfigError(
-            f"The sandbox's ledger {settings.ledger_path} cannot be used: {error}. Nothing was started. Name another data "
-            "folder, or move the file away: it holds simulated money only."
+            f"The sandbox's ledger {settings.ledger_path} cannot be used: {error}. Nothing was started. Free space on the disk "
+            "and make the data folder writable, or name another one."
         ) from error
 
 

@@ -62,7 +62,7 @@ class Payments:
             "metadata": None if metadata is None else dict(metadata),
         }
         request = normalise({name: value for name, value in given.items() if value is not None})
-        key = parse_key(None, idempotency_key or f"py-{secrets.token_hex(12)}")
+        key = parse_key(None, f"py-{secrets.token_hex(12)}" if idempotency_key is None else idempotency_key)
         receipt = await self._app.engine.submit(self._app.scope, request, key, actor="python")
         return payment_body(receipt.payment, receipt.details)
 

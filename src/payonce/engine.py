@@ -196,12 +196,14 @@ class Engine:
 
     async def _call(self, p: Payment, call: Call) -> bool:
         """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
-        account = self.accounts[call.account]
+        account, planned_call = self.accounts[call.account], call
         call, opened = dispatch.opened(p, call, account)
         intent = dispatch.intent(p, call, await self.details(p))
         prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
+        if plan(p, now, self._facts(p)).do != planned_call:  # we slept since: what was due then may be forbidden now
+            return True
         send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
@@ -313,7 +315,7 @@ class Engine:
 
     def _facts(self, p: Payment) -> Facts:
         route = p.route or self._route(p.mode, p.provider, p.currency)
-        blocked = {c.account for c in route if c.account not in self.accounts}
+        blocked = {c.account for c in route if (a := self.accounts.get(c.account)) is None or a.mode != p.mode}
         lost = {a.n for a in p.attempts if self._repointed(p, a)}
         # Where nothing but our reference finds what a lost tail of a backup has sent; a container protects itself.
         look = {a.name for a in self.accounts.values() if self.hold and a.terms.readable and not a.terms.container}

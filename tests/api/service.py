@@ -104,11 +104,11 @@ class TinyAdapter:
                 mode=intent.mode,
             )
         if said["token"] == "tok_stolen":
-            return Declined(code="stolen_card", hard=True, scope="issuer")
+            return Declined(code="stolen_card", hard=True, scope="issuer", reference=intent.reference)
         if said["token"] == "tok_busy_then_stolen":
             if intent.reference.endswith("00"):
-                return Declined(code="processing_error", hard=False, scope="provider_technical")
-            return Declined(code="stolen_card", hard=True, scope="issuer")
+                return Declined(code="processing_error", hard=False, scope="provider_technical", reference=intent.reference)
+            return Declined(code="stolen_card", hard=True, scope="issuer", reference=intent.reference)
         if said["token"] == "tok_rejected":
             return Rejected(reason=f"bad request: {CARD}")
         return Unknown(reason="garbage")

@@ -1,6 +1,5 @@
 """verify, reconcile, doctor, config show, explain, openapi."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,25 +74,27 @@ def test_reconcile_asks_the_provider_and_lifts_the_hold(payonce: Payonce, paid: 
     paid("tok_ok")
     pending = paid("tok_lost_response", wait="0.1")
     assert pending["status"] == "PENDING"
+    (data / "payments.db.hold").touch()
     ran = payonce("reconcile", "--json")
     assert ran.code == 0
     assert [(line["payment"], line["before"], line["after"], line["answered"]) for line in ran.lines] == [
         (pending["transactionId"], "PENDING", "SUCCESS", True)
     ]
-    assert json.loads((data / "reconciled").read_text())["compared"] == 1
+    assert not (data / "payments.db.hold").exists()
 
 
 def test_reconcile_without_an_answer_keeps_the_hold(payonce: Payonce, paid: Paid, data: Path) -> None:
-    """A provider that is down leaves the payment unread: exit code 6, no mark, unless it is released by hand."""
+    """A provider that is down leaves the payment unread: exit code 6, the hold stays, unless it is released by hand."""
     paid("tok_never_resolves", wait="0.1")
+    (data / "payments.db.hold").touch()
     ledger = apsw.Connection(str(data / "sandbox-ledger.db"))
     ledger.execute("INSERT OR REPLACE INTO settings VALUES ('faults', '{\"outage\": true}')")
     ledger.close()
     ran = payonce("reconcile", "--timeout", "0.3", "--json")
     assert (ran.code, ran.lines[0]["answered"]) == (6, False)
-    assert not (data / "reconciled").exists()
+    assert (data / "payments.db.hold").exists()
     assert payonce("reconcile", "--once", "--release").code == 6
-    assert (data / "reconciled").exists()
+    assert not (data / "payments.db.hold").exists()
 
 
 def test_reconcile_fires_nothing(payonce: Payonce, data: Path) -> None:

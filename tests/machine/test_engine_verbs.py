@@ -1,5 +1,7 @@
 """What people ask of the engine: submit twice, resolve a doubt, hold after a restore; and what its facts change."""
 
+import itertools
+
 import pytest
 from msgspec.structs import replace
 
@@ -71,11 +73,53 @@ def test_resolve_not_charged_fails_without_failover() -> None:
     check_ledgers(w, pid)
 
 
+@pytest.mark.parametrize("decision", ["reversed", "not-charged"])
+def test_a_decision_that_a_later_read_contradicts_gets_attention(decision: str) -> None:
+    """The provider still shows the wrong money as kept: FAILED stays, attention says so, and it is read daily."""
+    w, pid = doubtful("wrong_amount", kind="keyed")
+    w.script("A", "read", *["wrong_amount"] * 50)
+    p = resolve(w, pid, decision)
+    assert (p.status, p.attention) == ("FAILED", "mismatch")
+    assert at_once(w.store.next_due()) is not None
+    settled_again = drive(w.workers[0].engine.resolve(SCOPE, pid, "reversed", reason="now really", actor="ops"))
+    assert settled_again.attention == ""  # type: ignore[attr-defined]
+
+
 def test_resolve_reversed_settles_a_mismatch() -> None:
-    """`reversed` ends a mismatch FAILED: somebody gave the wrong money back by hand."""
+    """`reversed` ends a mismatch FAILED: somebody gave the wrong money back by hand, and the provider shows it."""
     w, pid = doubtful("wrong_currency", kind="keyed")
+    w.script("A", "read", *["404"] * 500)
     p = resolve(w, pid, "reversed")
     assert (p.status, p.reason, p.attention) == ("FAILED", "reversed", "")
+
+
+def test_a_decision_starts_a_watch_of_its_own() -> None:
+    """`not-charged` long after the send: watched from the decision on, and daily while the provider is not final."""
+    w = World({"A": "keyed"}, terms={"A": {"horizon_s": 60, "watch_s": 600}})
+    w.script("A", "decide", f"processing_yes:{30 * 86_400}")
+    pid = w.pay()
+    w.run(hours=24 * 10)
+    assert w.payment(pid).status == "IN_DOUBT"
+    drive(w.workers[0].engine.resolve(SCOPE, pid, "not-charged", reason="asked the bank", actor="ops"))
+    w.lied = True  # the operator was wrong: the provider takes the money twenty days later
+    w.run(hours=24 * 40)
+    p = w.payment(pid)
+    assert (p.status, p.reversed_minor()) == ("FAILED", 100)
+    check_ledgers(w, pid)
+
+
+def test_silence_does_not_put_the_schedule_to_sleep() -> None:
+    """Reads that nobody answers reach two minutes between them at most: a provider that is back settles it soon."""
+    w = World({"A": "keyed"})
+    w.script("A", "fire", "lost_after")
+    w.script("A", "read", *["timeout"] * 30)
+    w.script("A", "replay", *["timeout"] * 30)
+    pid = w.pay()
+    w.run(hours=24)
+    steps = w.payment(pid).attempts[0].steps
+    assert w.payment(pid).status == "SUCCESS"
+    gaps = [b.at_us - a.ended_us for a, b in itertools.pairwise(steps)]
+    assert max(gaps) <= 120_000_000, [g // 1_000_000 for g in gaps]
 
 
 @pytest.mark.parametrize("decision", ["charged", "not-charged", "reversed"])

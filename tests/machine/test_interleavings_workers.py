@@ -246,7 +246,7 @@ def test_20_a_capture_on_record_is_never_left() -> None:
     """Capture unknown, then reads fail past the horizon: IN_DOUBT, not left for another account."""
     w = World({"A": "manual", "B": "keyed"}, terms={"A": {"horizon_s": 3600}})
     w.script("A", "capture", "stall:50000")
-    w.script("A", "read", *["5xx_before"] * 12)
+    w.script("A", "read", *["5xx_before"] * 36)
     pid = w.pay()
     w.run(hours=5)
     require(w.payment(pid).status == "IN_DOUBT" and len(w.payment(pid).attempts) == 1, "left with a capture in flight")

@@ -206,8 +206,8 @@ def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
     """A refused refund is repeated without asking whether the vendor was first."""
     real = plan._operation
 
-    def blind(o: Any, charge: Any, facts: Any) -> Any:
-        due = real(o, charge, facts)
+    def blind(o: Any, charge: Any, now: int, facts: Any) -> Any:
+        due = real(o, charge, now, facts)
         refused = o.steps and o.steps[-1].kind == "refund" and not operations.sends(o)
         return (
             plan.Next(due.at_us, engine.Call(kind="refund", account=charge.account, attempt=charge.n, operation=o.n))

@@ -2,6 +2,7 @@
 # ruff: noqa: E501 - tables with one history a line
 
 import pytest
+from msgspec.structs import replace
 
 from payonce.core.outcome import (
     Absent,
@@ -63,7 +64,9 @@ ROWS = [
     ("the operator: charged", Story(KEYED).fire(0).saw(LOST, 1).judge("IN_DOUBT", 9).resolve("charged", 10, provider_ref="t", amount_minor=100), "YES"),
     ("the operator: not charged", Story(KEYED).fire(0).saw(LOST, 1).judge("IN_DOUBT", 9).resolve("not-charged", 10), "NO"),
     ("not charged, but the provider proves it", Story(KEYED).fire(0).saw(LOST, 1).judge("IN_DOUBT", 9).resolve("not-charged", 10).read(11, found(yes())), "YES"),
-    ("the operator: reversed", Story(KEYED).fire(0).saw(BAD, 1).resolve("reversed", 10).read(11, found(yes())), "NO"),
+    ("the operator: reversed", Story(KEYED).fire(0).saw(BAD, 1).resolve("reversed", 10), "NO"),
+    ("reversed, and the provider shows it", Story(KEYED).fire(0).saw(BAD, 1).resolve("reversed", 10).read(11, found(replace(BAD, refunded_minor=1))), "NO"),
+    ("reversed, and the provider shows it kept", Story(KEYED).fire(0).saw(BAD, 1).resolve("reversed", 10).read(11, found(yes())), "MISMATCH"),
 ]  # fmt: skip
 
 

@@ -350,6 +350,7 @@ class FakeAdapter:
                 Refunded(ref=r["ref"], reference=r["reference"], amount_minor=r["amount"], currency=r["currency"])
                 for r in doc["refunds"]
             ),
+            reference=doc["reference"],
             container=sys.intern(doc["container"]),  # msgspec leaves out a default by identity
         )
 

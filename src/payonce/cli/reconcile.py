@@ -11,7 +11,6 @@ from payonce.core.due import Call
 from payonce.core.payment import Payment, PaymentStatus
 from payonce.core.verdict import verdict
 from payonce.ports import Filters
-from payonce.serving import mark_reconciled
 
 from . import OK, UNAVAILABLE
 from .app import wait_for
@@ -41,8 +40,8 @@ def reconcile(
 ) -> int:
     """Compare every payment that is not certain with its provider: it is read, nothing is fired.
 
-    Works beside a running server. When every provider has answered, a server that was started with `--hold` begins to
-    fire. Exit code 6 when some did not answer.
+    Works beside a running server. When every provider has answered, a hold (`serve --hold`) is lifted and every
+    process on the store begins to fire. Exit code 6 when some did not answer.
 
     Parameters
     ----------
@@ -79,10 +78,10 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
                 note = "" if result.answered else "  NO ANSWER, ask again"
                 put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
         if not silent or release:
-            mark_reconciled(settings.data_dir, app.clock.now_us(), count)
+            app.hold.lift()
     say(f"{counted(count, 'payment')} compared, {silent} without an answer.")
     if silent and not release:
-        say("A server with --hold goes on holding. Run it again, or lift the hold with --release.")
+        say("A hold stays. Run it again, or lift it with --release.")
     return UNAVAILABLE if silent else OK
 
 

@@ -40,7 +40,8 @@ def serve(
     no_worker
         Only the API: payments wait for a `payonce worker` on the same data folder.
     hold
-        After a restore: read and close, but fire nothing until `payonce reconcile` has run.
+        After a restore: read and close, but fire nothing until `payonce reconcile` has run. Holds every process on
+        this store, and later starts too.
     json
         Print where it listens as one line of JSON.
     """
@@ -59,7 +60,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             "mode": settings.mode,
             "providers": [p.name for p in settings.providers],
             "worker": worker,
-            "hold": hold,
+            "hold": served.app.hold.on(),
             "sandbox": f"{served.url}/sandbox/ledger" if sandbox_in_process(settings) else None,
             "pid": os.getpid(),
         }
@@ -73,8 +74,8 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
                 put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
             if not worker:
                 put("  no worker here: start `payonce worker` on the same data folder")
-            if hold:
-                put("  HOLD: nothing is fired until `payonce reconcile` has run on the same data folder")
+            if facts["hold"]:
+                put("  HOLD: no process fires anything until `payonce reconcile` has run on the same data folder")
             put("Ctrl-C stops it; payments go on where they were at the next start.")
         await stopped(lambda: say("draining ..."))
 

@@ -8,8 +8,8 @@ from . import ids, states
 from .errors import InvariantViolated
 from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, seal
 from .operations import operation, part_of, reversal_of, state
-from .outcome import Captured, Created, RequiresAction, Succeeded, Unreadable
-from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
+from .outcome import Captured, Created, Mismatch, RequiresAction, Succeeded, Unreadable
+from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, SCHEMA, Attempt, Hint, Operation, Payment
 from .verdict import Verdict, captures, evidence, last_found, sealed, unresolved, verdict
 
 
@@ -60,7 +60,7 @@ def apply(p: Payment | None, entry: Entry) -> Payment:
             case Judged():
                 p = _judged(p, event)
             case Resolved():
-                p = _resolved(p, event)
+                p = _resolved(p, env, event)
     _require(states.allowed(before, env.kind, p.status), f"{before} -> {p.status} by {env.kind} is not in the table")
     return replace(p, version=env.seq, head=entry.hash, updated_us=max(p.updated_us, env.at_us))
 
@@ -68,6 +68,7 @@ def apply(p: Payment | None, entry: Entry) -> Payment:
 def _accepted(env: Envelope, e: Accepted) -> Payment:
     charge = Operation(n=1, id=e.operation_id, kind="charge", amount_minor=e.amount_minor, at_us=env.at_us)
     return Payment(
+        schema=SCHEMA,
         id=e.payment_id,
         merchant_id=e.merchant_id,
         mode=e.mode,
@@ -182,13 +183,14 @@ def _judged(p: Payment, e: Judged) -> Payment:
             return _charge_state(replace(p, status="IN_DOUBT", reason=e.reason), "IN_DOUBT", e.reason)
 
 
-def _resolved(p: Payment, e: Resolved) -> Payment:
+def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     """An operator's word settles what is unresolved; what a provider proves later still counts."""
     touched = p
     for a in p.attempts:
         chosen = a.n == e.attempt if e.verdict == "charged" else verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")
         if chosen:
-            touched = _with(touched, replace(a, resolved=e.verdict))
+            decided = replace(a, resolved=e.verdict, resolved_seq=env.seq, resolved_us=env.at_us)
+            touched = _with(touched, decided)
     for o in p.operations:
         if e.verdict == "reversed" and o.kind == "reversal" and o.state in ("IN_DOUBT", "FAILED"):
             touched = _with(touched, replace(o, state="SUCCEEDED", reason=e.reason))
@@ -225,9 +227,16 @@ def _attention(p: Payment, verdicts: list[Verdict]) -> str:
         return "reversal_unresolved"
     if p.status in FINAL and "MISMATCH" in verdicts:
         return "mismatch"
+    if any(_charges_seen(a) > 1 for a in p.attempts):
+        return "charged_twice"
     if p.status in FINAL and any(unresolved(a) for a in p.attempts):
         return "horizon" if p.attention == "horizon" else "attempt_unresolved"
     return p.attention if p.attention == "amount_accepted" else ""
+
+
+def _charges_seen(a: Attempt) -> int:
+    """Different charges that the provider itself shows inside one attempt: its single success was none."""
+    return len({o.ref for _, o in evidence(a) if isinstance(o, Succeeded | Captured | Mismatch)})
 
 
 def _acting(a: Attempt) -> bool:

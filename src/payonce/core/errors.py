@@ -164,6 +164,7 @@ REASONS: Final[dict[str, str]] = {
     "reversed": "An operator recorded that the money was given back.",
     "amount_accepted": "An operator accepted a charge with another amount.",
     "attempt_unresolved": "The payment is final, but another attempt is not: a surplus will be reversed when it is known.",
+    "charged_twice": "The provider shows more than one charge for one attempt. Give the surplus back there and resolve it.",
     "reversal_unresolved": "A surplus charge may not have been given back. Give it back at the provider and resolve it.",
     "never_captured": "The money was only held and will never be taken by us; the hold lapses.",
     "late_success": "The provider took the money after the payment had ended unpaid; it is given back.",

@@ -12,7 +12,7 @@ from .payment import Candidate, LateSuccess, Mode, Step, Terms
 ENVELOPE = 1
 
 
-class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Accepted"):
+class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Accepted"):
     """A payment with its first operation. Carries every setting that the fold or plan will need for it."""
 
     payment_id: str
@@ -30,7 +30,7 @@ class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Accep
     capture_method: Literal["automatic", "manual"] = "automatic"
 
 
-class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The head of a new attempt, part of the event that plans its first step."""
 
     n: int
@@ -42,7 +42,7 @@ class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True):
     terms: Terms
 
 
-class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Planned"):
+class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Planned"):
     """A step is on record and leased to its owner; only now may it be sent."""
 
     step: Step
@@ -52,21 +52,21 @@ class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Planne
     route: tuple[Candidate, ...] = ()
 
 
-class Observed(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Observed"):
+class Observed(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Observed"):
     """The answer to the step ``about``. The chain orders when we learned, ``about`` says what it speaks of."""
 
     about: int
     outcome: AnyOutcome
 
 
-class Hinted(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Hinted"):
+class Hinted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Hinted"):
     """Somebody claims something about an attempt: read it."""
 
     attempt: int
     ref: str = ""
 
 
-class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Asked"):
+class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Asked"):
     """A further operation, asked by a merchant (a cancel included) or by late truth (a reversal)."""
 
     kind: Literal["cancel", "reversal"]
@@ -78,7 +78,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Asked"):
     reason: str = ""
 
 
-class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Judged"):
+class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Judged"):
     """A conclusion that no single outcome carries. ``left`` is the decision never to capture an attempt."""
 
     what: Literal["FAILED", "CANCELED", "IN_DOUBT", "left", "attention", "operation_FAILED", "operation_IN_DOUBT"]
@@ -87,7 +87,7 @@ class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Judged"
     operation: int = 0
 
 
-class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Resolved"):
+class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Resolved"):
     """An operator's recorded decision on a payment whose truth could not be read."""
 
     verdict: Literal["charged", "not-charged", "reversed"]
@@ -100,7 +100,7 @@ class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Resol
 Event = Accepted | Planned | Observed | Hinted | Asked | Judged | Resolved
 
 
-class Envelope(Struct, frozen=True, kw_only=True):
+class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is hashed and stored: who, when, why and what, chained by ``prev`` (hash of the event before)."""
 
     v: int

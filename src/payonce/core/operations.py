@@ -92,6 +92,9 @@ def resolution(
         raise Refused("operation_in_progress", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
     if not reason.strip():
         raise Refused("validation_failed", "A reason is required.", (FieldError("reason", "is required"),))
+    if decision == "charged" and p.status != "IN_DOUBT":
+        said = f"{p.id} is final: give that charge back at the provider and record it as reversed."
+        raise Refused("operation_in_progress", said)
     if decision != "charged":
         return Resolved(verdict=decision, reason=reason)
     if not provider_ref or amount_minor is None:

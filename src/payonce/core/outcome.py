@@ -15,7 +15,7 @@ from msgspec import Struct
 Scope = Literal["issuer", "provider_technical", "customer_input", "configuration"]
 
 
-class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="type", tag=True):
     """Base of all outcomes: an immutable record, stored in the history with its ``type``."""
 
 
@@ -59,10 +59,12 @@ class Mismatch(Outcome, frozen=True):
     currency: str
     mode: str
     differs: tuple[str, ...]
+    refunded_minor: int = 0
 
 
 class Declined(Outcome, frozen=True):
-    """A documented refusal of the send it answers. With ``flips_until_us`` it is provisional until then."""
+    """A documented refusal of the send it answers, naming our reference (an answer that does not is Unknown). With
+    ``flips_until_us`` it is provisional until then."""
 
     code: str  # normalised, see core/errors.py DECLINES
     hard: bool
@@ -147,7 +149,7 @@ class Found(Outcome, frozen=True):
     tries: tuple[Try, ...] = ()
     refunds: tuple[Refunded, ...] = ()
     container: Literal["none", "open", "closed"] = "none"
-    reference: str = ""  # ours, where the container itself names it
+    reference: str = ""  # ours, as the container itself names it; a container that does not name us shows nothing
 
 
 class Absent(Outcome, frozen=True):

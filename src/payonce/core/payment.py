@@ -25,9 +25,10 @@ ATTEMPTS_MAX = 99
 OPERATIONS_MAX = 99
 
 
-class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the machine must know of a provider account. Frozen into each attempt: newer code or configuration must
-    not change the verdict on the past. Times are seconds unless the name says otherwise."""
+    not change the verdict on the past, so every field is stored, defaults too. Times are seconds unless the name says
+    otherwise."""
 
     container: bool = False  # a repeatable, single-success object is created first, then fired
     closable: bool = False  # the container can be closed for good
@@ -45,7 +46,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_schedule_s: tuple[int, ...] = (1, 3, 10, 30, 120, 600, 3600)  # the last one repeats
 
 
-class StoredRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StoredRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The exact request of a step, committed before its first byte leaves (R2). The body lies beside the chain,
     here is its digest; credentials are added at send time by a pure function."""
 
@@ -60,7 +61,7 @@ class StoredRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     body_sha256: str = ""
 
 
-class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One intended provider call. A step without outcome is the unknown: nothing is written when its lease ends."""
 
     seq: int  # its event's seq: the fence
@@ -80,14 +81,14 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.seen_at_us if self.outcome is not None else self.lease_until_us
 
 
-class Hint(Struct, frozen=True, kw_only=True):
+class Hint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An unread claim (a webhook's). Only a read can turn it into evidence (R9)."""
 
     seq: int
     ref: str
 
 
-class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One provider account x one container (or one keyless try)."""
 
     n: int
@@ -101,10 +102,12 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     container: str = ""  # the provider's id of it, written once
     hint: Hint | None = None
     left: bool = False  # recorded decision never to capture
-    resolved: Literal["", "charged", "not-charged", "reversed"] = ""  # an operator's recorded decision
+    resolved: Literal["", "charged", "not-charged", "reversed"] = ""  # an operator's recorded decision,
+    resolved_seq: int = 0  # its event,
+    resolved_us: int = 0  # and time: what is read afterwards may contradict it
 
 
-class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing asked of a payment. The charge's steps live in the attempts, the others carry their own."""
 
     n: int
@@ -119,14 +122,14 @@ class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: tuple[Step, ...] = ()
 
 
-class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One account of a route with the why of its place."""
 
     account: str
     why: str
 
 
-class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """See the module docstring. ``version`` is the seq of the last event, ``head`` its hash."""
 
     id: str
@@ -136,9 +139,9 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     currency: str
     created_us: int
     updated_us: int
+    schema: int  # stored always: what an old row was written with
     version: int = 0
     head: str = ""
-    schema: int = SCHEMA
     status: PaymentStatus = "PENDING"
     reason: str = ""
     attention: str = ""  # beside any status, when something still needs eyes

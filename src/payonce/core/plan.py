@@ -7,14 +7,27 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 
 from . import operations
 from .due import QUIET, Call, Facts, Judge, Next, Reverse
-from .outcome import NO_EFFECT, Absent, Closed, Found, RequiresAction
+from .outcome import NO_EFFECT, Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
-from .verdict import captures, declines, effective, evidence, fires, held, last_send, shown_idle, unresolved, verdict
+from .verdict import (
+    captures,
+    declines,
+    effective,
+    evidence,
+    fires,
+    held,
+    last_send,
+    shown_idle,
+    still_open,
+    unresolved,
+    verdict,
+)
 
 FIRES_MAX = 3
 CREATES_MAX = 3
 HINTED_READS_MAX = 40
+SILENT_LOOKS_MAX = 4
 SETTLE_DEFAULT_S = 86_400
 LAST_CHANCE_US = 60 * SECOND_US  # before the end of a replay span: workers need a moment to wake
 
@@ -27,7 +40,15 @@ def plan(p: Payment, now_us: int, facts: Facts) -> Next:
 
 
 def _first_row(p: Payment, now: int, facts: Facts) -> Next:
-    for row in (_hint, _surplus, _operations, _unresolved, _doubt, _watch, _cancel, _first_attempt, _last_attempt):
+    hinted = _hint(p, now, facts)
+    if hinted is not None and hinted.at_us is not None and hinted.at_us <= now:
+        return hinted
+    due = _other_row(p, now, facts)  # a hint whose read has to wait holds nothing else up
+    return _earliest([n for n in (hinted, due) if n is not None and n.at_us is not None]) or QUIET
+
+
+def _other_row(p: Payment, now: int, facts: Facts) -> Next:
+    for row in (_surplus, _operations, _unresolved, _doubt, _watch, _cancel, _first_attempt, _last_attempt):
         if (due := row(p, now, facts)) is not None:
             return due
     return QUIET
@@ -62,12 +83,12 @@ def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
 
 def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
     for o in p.operations[1:]:
-        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(o, p.attempts[o.attempt], facts)) is not None:
+        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(o, p.attempts[o.attempt], now, facts)) is not None:
             return due
     return None
 
 
-def _operation(o: Operation, charge: Attempt, facts: Facts) -> Next | None:
+def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | None:
     """Read the charge and its refunds first, then give back under one derived key, then read again."""
     terms, last = charge.terms, o.steps[-1] if o.steps else None
     sent = operations.sends(o)
@@ -90,7 +111,7 @@ def _operation(o: Operation, charge: Attempt, facts: Facts) -> Next | None:
         return Next(at, read) if readable and last.kind != "read" else judge
     if not sent:  # a refusal may mean that the vendor was first: read before giving again
         return Next(at, read if readable else give)
-    replayable = at + terms.call_timeout_ms * 1000 < sent[0].at_us + terms.refund_replay_span_s * SECOND_US
+    replayable = max(at, now) + terms.call_timeout_ms * 1000 < sent[0].at_us + terms.refund_replay_span_s * SECOND_US
     if replayable and (last.kind == "read" or not readable):
         return Next(at, give)
     return Next(at, read) if readable else Next(horizon, _judge_operation(o))
@@ -113,8 +134,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     send = last_send(a)
     horizon = horizon_us(a)
     readable, lost = _readable(a, facts), a.n in facts.lost
-    looked = sum(1 for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a))
-    wait = max(schedule_us(terms.read_schedule_s, max(0, looked)), retry_after_us(last.outcome))
+    wait = max(schedule_us(terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
         wait = SECOND_US  # the re-read that seals it: a failover waits for it
     at, soonest = last.ended_us + wait, last.ended_us + retry_after_us(last.outcome)
@@ -195,14 +215,19 @@ def _losers(p: Payment, facts: Facts) -> list[Next]:
         send, last = last_send(a), a.steps[-1]
         if a.n == p.winner or send is None or not _readable(a, facts) or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
             continue
-        watch_until = send.at_us + a.terms.watch_s * SECOND_US
+        watch_until = max(send.at_us, a.resolved_us) + a.terms.watch_s * SECOND_US
         reads = [s for s in a.steps if s.kind == "read"]
-        slower = min(last.ended_us - send.ended_us, DAY_US)  # the longer nothing happened, the rarer the look
+        # the longer nothing happened, the rarer the look
+        slower = min(last.ended_us - max(send.ended_us, a.resolved_us), DAY_US)
         at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), slower, retry_after_us(last.outcome))
+        told = [s for s in reads if s.outcome is not None and not isinstance(s.outcome, Unreadable)]
         if at <= watch_until:
             due.append(Next(at, _call("read", a)))
-        elif not reads or reads[-1].at_us < watch_until:
-            due.append(Next(max(watch_until, last.ended_us), _call("read", a)))
+        elif not told or told[-1].at_us < watch_until:  # the watch ends with an answer, not with a try
+            closing = watch_until if not reads or reads[-1].at_us < watch_until else at
+            due.append(Next(max(closing, last.ended_us), _call("read", a)))
+        elif still_open(a):  # somebody decided, the provider has not
+            due.append(Next(last.ended_us + DAY_US, _call("read", a)))
     return due
 
 
@@ -302,6 +327,14 @@ def _last_shot(a: Attempt) -> int:
     return max((s.seq for s in a.steps if s.kind in ("fire", "capture")), default=0)
 
 
+def _looks(a: Attempt) -> int:
+    """How far the schedule has got since the last shot. What nobody answered takes it to its fifth entry at most (two
+    minutes): a provider that comes back must not find everybody asleep for an hour."""
+    since = [s for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a)]
+    silent = sum(1 for s in since if s.outcome is None or isinstance(s.outcome, Unreadable | Unknown | NotSent))
+    return len(since) - silent + min(silent, SILENT_LOOKS_MAX)
+
+
 def _readable(a: Attempt, facts: Facts) -> bool:
     return a.terms.readable and a.n not in facts.lost
 
@@ -353,4 +386,6 @@ def _next_account(p: Payment, a: Attempt, facts: Facts) -> str | None:
     """After a NO: the next usable account of the route; a forced or only account gets a new attempt."""
     if len(p.route) <= 1:
         return a.account
-    return _untried_account(p, facts)
+    used = {each.account for each in p.attempts if effective(each)}  # one that nothing could be sent to gets another turn
+    again = (c.account for c in p.route if c.account not in used and c.account not in facts.blocked)
+    return _untried_account(p, facts) or next(again, None)

@@ -39,7 +39,7 @@ def verdict(a: Attempt) -> Verdict:
     if a.resolved != "reversed" and (any(isinstance(o, Succeeded | Captured) for _, o in seen) or a.resolved == "charged"):
         return "YES"
     if a.resolved:
-        return "NO"
+        return "MISMATCH" if any(step.seq > a.resolved_seq and _kept(o) for step, o in seen) else "NO"
     if any(isinstance(o, Mismatch) for _, o in seen):
         return "MISMATCH"
     sends = effective(a)
@@ -53,6 +53,11 @@ def verdict(a: Attempt) -> Verdict:
 def sealed(a: Attempt) -> bool:
     """R4: only a sealed attempt may be left behind for another one, or for FAILED or CANCELED."""
     return a.left or verdict(a) in ("IDLE", "NO")
+
+
+def _kept(o: AnyOutcome) -> bool:
+    """Money that the provider says it took and did not give back in full: contradicts who resolved it otherwise."""
+    return isinstance(o, Succeeded | Captured | Mismatch) and getattr(o, "refunded_minor", 0) < o.amount_minor
 
 
 def unresolved(a: Attempt) -> bool:
@@ -98,10 +103,11 @@ def last_send(a: Attempt) -> Step | None:
 
 
 def final_decline(a: Attempt, step: Step, outcome: AnyOutcome) -> bool:
-    """A provisional decline is final only if *seen* after it can no longer flip."""
+    """A provisional decline is final only if the call that shows it *began* after it can no longer flip: an answer may
+    be held up on its way, or in a worker that froze, and then speaks of the past."""
     if not isinstance(outcome, Declined):
         return False
-    return outcome.flips_until_us is None or step.seen_at_us >= outcome.flips_until_us + a.terms.read_lag_s * 1_000_000
+    return outcome.flips_until_us is None or step.at_us >= outcome.flips_until_us + a.terms.read_lag_s * 1_000_000
 
 
 def declines(a: Attempt) -> list[Declined]:
@@ -143,7 +149,12 @@ def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]
     shots = [s for s in sends if s.kind == "fire"]
     # Rejected and NotSent fires make no entry; the one other fire must show up, and nothing besides. With two fires
     # a count proves nothing: both entries may be the first one, processed twice, while the second is in flight.
-    return found.seq > max(s.seq for s in sends) and len(tries) == len(shots) == 1 and not captures(a)
+    return bool(sends) and found.seq > max(s.seq for s in sends) and len(tries) == len(shots) == 1 and not captures(a)
+
+
+def still_open(a: Attempt) -> bool:
+    """What was seen last is not final, whatever was concluded or decided."""
+    return _open(a, list(evidence(a)))
 
 
 def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:
@@ -155,6 +166,9 @@ def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:
 
 def charge_ref(a: Attempt) -> str:
     """The provider's id of the hold or charge that a capture, void or refund works on; "" when none was named."""
+    taken = [o.ref for _, o in evidence(a) if isinstance(o, Succeeded | Captured)]
+    if taken:  # not the last object named: beside a charge a container may list declined tries and late holds
+        return taken[0]
     if (hold := held(a)) is not None:
         return hold.ref
     named = [ref for _, o in evidence(a) if (ref := getattr(o, "ref", ""))]
@@ -178,15 +192,15 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
     else:
         wanted, given_back = part.reference, ""
     if isinstance(outcome, Found):
-        if outcome.reference and outcome.reference != wanted:
-            return Absent()
+        if outcome.reference != wanted and (outcome.reference or outcome.container != "none"):
+            return Absent()  # what a container shows (closed, idle) counts only when it names itself as ours
         ours = (t for t in outcome.tries if getattr(t, "reference", wanted) == wanted)
         tries = tuple(cast("Try", _compare(p, t)) for t in ours)
         if outcome.tries and not tries:
             return Absent()
         return replace(outcome, tries=tries)
-    said = getattr(outcome, "reference", "")
-    if said and said != (given_back if isinstance(outcome, Refunded) else wanted):
+    said = getattr(outcome, "reference", None)
+    if said is not None and said != (given_back if isinstance(outcome, Refunded) else wanted):
         return Absent() if step.kind == "read" else Unknown(reason=f"the answer is about another object: {said}")
     if isinstance(outcome, Refunded):
         asked = part.amount_minor if isinstance(part, Operation) else None
@@ -213,4 +227,5 @@ def _compare(p: Payment, outcome: AnyOutcome) -> AnyOutcome:
         currency=outcome.currency,
         mode=outcome.mode,
         differs=differs,
+        refunded_minor=getattr(outcome, "refunded_minor", 0),
     )
