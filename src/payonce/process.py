@@ -34,14 +34,19 @@ class Worker:
         """Until ``stop``. Survives what stores and networks can do."""
         while not self._stopping.is_set():
             wait_s = self.poll_s
+            self.app.engine.hold = self.app.hold.on()
             try:
                 for payment_id in self.app.wake.take():
                     self._rested.pop(payment_id, None)
-                    self._start(payment_id)
+                    if len(self._tasks) < self.concurrency:  # the rest is due in the store
+                        self._start(payment_id)
                 if len(self._tasks) < self.concurrency:
                     wait_s = await self._sweep()
             except PayonceError as error:
                 log.warning("cannot read what is due; trying again", error=str(error))
+                wait_s = 1.0
+            except Exception:  # a worker that ended would leave every payment where it is
+                log.exception("bug: cannot look for what is due; trying again")
                 wait_s = 1.0
             await self.app.wake.wait(wait_s)
 

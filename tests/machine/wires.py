@@ -1,7 +1,7 @@
 """The store and the wire as one worker sees them: they fail as the world's script or dice say."""
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from payonce.core.errors import StoreUnavailable
@@ -43,6 +43,11 @@ class FlakyStore:
         if self.worker.world.hit("store_down"):
             raise StoreUnavailable
         found: Payment | None = await self.inner.get(payment_id)
+        return found
+
+    async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        await self.worker.pause()  # between plan and claim
+        found: dict[tuple[str, str], bytes] = await self.inner.bodies(keys)
         return found
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:

@@ -82,7 +82,7 @@ class Worker:
 
     async def pause(self) -> None:
         """A little, seldom long: processes freeze."""
-        freeze = self.world.rng.choice((20, 600, 10_000)) if self.world.hit("freeze") else 0
+        freeze = self.world.rng.choice((20, 600, 10_000, 40_000)) if self.world.hit("freeze") else 0
         await Pause(self.world.now + self.world.rng.randrange(1, 40_000) + freeze * S)
 
 
@@ -107,7 +107,7 @@ class World:
         self.outages: set[str] = set()
         self.broken: Violation | None = None
         self.faults_end_us = START_US + 10**18
-        self.deadline_checked, self.lied, self.blocked = True, False, frozenset[str]()
+        self.deadline_checked, self.lied, self.blocked, self.buggy = True, False, frozenset[str](), False
         self.sent: list[tuple[int, str, str, str]] = []
         self.claimed: dict[tuple[str, int], int] = {}
         self.shadow: dict[str, Payment] = {}
