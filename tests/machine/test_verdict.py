@@ -150,6 +150,14 @@ def test_weigh_a_foreign_object_is_no_evidence() -> None:
     assert isinstance(weigh(story.p, story.a, read, Found(container="closed", reference=ref(0))), Found)
 
 
+def test_weigh_drops_refunds_in_another_currency() -> None:
+    """A refund listed under our reference in another currency gives nothing of ours back."""
+    story = Story(KEYED).fire(0).saw(yes(), 1)
+    listed = tuple(Refunded(ref="r", reference=ref(), amount_minor=100, currency=c) for c in ("INR", "EUR"))
+    weighed = weigh(story.p, story.a, story.a.steps[0], replace(found(yes()), refunds=listed))
+    assert [r.currency for r in weighed.refunds] == ["INR"]  # type: ignore[union-attr]
+
+
 def test_weigh_a_refund_of_another_amount_is_unknown() -> None:
     """A refund answer is compared with what was asked, by our refund reference, amount and currency."""
     story = Story(KEYED, KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(yes(1), 3).read(4, found(yes(0)), attempt=0)

@@ -198,7 +198,7 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
         tries = tuple(cast("Try", _compare(p, t)) for t in ours)
         if outcome.tries and not tries:
             return Absent()
-        return replace(outcome, tries=tries)
+        return replace(outcome, tries=tries, refunds=tuple(r for r in outcome.refunds if r.currency == p.currency))
     said = getattr(outcome, "reference", None)
     if said is not None and said != (given_back if isinstance(outcome, Refunded) else wanted):
         return Absent() if step.kind == "read" else Unknown(reason=f"the answer is about another object: {said}")
