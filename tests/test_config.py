@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from payonce.config import SANDBOX_TERMS, SANDBOX_URL, SETTINGS, load, resolve_secret
+from payonce.config import SANDBOX_TERMS, SANDBOX_URL, SETTINGS, load, resolve_secret, warnings_of
 from payonce.core.errors import ConfigError
 
 
@@ -67,10 +67,11 @@ def test_the_file_is_found_by_option_by_environment_and_in_the_folder() -> None:
         ("[server]\nhost = 1\n", r"server\.host .* must be a string"),
         ("[server]\nmode = 'tset'\n", r"must be one of test, live; did you mean test\?"),
         ("[payments]\nattempts_max = 0\n", r"attempts_max .* from 1 to 20"),
+        ("[server]\nlog_level = 'lowd'\n", r"must be one of debug, info, warning, error\. Nothing"),
         ("[server\n", r"is not valid TOML"),
         ("[providers]\nmock = 1\n", r"providers\.mock must be a table"),
-        ("[providers.mock]\nhorizon_s = '60'\n", r"horizon_s must be a positive whole number"),
-        ("[providers.mock]\nhorizon_s = 0\n", r"horizon_s must be a positive whole number"),
+        ("[providers.mock]\nhorizon_s = '60'\n", r"horizon_s must be a whole number from 1 to"),
+        ("[providers.mock]\nhorizon_s = 0\n", r"horizon_s must be a whole number from 1 to"),
         ("[providers.mock]\ntimeout_ms = true\n", r"must be a table of strings and whole numbers"),
         ("[providers.mock]\nmode = 'prod'\n", r"providers\.mock\.mode must be test or live"),
     ],
@@ -80,6 +81,40 @@ def test_what_the_file_must_not_say(text: str, said: str) -> None:
     toml(text)
     with pytest.raises(ConfigError, match=said):
         load()
+
+
+def test_a_suggestion_ends_with_one_mark() -> None:
+    """`did you mean port?` is not followed by a full stop."""
+    for text in ("[server]\nprot = 1\n", "[sever]\nport = 1\n", "[server]\nmode = 'tset'\n"):
+        toml(text)
+        with pytest.raises(ConfigError) as raised:
+            load()
+        assert "?." not in str(raised.value)
+    toml("")
+    with pytest.raises(ConfigError) as raised:
+        load(env={"PAYONCE_PROT": "1"})
+    assert "?." not in str(raised.value)
+
+
+def test_words_are_taken_in_any_case() -> None:
+    """WARNING and warning are the same level."""
+    assert load(env={"PAYONCE_LOG_LEVEL": "WARNING"}).text("server.log_level") == "warning"
+
+
+def test_what_may_not_be_meant_is_warned_of() -> None:
+    """An open bind address (and with it the sandbox's faults), and live mode without a live account; else nothing."""
+    assert warnings_of(load()) == []
+    for host in ("localhost", "127.0.0.2", "::1"):
+        assert warnings_of(load({"server.host": host})) == []
+    for host in ("0.0.0.0", "::", "10.1.2.3", "shop.example"):  # noqa: S104  never bound here
+        (warning,) = warnings_of(load({"server.host": host}))
+        assert "no authentication" in warning
+        assert "/sandbox/faults" in warning
+    (warning,) = warnings_of(load({"server.mode": "live"}))
+    assert "no live provider account" in warning
+    toml("[server]\nhost = '0.0.0.0'\nmode = 'live'\n[providers.p]\nadapter = 'mock'\nbase_url = 'https://x.invalid'\n")
+    (warning,) = warnings_of(load())
+    assert "/sandbox/faults" not in warning
 
 
 def test_the_version_line_is_needed() -> None:
@@ -191,3 +226,21 @@ def test_a_secret_that_cannot_be_had_is_never_shown(reference: str, said: str) -
         resolve_secret(reference, {"K": ""}, "providers.p.secret")
     assert "providers.p.secret" in str(raised.value)
     assert "51abcdefgh" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('base_url = "https://user:secret@pay.example"', "must not hold a user or password"),
+        ('base_url = "http://pay.example"\nmode = "live"', "https://"),
+        ("timeout_ms = 2000000000", "from 1 to 120000"),
+        ("horizon_s = 99999999", "from 1 to"),
+    ],
+)
+def test_an_account_that_would_leak_or_hang_is_refused(table: str, says: str, tmp_path: Path) -> None:
+    """Credentials in a URL, plain HTTP in live mode, and calls or horizons without end stop the start."""
+    file = tmp_path / "payonce.toml"
+    file.write_text(f"version = 1\n[providers.mock]\n{table}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=says) as refused:
+        load(file=file, env={})
+    assert "secret" not in str(refused.value)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from payonce.config import load
-from payonce.demo import free_port
+from payonce.demo import free_port, program
 from payonce.demo.balance import Balance, differences, net_charges, summary
 from payonce.demo.traffic import MIX, Outage, Traffic, script
+from payonce.demo.watch import Lines, Quiet, awaited
 from payonce.sandbox.faults import TOKENS
 
 A, B = "06h0wbrpa3g8pt8ne21d", "06h0wbrq3h32mnd6km69"
@@ -26,6 +27,10 @@ def movement(kind: str, payment: str, attempt: int = 0, amount: int = 1050) -> d
 
 def view(status: str, amount: int = 1050) -> dict[str, Any]:
     return {"transactionId": f"pay_{A}", "status": status, "amount": amount, "currency": "INR"}
+
+
+def row(status: str) -> dict[str, Any]:
+    return {**view(status), "attempts": 1, "reversed": 0}
 
 
 def test_net_charges_are_counted_over_attempts_without_what_was_given_back() -> None:
@@ -68,6 +73,47 @@ def test_a_broken_promise_is_loud() -> None:
     assert "2 charge at most per payment" in text
 
 
+def test_a_doubt_is_not_settled() -> None:
+    """IN_DOUBT is counted by itself, never among what is settled."""
+    result = Balance(
+        statuses={"SUCCESS": 2, "IN_DOUBT": 1, "PENDING": 1}, retried=0, unknown=0, open=1, movements=2, reversed=0,
+        charges_max=1, compared=4, wrong=[], example="",
+    )  # fmt: skip
+    text = summary(result, Traffic(None, [], Outage(), 1))  # type: ignore[arg-type]
+    assert re.search(r"^ +2 settled: 2 SUCCESS$", text, re.MULTILINE)
+    assert re.search(r"^ +1 IN_DOUBT, not settled", text, re.MULTILINE)
+
+
+def test_a_quiet_demo_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """After five seconds without a change, and again every five seconds; a change starts it anew."""
+    quiet, pending, success = Quiet(0.0), [row("PENDING")], [row("SUCCESS")]
+    heard = [quiet.lasts(rows, at) for rows, at in ((pending, 1), (pending, 5.9), (pending, 6), (pending, 10), (pending, 11))]
+    assert heard == [False, False, True, False, True]
+    assert [quiet.lasts(success, at) for at in (12, 16, 17)] == [False, False, True]
+    assert awaited(1, 9_000_000, 1_000_000) == "waiting: 1 payment, next look in 8 s"
+    assert awaited(2, None, 0) == "waiting: 2 payments"
+    lines = Lines(1)
+    lines.wait("")
+    lines.wait("waiting: 1 payment")
+    assert "waiting: 1 payment" in capsys.readouterr().out
+
+
+def test_the_hint_is_a_command_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is named as it was started: by path, as a module, or by its bare name where that finds it."""
+    script_, module = tmp_path / "bin" / "payonce", tmp_path / "lib" / "payonce" / "__main__.py"
+    for each in (script_, module):
+        each.parent.mkdir(parents=True)
+        each.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setattr(sys, "argv", [str(script_)])
+    assert program() == "bin/payonce"
+    monkeypatch.setenv("PATH", str(script_.parent))
+    assert program() == "payonce"
+    monkeypatch.setattr(sys, "argv", [str(module)])
+    assert program().endswith(" -m payonce")
+
+
 def test_the_script_covers_every_token() -> None:
     """Every token of the sandbox has its place, duplicates and odd currencies too; keys are fresh for every run."""
     posts = script(endless=True)
@@ -98,7 +144,8 @@ def test_the_demo_runs_and_ends_by_itself(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     count = len(script(endless=False))
     assert re.search(rf"^ +{count} payments accepted from \d+ posts$", done.stdout, re.MULTILINE)
-    assert re.search(rf"^ +{count} settled: .*\d+ FAILED, \d+ IN_DOUBT, \d+ SUCCESS$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^ +{count - 1} settled: .*\d+ FAILED, \d+ SUCCESS$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +1 IN_DOUBT, not settled", done.stdout, re.MULTILINE)
     assert re.search(r"^ +1 charge at most per payment", done.stdout, re.MULTILINE)
     assert re.search(r"^ +1 taken late", done.stdout, re.MULTILINE)
     assert "every status agrees with the ledger" in done.stdout
@@ -118,4 +165,6 @@ def test_ctrl_c_in_the_middle_of_the_demo(tmp_path: Path) -> None:
         _, said = demo.communicate(timeout=40)
     assert demo.returncode == 130
     assert "Stopped in the middle" in said
+    assert "stopped; the demo's data folder was removed" in said
+    assert not list(tmp_path.iterdir())
     assert "Traceback" not in said

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import fields
+
 from payonce.cli.reference import render as cli_page
 from payonce.config import PROVIDER_KEYS, SANDBOX_TERMS, SETTINGS, Setting
 from payonce.core.errors import DECLINES, PROBLEMS, REASONS
 from payonce.core.payment import FINAL
 from payonce.core.states import TRANSITIONS
-from payonce.sandbox.faults import TOKENS, Plan
+from payonce.sandbox.faults import TOKENS, Plan, Profile
 
 REFERENCE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE: Final = "This page is made by `make docs` from `{}`; do not edit it."
@@ -29,6 +31,12 @@ PROVIDER_KEYS_SAY: Final = {
     "horizon_s": "after this an unresolved attempt is IN_DOUBT; test mode only",
     "watch_s": "how long a final payment's tries are still read; test mode only",
     "settle_s": "how long a payment may look for a provider that takes it; test mode only",
+}
+
+FAULTS_SAY: Final = {
+    "latency_ms": ("0 to 60000", "milliseconds before a request is looked at"),
+    "error_rate": ("0 to 1", "the fraction of requests answered 500 before anything is booked"),
+    "outage": ("`true`, `false`", "connections are dropped before anything is booked"),
 }
 
 
@@ -152,6 +160,24 @@ def sandbox_page() -> str:
             "`metadata.forceFail: true` forces a decline with any of them. An unknown token is declined as `invalid_card`.",
             "",
             *table(("token", "what the vendor does at each send"), rows),
+            "",
+            "## Faults of the whole vendor",
+            "",
+            "`PUT /sandbox/faults` says what is wrong with every vendor from now on, until it is put again; it is kept in",
+            "the ledger. `GET` shows it. What is left out is healthy, so `{}` ends all faults. There is no authentication.",
+            "",
+            *table(("field", "values", "what happens"), ((f"`{f.encode_name}`", *FAULTS_SAY[f.name]) for f in fields(Profile))),
+            "",
+            "```sh",
+            "curl -X PUT http://127.0.0.1:8080/sandbox/faults -H 'Content-Type: application/json' -d '{\"errorRate\": 0.3}'",
+            "```",
+            "",
+            "## Times",
+            "",
+            f"The short times of a sandbox account (`horizon_s` {SANDBOX_TERMS['horizon_s']} and so on, see",
+            "[settings](settings.md)) hold for the sandbox in the same process only. An account with a `base_url` has the",
+            "adapter's own: with `payonce sandbox` as its own server an unresolved attempt is IN_DOUBT after 24 h, unless the",
+            "account sets `horizon_s`.",
             "",
         ]
     )

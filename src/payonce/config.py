@@ -4,10 +4,12 @@ One table (SETTINGS) is the source of the environment names, ``payonce config sh
 """
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -75,6 +77,8 @@ SETTINGS: Final = (
 )
 
 # Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
+CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
+TERM_S_MAX: Final = 31 * 86_400
 PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
 # A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
 SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
@@ -158,21 +162,56 @@ def load(
 
 def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
     """The value behind ``env:NAME`` or ``file:PATH``. Raises ConfigError; the value itself is never in a message."""
+    require_reference(reference, where)
     kind, _, name = reference.partition(":")
     if kind == "env":
         if not env.get(name):
             raise ConfigError(f"{where}: the environment variable {name} is not set. Set it, or name another one.")
         return env[name]
-    if kind == "file":
-        try:
-            value = Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigError(f"{where}: cannot read {name}: {why}. Make it readable for payonce.") from None
-        if not value:
-            raise ConfigError(f"{where}: the file {name} is empty. Put the secret into it.")
-        return value
-    raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
+    try:
+        value = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{where}: cannot read {name}: {why}. Make it readable for payonce.") from None
+    if not value:
+        raise ConfigError(f"{where}: the file {name} is empty. Put the secret into it.")
+    return value
+
+
+def require_reference(reference: str, where: str) -> None:
+    """Raises ConfigError for what is neither ``env:NAME`` nor ``file:PATH``; it may be a secret, so it is not shown."""
+    kind, _, name = reference.partition(":")
+    if kind not in ("env", "file") or not name:
+        raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
+
+
+def warnings_of(settings: Settings) -> list[str]:
+    """What is allowed and probably not meant, each in one sentence or two for whoever starts the server."""
+    found = []
+    host = settings.text("server.host")
+    if not is_loopback(host):
+        sandbox = any(p.base_url.startswith(SANDBOX_URL) for p in settings.providers)
+        faults = ", and make the sandbox fail (/sandbox/faults)" if sandbox else ""
+        found.append(
+            f"server.host is {host}: there is no authentication yet, so whoever reaches this port can post and read "
+            f"payments{faults}. Bind 127.0.0.1, or put something in front that lets in only whom you trust."
+        )
+    if settings.mode == "live" and not any(p.mode == "live" for p in settings.providers):
+        found.append(
+            "server.mode is live and there is no live provider account: every payment will be refused (no_route). "
+            "Add [providers.NAME] to payonce.toml, or use test mode."
+        )
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Only this machine reaches it. A name that is not localhost may resolve to anything."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _file(file: str | Path | None) -> Path | None:
@@ -188,6 +227,8 @@ def _toml(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Make it readable for payonce.") from error
     except ValueError as error:  # TOML, UTF-8, or a number too long to convert
         raise ConfigError(f"{path} is not valid TOML: {error}. Nothing was started.") from error
     if table.get("version") != 1:
@@ -210,7 +251,7 @@ def _value(s: Setting, flags: Mapping[str, Any], env: Mapping[str, str], toml: M
 
 def _checked(s: Setting, raw: object, origin: str) -> Value:
     def bad(rule: str) -> ConfigError:
-        return ConfigError(f"{s.key} ({origin}) {rule}. Nothing was started.")
+        return ConfigError(f"{s.key} ({origin}) {_ended(rule)} Nothing was started.")
 
     if isinstance(s.default, int):
         digits = str(raw) if isinstance(raw, str) or type(raw) is int else ""
@@ -219,8 +260,12 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
         return Value(int(digits), origin)
     if not isinstance(raw, str):
         raise bad("must be a string")
-    if s.choices and raw not in s.choices:
-        raise bad(f"must be one of {', '.join(s.choices)}" + _suggest(raw, s.choices))
+    if s.choices:
+        raw = raw.lower()
+        if raw not in s.choices:
+            raise bad(f"must be one of {', '.join(s.choices)}" + _suggest(raw, s.choices))
+    elif s.default and not raw.strip():
+        raise bad("must not be empty")
     return Value(raw, origin)
 
 
@@ -228,7 +273,7 @@ def _refuse_unknown_env(env: Mapping[str, str]) -> None:
     known = {"PAYONCE_CONFIG", *(name for s in SETTINGS for name in s.env)}
     for name in env:
         if name.startswith("PAYONCE_") and name not in known and not name.startswith("PAYONCE_SECRET_"):
-            raise ConfigError(f"The environment variable {name} is not known{_suggest(name, known)}. Unset or correct it.")
+            raise ConfigError(f"The environment variable {name} {_unknown(name, known)} Unset or correct it.")
 
 
 def _refuse_unknown_toml(toml: Mapping[str, Any], file: str) -> None:
@@ -240,17 +285,33 @@ def _refuse_unknown_toml(toml: Mapping[str, Any], file: str) -> None:
         if section in ("version", "providers"):
             continue
         if section not in sections:
-            raise ConfigError(f"{file}: [{section}] is not known{_suggest(section, [*sections, 'providers'])}.")
+            raise ConfigError(f"{file}: [{section}] {_unknown(section, [*sections, 'providers'])}")
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {section} must be a table: [{section}].")
         for name in table:
             if name not in sections[section]:
-                raise ConfigError(f"{file}: {section}.{name} is not known{_suggest(name, sections[section])}.")
+                raise ConfigError(f"{file}: {section}.{name} {_unknown(name, sections[section])}")
 
 
 def _suggest(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _unknown(word: str, known: Any) -> str:
+    return _ended(f"is not known{_suggest(word, known)}")
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a broken address
+        return False
 
 
 def _provider(name: str, table: object, mode: Mode, origin: str) -> ProviderConfig:
@@ -264,8 +325,16 @@ def _provider(name: str, table: object, mode: Mode, origin: str) -> ProviderConf
     sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
     if sandboxed and account_mode == "live":
         raise ConfigError(f"{where}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
+    if _is_http(base_url) and urlsplit(base_url).username is not None:
+        raise ConfigError(f"{where}.base_url must not hold a user or password: it is stored with every payment.")
+    if account_mode == "live" and not base_url.startswith("https://"):
+        raise ConfigError(f"{where}.base_url must begin with https:// in live mode. Nothing was started.")
+    if not sandboxed and not _is_http(base_url):
+        raise ConfigError(f"{where}.base_url must begin with http:// or https:// and name a host. Nothing was started.")
     adapter = str(table.get("adapter", name.removesuffix("_mock")))
     credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
+    for key, value in credentials.items():
+        require_reference(value, f"{where}.{key}")
     terms = dict(SANDBOX_TERMS) if sandboxed else {}
     for key, field in (
         ("timeout_ms", "call_timeout_ms"),
@@ -276,8 +345,9 @@ def _provider(name: str, table: object, mode: Mode, origin: str) -> ProviderConf
         if key in table:
             if account_mode == "live" and key != "timeout_ms":
                 raise ConfigError(f"{where}.{key} can be changed in test mode only: in live mode the provider's facts count.")
-            if not isinstance(table[key], int) or not 1 <= table[key] <= 2_678_400_000:
-                raise ConfigError(f"{where}.{key} must be a positive whole number.")
+            most = CALL_TIMEOUT_MS_MAX if key == "timeout_ms" else TERM_S_MAX
+            if not isinstance(table[key], int) or not 1 <= table[key] <= most:
+                raise ConfigError(f"{where}.{key} must be a whole number from 1 to {most}.")
             terms[field] = table[key]
     return ProviderConfig(
         name=name,

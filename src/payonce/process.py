@@ -6,9 +6,12 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import ClassVar, Final
 
+import h11  # comes with uvicorn, whose connections speak it
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .bootstrap import App
 from .core.errors import ConfigError, PayonceError
@@ -16,6 +19,10 @@ from .telemetry import get_logger
 
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
 RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
+
+HEAD_S: Final = 10.0  # for a whole request head: it is one packet or two, and a stalled sender holds a socket
+HEAD_BYTES_MAX: Final = 16_384  # of a head that comes in parts; the API has the same limit for whole ones
+REST_S: Final = 0.5  # at the drain: for the rest of a body that is just arriving
 
 log = get_logger("process")
 
@@ -123,6 +130,80 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Connection(H11Protocol):
+    """uvicorn's connection, which of itself waits for ever for the rest of a request (0.54 has a deadline only for
+    connections that rest between two). Bodies that a handler reads have their deadline there; here it is for the bytes that
+    nobody else waits for: a request head, and the rest of a body after the answer."""
+
+    head_s: ClassVar[float] = HEAD_S
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """An answer that already began cannot become a 400."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # whoever handles the request has nobody to answer any more
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """The drain begins: rests are closed, answers are finished, and a body that does not come is not waited for."""
+        super().shutdown()
+        if self._handled():
+            self.loop.call_later(REST_S, self._cut)
+
+    def _cut(self) -> None:
+        if self._handled() and self.cycle.more_body:
+            self.transport.abort()  # whoever reads the body is told that the client is gone: nothing was accepted
+
+    def _handled(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if not self._owed():
+            self._disarm()
+        elif self._deadline is None:  # single bytes do not put it off
+            self._deadline = self.loop.call_later(self.head_s, self._close_overdue)
+
+    def _owed(self) -> bool:
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self._handled()
+
+    def _close_overdue(self) -> None:
+        self._deadline = None
+        if self._owed():
+            self.transport.close()
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _ends_quietly(asgi: ASGIApp) -> ASGIApp:
+    """uvicorn cancels what outlasts the drain, and would log that as a failure with a traceback."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asgi(scope, receive, send)
+        except asyncio.CancelledError:
+            log.warning("a request was cut at the end of the drain; its sender comes back with the same key")
+
+    return app
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises ConfigError naming the fix."""
     try:
@@ -139,11 +220,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def http_server(asgi: ASGIApp, sock: socket.socket, *, drain_s: int) -> AsyncIterator[str]:
-    """Serve ``asgi`` on a bound socket; the value is its URL. At the end requests in flight are finished first."""
+async def http_server(asgi: ASGIApp, sock: socket.socket, *, drain_s: int, head_s: float = HEAD_S) -> AsyncIterator[str]:
+    """Serve ``asgi`` on a bound socket; the value is its URL. At the end requests in flight are finished first. A request
+    head must have come whole after ``head_s`` seconds."""
     config = uvicorn.Config(
-        asgi,
-        http="h11",
+        _ends_quietly(asgi),
+        http=type("Connection", (_Connection,), {"head_s": head_s}),
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         ws="none",
         lifespan="off",
         log_config=None,

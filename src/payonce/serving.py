@@ -66,6 +66,7 @@ def ready(app: App) -> Callable[[], Awaitable[Mapping[str, str]]]:
 
     async def check() -> Mapping[str, str]:
         await app.store.next_due()  # raises StoreUnavailable
-        return {"store": "ok", "worker": "ok: holding until `payonce reconcile` ran" if app.hold.on() else "ok"}
+        trouble = await app.store.retry_trouble()
+        return {"store": trouble or "ok", "worker": "ok: holding until `payonce reconcile` ran" if app.hold.on() else "ok"}
 
     return check

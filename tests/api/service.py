@@ -178,6 +178,9 @@ class Service:
         sent = {name: value.encode() for name, value in given.items()}
         return await self.client.post("/payments", content=raw, headers=sent)
 
+    async def post_to(self, path: str) -> httpx2.Response:
+        return await self.client.post(path, json=GOOD, headers={"idempotency-key": "key-1"})
+
     async def get(self, path: str, **query: str) -> httpx2.Response:
         return await self.client.get(path, params=query)
 

@@ -3,11 +3,15 @@
 import asyncio
 import json
 
+import apsw
 import pytest
 
+from payonce.api import problems
 from payonce.core.errors import StoreUnavailable
-from payonce.ports import Change, Committed, Conflict, Unclear
+from payonce.ports import Change, Committed, Conflict, Page, Unclear
 from payonce.stores.memory import MemoryStore
+from payonce.stores.sqlite import trouble
+from payonce.stores.sqlite.trouble import CLOSED, unavailable
 
 from .service import CARD, GOOD, HidingStore, Service, UnclearStore, account, problem_of, serving
 
@@ -143,6 +147,46 @@ def test_a_store_that_cannot_write_says_retry_the_same_key() -> None:
         assert (read.status_code, problem_of(read)["code"], read.headers["retry-after"]) == (503, "not_ready", "1")
 
     serving(check)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (unavailable(apsw.FullError("database or disk is full")), "its disk is full"),
+        (unavailable(apsw.BusyError("database is locked")), "it is busy"),
+        (unavailable(apsw.ReadOnlyError("attempt to write a readonly database")), "it is read-only"),
+        (unavailable(apsw.IOError("disk I/O error")), "its disk reported an error"),
+        (StoreUnavailable(CLOSED), "it is closing"),
+        (StoreUnavailable("/var/lib/pay.db was moved, replaced or deleted while in use."), "its file was moved or replaced"),
+        (StoreUnavailable("/var/lib/pay.db: something else"), "it does not answer"),
+    ],
+)
+def test_a_refused_write_names_its_cause_and_no_path(error: StoreUnavailable, cause: str) -> None:
+    """The detail says why the store took nothing, for writes and reads, and nothing of the machine."""
+
+    class Failing(MemoryStore):
+        async def commit(self, *_: object) -> Committed | Conflict | Unclear:
+            raise error
+
+        async def list(self, *_: object) -> Page:
+            raise error
+
+    async def check(s: Service) -> None:
+        answer = await s.post()
+        assert cause in problem_of(answer)["detail"]
+        assert "not known" in problem_of(answer)["title"]
+        assert "refused" in problem_of(answer)["title"]
+        read = await s.get("/payments")
+        assert cause in problem_of(read)["detail"]
+        assert "/var" not in answer.text + read.text
+
+    serving(check, store=Failing())
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _, _ in trouble._MEANINGS])
+def test_every_trouble_of_a_file_has_a_cause(kind: type[apsw.Error]) -> None:
+    """No text of the SQLite store falls through to the general words."""
+    assert problems._cause(unavailable(kind("x"))) != "it does not answer"
 
 
 def test_a_full_store_keeps_the_key_usable() -> None:

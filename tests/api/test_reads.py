@@ -177,6 +177,47 @@ def test_filters_are_exact_and_combined() -> None:
     serving(check)
 
 
+def test_a_payment_is_found_by_its_key() -> None:
+    """idempotencyKey, bare or quoted, gives the one payment of that key in this scope, if the other filters hold too."""
+
+    async def check(s: Service) -> None:
+        first = await s.accepted("a-1", clientId="shop")
+        await s.accepted("a-2")
+        for query, found in (
+            ({"idempotencyKey": "a-1"}, 1),
+            ({"idempotencyKey": '"a-1"'}, 1),
+            ({"idempotencyKey": "A-1"}, 0),
+            ({"idempotencyKey": "a"}, 0),
+            ({"idempotencyKey": "a-1", "clientId": "shop", "currency": "inr", "status": "PENDING"}, 1),
+            ({"idempotencyKey": "a-1", "clientId": "other"}, 0),
+            ({"idempotencyKey": "a-1", "currency": "EUR"}, 0),
+            ({"idempotencyKey": "a-1", "status": "SUCCESS"}, 0),
+            ({"idempotencyKey": "a-1", "provider": "tiny"}, 0),
+            ({"idempotencyKey": "a-1", "attention": "true"}, 0),
+            ({"idempotencyKey": "a-1", "createdFrom": first["createdAt"]}, 1),
+            ({"idempotencyKey": "a-1", "createdBefore": first["createdAt"]}, 0),
+        ):
+            page = (await s.get("/payments", **query)).json()
+            expected = [first] if found else []
+            assert page == {"data": expected, "nextCursor": None}, query
+
+    serving(check)
+
+
+def test_a_key_of_another_scope_is_not_found() -> None:
+    """Keys of another mode look like keys that nobody used."""
+    rows = MemoryStore()
+
+    async def put(s: Service) -> None:
+        await s.accepted("mine")
+
+    async def look(s: Service) -> None:
+        assert (await s.get("/payments", idempotencyKey="mine")).json()["data"] == []
+
+    serving(put, store=rows)
+    serving(look, store=rows, scope=Scope("mer_other", "test"))
+
+
 def test_attention_lists_what_needs_eyes() -> None:
     """attention=true asks the store for payments that need eyes."""
     asked: list[Filters] = []
@@ -224,18 +265,23 @@ def test_attention_lists_what_needs_eyes() -> None:
         ("cursor=x", "cursor"),
         ("cursor=" + "A" * 200, "cursor"),
         ("cursor=%E2%82%B9", "cursor"),
+        ("idempotencyKey=", "idempotencyKey"),
+        ("idempotencyKey=a%20b", "idempotencyKey"),
+        ("idempotencyKey=" + "k" * 256, "idempotencyKey"),
+        ("idempotencyKey=a&cursor=b", "cursor"),
         ("clientId=%FF", "query"),
         ("&".join(f"a{n}=1" for n in range(100)), "query"),
     ],
 )
 def test_a_bad_query_is_named(query: str, field: str) -> None:
-    """Unknown, repeated and malformed query parameters are 422 naming the parameter."""
+    """Unknown, repeated and malformed query parameters are 422 naming the parameter, in the words of a read."""
 
     async def check(s: Service) -> None:
         answer = await s.client.get(f"/payments?{query}")
         body = problem_of(answer)
         assert (answer.status_code, body["code"]) == (422, "validation_failed")
         assert [e["field"] for e in body["errors"]] == [field]
+        assert (body["money"], body["next"]) == ("Nothing was changed.", "Correct the named parameters.")
 
     serving(check)
 

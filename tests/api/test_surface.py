@@ -65,7 +65,7 @@ def test_an_inbound_request_id_is_kept_when_it_is_well_formed(sent: str, taken: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/payments/", "/payments/x/y", "/docs/", "/docs/other.css", "/%F0%9F%92%A9", "//"]
+    "path", ["/nowhere", "/payments/", "/payments/x/y", "/docs/", "/docs/other.css", "/%F0%9F%92%A9", "/x//"]
 )
 def test_an_unknown_path_is_a_problem(path: str) -> None:
     """404 not_found as problem+json, without a redirect."""
@@ -73,6 +73,26 @@ def test_an_unknown_path_is_a_problem(path: str) -> None:
     async def check(s: Service) -> None:
         answer = await s.get(path)
         assert (answer.status_code, problem_of(answer)["code"]) == (404, "not_found")
+        told = problem_of(answer)
+        assert "nothing under this path" in told["detail"]
+        assert "/docs" in told["next"]
+        payment = problem_of(await s.get("/payments/pay_x"))
+        assert "no such payment" in payment["detail"]
+        assert payment["next"] != told["next"]
+        assert "No payment was created" in problem_of(await s.post_to(path))["money"]
+
+    serving(check)
+
+
+def test_the_address_alone_leads_to_the_docs() -> None:
+    """GET / is a 303 to /docs, under a prefix too; a POST is a 405."""
+
+    async def check(s: Service) -> None:
+        answer = await s.get("/")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/docs")
+        assert answer.json() == {"docs": "/docs", "openapi": "/openapi.json"}
+        assert (await s.client.head("/")).status_code == 303
+        assert problem_of(await s.post_to("/"))["code"] == "method_not_allowed"
 
     serving(check)
 
@@ -224,6 +244,7 @@ def test_it_can_be_mounted() -> None:
         outer = Starlette(routes=[Mount("/pay", create_app(engine, scope=TEST, ready=all_ok))])
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=outer), base_url="http://outer.test") as client:
             answer = await client.post("/pay/payments", json=GOOD, headers={"idempotency-key": "k"})
+            assert (await client.get("/pay/")).headers["location"] == "/pay/docs"
             location = answer.headers["location"]
             assert location == f"/pay/payments/{answer.json()['transactionId']}"
             assert (await client.get(location)).status_code == 200

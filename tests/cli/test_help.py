@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 
-from payonce.cli import COMMANDS, EXIT_CODES, help_text
+from payonce.cli import COMMANDS, EXIT_CODES, explain, help_text
 from payonce.cli.app import exit_code, told
 from payonce.cli.reference import render
 from payonce.core.errors import ConfigError, InvariantViolated, NewerSchema, PayonceError, Refused, StoreUnavailable
+from payonce.stores.sqlite.trouble import unavailable
 
 from .conftest import Payonce
 
@@ -58,6 +60,35 @@ def test_every_command_explains_itself(payonce: Payonce, command: str) -> None:
     assert ran.code == 0
     assert f"Usage: payonce {command}" in ran.out
     assert "\x1b" not in ran.out
+
+
+@pytest.mark.parametrize("command", [c.name for c in COMMANDS])
+def test_help_pages_hang_and_are_quiet(payonce: Payonce, command: str) -> None:
+    """No default of nothing is shown, and the lines of an option's text are indented under it."""
+    words = (command, "show", "--help") if command == "config" else (command, "--help")
+    page = payonce(*words).out
+    assert '[default: ""]' not in page
+    assert "[default: False]" not in page
+    _, _, options = page.partition("Parameters:\n")
+    assert options
+    assert all(line.startswith("  ") for line in options.splitlines() if line)
+
+
+def test_explain_is_readable_on_a_terminal(payonce: Payonce, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a code, a person sees each meaning wrapped under its code, within the width of the terminal."""
+    monkeypatch.setattr(explain, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = payonce("explain").out.splitlines()
+    assert "  insufficient_funds" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_damaged_file_is_not_called_safe() -> None:
+    """Of a damaged file it is not said that the payments in it are safe; of a full disk it is."""
+    for cause, safe in ((apsw.CorruptError("x"), False), (apsw.NotADBError("x"), False), (apsw.FullError("x"), True)):
+        error = unavailable(cause)
+        error.__cause__ = cause
+        assert ("safe in the file" in told(error)) == safe
 
 
 @pytest.mark.parametrize("command", sorted({c.name for c in COMMANDS} - {"demo", "config"}))

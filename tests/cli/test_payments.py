@@ -179,7 +179,7 @@ def test_resolve_charged_needs_the_whole_truth(payonce: Payonce, paid: Paid) -> 
     """A charge with another amount is kept only when the amount is accepted in so many words."""
     doubt = paid("tok_wrong_amount")["transactionId"]
     args = ("resolve", doubt, "--as", "charged", "--reason", "kept, T-2", "--yes")
-    assert "provider_ref" in payonce(*args).err
+    assert "--provider-ref and --amount" in payonce(*args).err
     differs = payonce(*args, "--provider-ref", "ch_000000000001", "--amount", "1150")
     assert (differs.code, "accept it explicitly" in differs.err) == (2, True)
     kept = payonce(*args, "--provider-ref", "ch_000000000001", "--amount", "1150", "--accept-amount", "--json")

@@ -176,6 +176,28 @@ def test_the_sandbox_as_its_own_server(start: Start, tmp_path: Path) -> None:
     assert [server.end(), sandbox.end()] == [0, 0]
 
 
+def test_the_sandbox_says_how_to_use_it(tmp_path: Path, start: Start) -> None:
+    """The banner's payonce.toml and variable, taken as they are printed, make a server that pays at that sandbox."""
+    command = [sys.executable, "-u", "-m", "payonce", "sandbox", "--port", "0", "--ledger", "books.db"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as sandbox:
+        assert sandbox.stdout is not None
+        lines: list[str] = []
+        try:
+            while not lines or "Ctrl-C" not in lines[-1]:
+                lines.append(sandbox.stdout.readline().rstrip("\n"))
+                assert sandbox.poll() is None
+            toml, run = (block.strip() for block in "\n".join(lines).split("To use it")[1].split("and start payonce"))
+            shown = [line[4:] for line in toml.splitlines() if line.startswith("    ")]
+            (tmp_path / "payonce.toml").write_text("\n".join(shown))
+            name, _, value = next(w for w in run.splitlines() if "export " in w).strip().removeprefix("export ").partition("=")
+            server = start("serve", "--port", "0", "--data-dir", "data", env={name: value})
+            payment = post(server.url, "told", "tok_ok")
+            until(lambda: status_of(server.url, payment) == "SUCCESS", "it is charged at the sandbox")
+            assert server.end() == 0
+        finally:
+            sandbox.terminate()
+
+
 def test_hold_fires_nothing_until_reconcile_ran(start: Start, tmp_path: Path) -> None:
     """With --hold payments are accepted but not charged; `payonce reconcile` in another process lifts it."""
     server = start("serve", "--port", "0", "--hold", "--data-dir", "data")
@@ -184,9 +206,12 @@ def test_hold_fires_nothing_until_reconcile_ran(start: Start, tmp_path: Path) ->
     until(lambda: deferred(tmp_path / "data", payment), "the worker holds it back")
     assert (charges(server.url), status_of(server.url, payment)) == ([], "PENDING")
     assert "holding" in httpx2.get(f"{server.url}/readyz", timeout=10).text
+    # the hold binds every process on the store, not only the one that was started with it
+    paid = cli(tmp_path, "pay", "--amount", "7", "--currency", "INR", "--wait", "0.5", "--data-dir", "data")
+    assert (paid.returncode, charges(server.url)) == (6, []), paid.stdout
     assert cli(tmp_path, "reconcile", "--data-dir", "data").returncode == 0
+    until(lambda: sorted(charges(server.url)) == [7, 1050], "both are charged after the hold")
     until(lambda: status_of(server.url, payment) == "SUCCESS", "it is charged after the hold")
-    assert charges(server.url) == [1050]
     assert server.end() == 0
 
 

@@ -42,7 +42,7 @@ def test_resolve_charged() -> None:
     """`charged` needs the provider's ref and the amount; it ends SUCCESS with both on the row."""
     w, pid = doubtful("lost_after")
     for missing in ({}, {"provider_ref": "t_A0"}, {"amount_minor": 100}):
-        with pytest.raises(Refused, match="validation_failed"):
+        with pytest.raises(Refused, match="resolution_incomplete"):
             resolve(w, pid, "charged", **missing)
     p = resolve(w, pid, "charged", provider_ref="t_A0", amount_minor=100)
     assert (p.status, p.provider_ref, p.captured_minor, p.attention) == ("SUCCESS", "t_A0", 100, "")
@@ -128,7 +128,7 @@ def test_resolve_needs_a_doubt_and_a_reason(decision: str) -> None:
     w = World({"A": "keyless"})
     pid = w.pay()
     for _ in range(2):
-        with pytest.raises(Refused, match="operation_in_progress"):
+        with pytest.raises(Refused, match="nothing_to_resolve"):
             resolve(w, pid, decision, provider_ref="t", amount_minor=100)
     w, pid = doubtful()
     with pytest.raises(Refused, match="reason"):

@@ -1,6 +1,7 @@
 """The ASGI application: routes, and around them one thin layer that gives every answer its Request-Id and security
 headers and turns every error into a problem. ``create_app`` can be served or mounted."""
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -20,13 +21,14 @@ from payonce.telemetry import get_logger
 
 from . import docs, openapi
 from .bodies import Live, Readiness
-from .incoming import Request, request_id_of
+from .incoming import BODY_S, Request, check_head, request_id_of
 from .payments import Payments
-from .problems import Answer, problem
+from .problems import CLOSE, Answer, NoSuchPath, problem
 
 Handler = Callable[[Request], Awaitable[Answer]]
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
 
+CUT_S: Final = 1.0  # for the answer to a request that is cut: a client that reads nothing must not hold up the end
 _NO_CSP: Final = b"default-src 'none'; frame-ancestors 'none'"
 SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -45,11 +47,14 @@ def create_app(
     ready: Ready,
     extra_routes: Iterable[BaseRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
+    body_s: float = BODY_S,
 ) -> Starlette:
     """The API over ``engine``. Every caller is the merchant and mode of ``scope``. ``ready`` returns each check with its
-    finding: ``ok``, or ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it."""
-    payments = Payments(engine, scope)
+    finding: ``ok``, or ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it.
+    A body must have come whole after ``body_s`` seconds."""
+    payments = Payments(engine, scope, body_s=body_s)
     routes: list[BaseRoute] = [
+        Route("/", Resource(GET=_to_docs), include_in_schema=False),
         Route("/payments", Resource(GET=payments.list, POST=payments.create)),
         Route("/payments/{id}", Resource(GET=payments.get)),
         Route("/payments/{id}/history", Resource(GET=payments.history)),
@@ -63,11 +68,14 @@ def create_app(
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Envelope, entropy=engine.entropy)],
-        exception_handlers={404: _refuse("not_found"), 405: _refuse("method_not_allowed")},
+        exception_handlers={404: _refused(NoSuchPath()), 405: _refused(_NO_METHOD)},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a POST that is redirected may arrive twice, or as a GET
     return app
+
+
+_NO_METHOD: Final = Refused("method_not_allowed", "This path does not know the method.")
 
 
 class Resource:
@@ -87,8 +95,7 @@ class Resource:
         elif scope["method"] == "OPTIONS":
             answer = Answer(204, b"", b"", self._allow)
         else:
-            refused = Refused("method_not_allowed", "This path does not know the method.")
-            answer = problem(refused, request, headers=self._allow)
+            answer = problem(_NO_METHOD, request, headers=self._allow)
         await give(answer, send)
 
 
@@ -118,16 +125,29 @@ class Envelope:
                 message = {**message, "body": b""}
             await send(message)
 
+        request = Request(scope, receive, request_id)
+        try:
+            check_head(scope)
+        except Refused as error:
+            await give(problem(error, request, headers=(CLOSE,)), sealed)
+            return
         try:
             await self._app(scope, receive, sealed)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:  # the server stops and waits no longer; a write may stand all the same
+            if not started:
+                code = "retry_same_key" if scope["method"] == "POST" else "not_ready"
+                cut = Refused(code, "The service stops. What became of this request is not known here.")
+                async with asyncio.timeout(CUT_S):
+                    await give(problem(cut, request, headers=(CLOSE,)), sealed)
+            raise
         except Exception as error:
             if not isinstance(error, Refused | StoreUnavailable):
                 _log(error, scope, request_id)
             if started:
                 raise
-            await give(problem(error, Request(scope, receive, request_id)), sealed)
+            await give(problem(error, request), sealed)
 
 
 async def give(answer: Answer, send: Send) -> None:
@@ -155,19 +175,24 @@ def _log(error: Exception, scope: AsgiScope, request_id: str) -> None:
     )
 
 
-def _refuse(code: str) -> Callable[[Any, Exception], Any]:
+def _refused(refused: Refused) -> Callable[[Any, Exception], Any]:
     """Starlette's own 404 and 405 as our problems."""
 
     def handle(_request: Any, error: Exception) -> ASGIApp:
         async def answer(scope: AsgiScope, receive: Receive, send: Send) -> None:
             allow = (getattr(error, "headers", None) or {}).get("Allow")
             headers = ((b"allow", allow.encode()),) if allow else ()
-            refused = Refused(code, "This path does not know the method.")
             await give(problem(refused, Request(scope, receive, scope["payonce.request_id"]), headers=headers), send)
 
         return answer
 
     return handle
+
+
+async def _to_docs(request: Request) -> Answer:
+    """Whoever opens the address in a browser wants to know what this is."""
+    body = msgspec.json.encode({"docs": f"{request.root}/docs", "openapi": f"{request.root}/openapi.json"})
+    return Answer(303, body, headers=((b"location", f"{request.root}/docs".encode()),))
 
 
 async def _live(_request: Request) -> Answer:

@@ -116,12 +116,13 @@ def _responses(operation: Document, doc: Document) -> Iterator[str]:
 
 def _problems() -> Iterator[str]:
     yield "<section aria-labelledby='problems'><h2 id='problems'>Problem codes</h2>"
-    yield "<p>Each says what state the money is in and what to do next; so does <code>payonce explain CODE</code>.</p>"
+    yield "<p>Each says what state the money is in and what to do next; so does <code>payonce explain CODE</code>. "
+    yield "To a read it says that nothing was changed.</p>"
     used = {code: [f"{m.upper()} {p}" for p, m, o in operations() if code in codes_of(o)] for code in PROBLEMS}
     rows = []
     for code, p in PROBLEMS.items():
         where = ", ".join(used[code]) if len(used[code]) < len(list(operations())) else "every operation"
-        where = where or ("every path" if code == "method_not_allowed" else "no operation yet")
+        where = where or ("every path" if code == "method_not_allowed" else "the command line")
         cells = (f"<code>{code}</code>", str(p.status), escape(p.title), escape(p.money), _text(p.next), escape(where))
         rows.append(cells)
     yield from _table(

@@ -2,6 +2,7 @@
 validation). Everything that is wrong is a Refused; nothing of what was sent is repeated in its text but field names.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -17,6 +18,9 @@ from payonce.core.redact import has_card_number
 from payonce.ports import Entropy
 
 BODY_BYTES_MAX: Final = 65_536
+BODY_S: Final = 10.0  # for a whole body: 64 KiB take less on any line that is of use, and a stalled sender holds a socket
+HEADERS_MAX: Final = 100  # browsers and proxies send about 30
+HEAD_BYTES_MAX: Final = 16_384  # request line and headers; the server in front stops there too when a head comes in parts
 DRAINED_BYTES_MAX: Final = 1_048_576  # read and thrown away, so that a client still sending gets to see its 413
 NESTING_MAX: Final = 64  # no valid request nests deeper than 2; the parser must not run out of stack
 INT_DIGITS_MAX: Final = 400  # longer numbers are far outside every limit; converting them costs quadratic time
@@ -60,6 +64,19 @@ def request_id_of(scope: MutableMapping[str, Any], entropy: Entropy) -> str:
     return f"req_{entropy.bits(80):020x}"
 
 
+def check_head(scope: MutableMapping[str, Any]) -> None:
+    """What holds for every request before anybody handles it. Raises Refused."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    size = (
+        len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) + sum(len(k) + len(v) + 4 for k, v in headers)
+    )
+    if len(headers) > HEADERS_MAX or size > HEAD_BYTES_MAX:
+        raise Refused("headers_too_large", f"There are more than {HEADERS_MAX} headers or {HEAD_BYTES_MAX} bytes of them.")
+    names = {name for name, _ in headers}
+    if b"content-length" in names and b"transfer-encoding" in names:  # readers disagree about where such a body ends
+        raise Refused("body_invalid", "Content-Length and Transfer-Encoding stand in one request.")
+
+
 def check_media_type(request: Request) -> None:
     """application/json or application/*+json, in UTF-8, not compressed. Raises Refused."""
     given, codings = request.headers(b"content-type"), request.headers(b"content-encoding")
@@ -75,8 +92,17 @@ def check_media_type(request: Request) -> None:
         raise Refused("media_type_unsupported", "A Content-Encoding is not supported: send the body as it is.")
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body. Raises Refused ``body_too_large``, also when no length was announced, and ClientDisconnect."""
+async def read_body(request: Request, deadline_s: float = BODY_S) -> bytes:
+    """The whole body, which must have come ``deadline_s`` from now. Raises Refused ``body_timeout`` and ``body_too_large``
+    (also when no length was announced), and ClientDisconnect."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await _whole_body(request)
+    except TimeoutError:
+        raise Refused("body_timeout", f"The body was not complete after {deadline_s:g} seconds.") from None
+
+
+async def _whole_body(request: Request) -> bytes:
     too_large = Refused("body_too_large", f"The body has more than {BODY_BYTES_MAX} bytes.")
     announced = [int(v) if v.isascii() and v.isdigit() and len(v) < 16 else None for v in request.headers(b"content-length")]
     if any(length is None or length > DRAINED_BYTES_MAX for length in announced):

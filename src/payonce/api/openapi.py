@@ -21,9 +21,9 @@ from .bodies import (
     PaymentList,
     Readiness,
 )
-from .incoming import BODY_BYTES_MAX, TEXT_CHARS_MAX, Request
+from .incoming import BODY_BYTES_MAX, BODY_S, TEXT_CHARS_MAX, Request
 from .payments import AFTER_MAX, HISTORY_LIMIT, HISTORY_LIMIT_MAX, LIST_LIMIT, LIST_LIMIT_MAX
-from .problems import Answer, Problem
+from .problems import TOLD_READERS, Answer, Problem
 
 Document = dict[str, Any]
 
@@ -89,7 +89,10 @@ INTRODUCTION: Final = (
     "settled in the background, and never charged twice. Every request that creates something carries an idempotency key: "
     "send the same request with the same key as often as you like.\n\n"
     "Amounts are integers in minor units. Times are RFC 3339 in UTC. Every answer has a Request-Id. Whatever is not accepted "
-    "is answered with `application/problem+json`: a stable `code`, what state the money is in, and what to do next."
+    "is answered with `application/problem+json`: a stable `code`, what state the money is in, and what to do next. Only bytes "
+    "that are no HTTP request (broken or contradictory framing, a request head that grows beyond 16 KiB) get a bare 400 in "
+    "plain text from the server in front, and the connection is closed: nothing of them was read as a payment. So is a "
+    "connection on which a request head does not arrive within 10 seconds, without an answer."
 )
 
 
@@ -171,7 +174,8 @@ def _create() -> Document:
         "tags": ["payments"],
         "summary": "Accept a payment",
         "description": "Checked in this order: media type, size, JSON, key, fields. Nothing is stored before all of it holds. "
-        f"The body has at most {BODY_BYTES_MAX} bytes; no object holds a name twice; a card number anywhere is refused. "
+        f"The body has at most {BODY_BYTES_MAX} bytes and arrives within {BODY_S:g} seconds; no object holds a name twice; "
+        "a card number anywhere is refused. "
         "Query parameters are refused.",
         "parameters": [key, _request_id()],
         "requestBody": {
@@ -181,7 +185,7 @@ def _create() -> Document:
         },
         "responses": {"202": accepted}
         | _problems(
-            "body_invalid",
+            "body_timeout",
             "idempotency_key_missing",
             "idempotency_key_invalid",
             "request_in_progress",
@@ -195,6 +199,7 @@ def _create() -> Document:
             "idempotency_key_reused",
             "retry_same_key",
             "not_ready",
+            reads=False,
         ),
         "x-codeSamples": _curl(
             "curl -i http://127.0.0.1:8080/payments \\\n  -H 'Content-Type: application/json' \\\n"
@@ -221,6 +226,13 @@ def _list() -> Document:
                 "currency", "query", "ISO 4217 code; lower case is taken too.", {"type": "string", "enum": CURRENCIES}, "INR"
             ),
             _parameter("clientId", "query", "Your label.", text, "shop-7"),
+            _parameter(
+                "idempotencyKey",
+                "query",
+                "The key a payment was accepted under, bare or as a quoted string: one payment or none. Without `cursor`.",
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": HEADER_KEY},
+                "order-1001",
+            ),
             _parameter("createdFrom", "query", "Accepted at or after this time.", time, "2026-11-24T00:00:00Z"),
             _parameter("createdBefore", "query", "Accepted before this time.", time, "2026-11-25T00:00:00Z"),
             _parameter(
@@ -341,29 +353,30 @@ def _request_id() -> Document:
     )
 
 
-def _problems(*codes: str) -> Document:
-    """The answers to refused requests by status; ``internal_error`` can happen everywhere."""
+def _problems(*codes: str, reads: bool = True) -> Document:
+    """The answers to refused requests by status; some can happen everywhere. Examples speak of reads or of writes."""
     by_status: dict[int, list[str]] = {}
-    for code in (*codes, "internal_error"):
+    for code in ("body_invalid", *codes, "headers_too_large", "internal_error"):
         by_status.setdefault(PROBLEMS[code].status, []).append(code)
-    return {str(status): _problem_answer(status, grouped) for status, grouped in sorted(by_status.items())}
+    return {str(status): _problem_answer(status, grouped, reads) for status, grouped in sorted(by_status.items())}
 
 
-def _problem_answer(status: int, codes: list[str]) -> Document:
+def _problem_answer(status: int, codes: list[str], reads: bool) -> Document:
     headers = _headers()
     if status in (409, 503):
         headers["Retry-After"] = _header("Seconds to wait.", {"type": "string", "pattern": "^[0-9]+$"}, "1")
     narrowed = {"properties": {"code": {"enum": codes}, "status": {"const": status}}}
     content = {
         "schema": {"allOf": [_ref("Problem"), narrowed]},
-        "examples": {code: {"summary": PROBLEMS[code].title, "value": _example(code)} for code in codes},
+        "examples": {code: {"summary": PROBLEMS[code].title, "value": _example(code, reads)} for code in codes},
     }
     description = " or ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes) + "."
     return {"description": description, "headers": headers, "content": {"application/problem+json": content}}
 
 
-def _example(code: str) -> Document:
+def _example(code: str, reads: bool) -> Document:
     p = PROBLEMS[code]
+    money, what_next = TOLD_READERS.get(code, (p.money, p.next)) if reads else (p.money, p.next)
     named = code in ("validation_failed", "idempotency_key_reused")
     rule = "must be an integer in minor units, 1 to 999999999999" if code == "validation_failed" else "differs from the first"
     return {
@@ -373,8 +386,8 @@ def _example(code: str) -> Document:
         "detail": p.title + ".",
         "instance": "/payments",
         "code": code,
-        "money": p.money,
-        "next": p.next,
+        "money": money,
+        "next": what_next,
         "requestId": "req_5f0c2d9e81b7a3460d1e",
         "errors": [{"field": "amount", "rule": rule}] if named else [],
     }

@@ -14,10 +14,11 @@ from payonce.core.outcome import AnyOutcome, Declined, Found, Mismatch, NotSent,
 from payonce.core.payment import Payment, PaymentStatus
 from payonce.core.redact import mask, masked
 from payonce.engine import Engine
-from payonce.ports import Filters, Scope
+from payonce.ports import Filters, Page, Scope
+from payonce.stores.rows import needs_eyes, provider_of
 
 from .bodies import History, HistoryEntry, LastError, PaymentBody, PaymentList, RouteEntry, ShownMethod
-from .incoming import EPOCH, Query, Request, check_media_type, parse_object, read_body
+from .incoming import BODY_S, EPOCH, Query, Request, check_media_type, parse_object, read_body
 from .problems import Answer
 
 ACTOR: Final = "api"  # until callers authenticate
@@ -32,6 +33,7 @@ LIST_QUERY: Final = (
     "provider",
     "currency",
     "clientId",
+    "idempotencyKey",
     "createdFrom",
     "createdBefore",
     "attention",
@@ -46,13 +48,13 @@ _encode: Any = msgspec.json.Encoder().encode
 class Payments:
     """The handlers. ``scope`` is whose payments they see: handed in, never taken from a request."""
 
-    def __init__(self, engine: Engine, scope: Scope) -> None:
-        self.engine, self.scope = engine, scope
+    def __init__(self, engine: Engine, scope: Scope, *, body_s: float = BODY_S) -> None:
+        self.engine, self.scope, self.body_s = engine, scope, body_s
 
     async def create(self, request: Request) -> Answer:
         """Answered only after the durable commit. A known key answers with its payment as it is now."""
         check_media_type(request)
-        body = parse_object(await read_body(request))
+        body = parse_object(await read_body(request, self.body_s))
         keys = request.headers(b"idempotency-key")
         if len(keys) > 1:
             raise Refused("idempotency_key_invalid", "There is more than one Idempotency-Key header.")
@@ -74,15 +76,22 @@ class Payments:
     async def list(self, request: Request) -> Answer:
         query = Query(request, LIST_QUERY)
         filters, limit, cursor = _filters(query), query.number("limit", 1, LIST_LIMIT_MAX, LIST_LIMIT), query.text("cursor")
+        key = _key(query, cursor)
         query.check()
         try:
-            page = await self.engine.store.list(self.scope, filters, limit, cursor)
+            page = await (self._of_key(key, filters) if key else self.engine.store.list(self.scope, filters, limit, cursor))
         except ValueError:
             rule = "is not a cursor of this listing"
             raise Refused("validation_failed", f"cursor {rule}.", (FieldError("cursor", rule),)) from None
         beside = await self.engine.store.bodies([(p.id, p.details_sha256) for p in page.payments])
         data = [payment_body(p, _details(beside.get((p.id, p.details_sha256)))) for p in page.payments]
         return Answer(200, _encode(PaymentList(data, page.next)), headers=_NO_STORE)
+
+    async def _of_key(self, key: str, filters: Filters) -> Page:
+        """The payment of a key, if the other filters let it through."""
+        row = await self.engine.store.find_key(self.scope, key)
+        p = await self.engine.store.get(row.payment_id) if row is not None else None
+        return Page((p,) if p is not None and _matches(p, filters) else (), None)
 
     async def history(self, request: Request) -> Answer:
         query = Query(request, ("after", "limit"))
@@ -92,6 +101,34 @@ class Payments:
         entries = await self.engine.store.history(p.id, after, limit + 1)
         more = entries[limit - 1].envelope.seq if len(entries) > limit else None
         return Answer(200, _encode(History([history_entry(p.id, e) for e in entries[:limit]], more)), headers=_NO_STORE)
+
+
+def _key(query: Query, cursor: str | None) -> str | None:
+    """The key to look for, bare or as a quoted string: the same values as a header takes."""
+    given = query.text("idempotencyKey")
+    if given is None:
+        return None
+    if cursor is not None:
+        query.bad("cursor", "has no place beside idempotencyKey: there is one page")
+    try:
+        return parse_key(given, None)
+    except Refused as error:
+        if error.code != "idempotency_key_invalid":
+            raise
+        query.bad("idempotencyKey", "must be 1 to 255 visible ASCII characters")
+        return None
+
+
+def _matches(p: Payment, f: Filters) -> bool:
+    return (
+        f.status in (None, p.status)
+        and f.provider in (None, provider_of(p))
+        and f.currency in (None, p.currency)
+        and f.client_id in (None, p.client_id)
+        and (f.created_from_us is None or p.created_us >= f.created_from_us)
+        and (f.created_before_us is None or p.created_us < f.created_before_us)
+        and (not f.attention or needs_eyes(p))
+    )
 
 
 def _filters(query: Query) -> Filters:

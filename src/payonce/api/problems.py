@@ -16,8 +16,46 @@ PROBLEM_JSON: Final = b"application/problem+json"
 RETRY_AFTER_S: Final = 1
 INSTANCE_CHARS_MAX: Final = 256
 RETRIED: Final = frozenset({"request_in_progress", "retry_same_key", "not_ready"})  # come with Retry-After
+READS: Final = frozenset({"GET", "HEAD"})
+
+_SAME: Final = "Nothing was changed."
+# code -> state of the money and what to do, when the request was a read: it neither creates nor uses up a key
+TOLD_READERS: Final[dict[str, tuple[str, str]]] = {
+    "body_invalid": (_SAME, "Send reads without a body."),
+    "validation_failed": (_SAME, "Correct the named parameters."),
+    "card_number_refused": (_SAME + " The request was not stored or logged.", "Leave it out: payonce knows no card numbers."),
+    "headers_too_large": (_SAME, PROBLEMS["headers_too_large"].next),
+    "internal_error": (_SAME + " Payments go on as before.", "Ask again; if it persists, report the request id."),
+}
+_SEE_DOCS: Final = "See /docs for the paths there are."
+
+# what StoreUnavailable says -> what may leave the house: texts of the store name files
+_CAUSES: Final[tuple[tuple[str, str], ...]] = (
+    ("disk is full", "its disk is full"),
+    ("held the write lock", "it is busy"),
+    ("held a table lock", "it is busy"),
+    ("are waiting for the disk already", "it is busy"),
+    ("is read-only", "it is read-only"),
+    ("may not be accessed", "it is read-only"),
+    ("cannot be opened", "its file cannot be opened"),
+    ("moved, replaced or deleted", "its file was moved or replaced"),
+    ("reported an error", "its disk reported an error"),
+    ("is damaged", "its file is damaged"),
+    ("no database any more", "its file is damaged"),
+    ("memory ran out", "memory ran out"),
+    ("is closed", "it is closing"),
+)
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+CLOSE: Final = (b"connection", b"close")  # where the next request would start is not known
+
+
+class NoSuchPath(Refused):
+    """``not_found`` for a path that no route has, as against a payment that does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__("not_found", "There is nothing under this path.")
 
 
 class Answer(Struct, frozen=True):
@@ -90,6 +128,7 @@ def problem(error: Exception, request: Request, *, headers: Headers = ()) -> Ans
     """The answer that an error becomes. Errors that are not ours become ``internal_error`` and say nothing of themselves."""
     code, detail, fields = _told(error, request)
     about = PROBLEMS[code]
+    money, next_step = _state(error, code, request)
     body = Problem(
         type=f"{quote(request.root)}/docs#problem-{code}",
         title=about.title,
@@ -97,33 +136,53 @@ def problem(error: Exception, request: Request, *, headers: Headers = ()) -> Ans
         detail=detail,
         instance=quote(mask(str(request.scope["path"]))[:INSTANCE_CHARS_MAX], errors="replace"),
         code=code,
-        money=about.money,
-        next=about.next,
+        money=money,
+        next=next_step,
         request_id=request.request_id,
         errors=fields,
     )
     if code in RETRIED:
         headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
+    if code == "body_timeout":
+        headers = (*headers, CLOSE)
     return Answer(about.status, _encode(body), PROBLEM_JSON, headers)
 
 
 def _told(error: Exception, request: Request) -> tuple[str, str, list[FieldProblem]]:
     writes = request.scope["method"] == "POST"
     match error:
+        case NoSuchPath():
+            return "not_found", error.detail, []
         case Refused(code="not_found"):
-            return "not_found", "Nothing is known under this path for you.", []
+            return "not_found", "There is no such payment for you.", []
         case Refused(code="no_route"):  # the engine's text names values
             return "no_route", "No provider account of this mode can take it: see provider and currency.", []
         case Refused() if error.code in PROBLEMS:
             return error.code, _clean(error.detail), [FieldProblem(shown(e.field), _clean(e.rule)) for e in error.errors]
         case StoreUnavailable() if writes:
-            return "retry_same_key", "The store could not take the write. Nothing was written; the key may be used again.", []
+            said = f"The store took no write: {_cause(error)}. Nothing was written; the key may be used again."
+            return "retry_same_key", said, []
         case StoreUnavailable():
-            return "not_ready", "The store cannot be read now.", []
+            return "not_ready", f"The store cannot be read now: {_cause(error)}.", []
         case NewerSchema():
             return "not_ready", "This was written by a newer version of payonce; nothing was touched.", []
         case _:
             return "internal_error", "Something failed that should not. It was logged under the request id.", []
+
+
+def _state(error: Exception, code: str, request: Request) -> tuple[str, str]:
+    """What state the money is in, and what to do next."""
+    reads = request.scope["method"] in READS
+    if isinstance(error, NoSuchPath):
+        return (_SAME if reads else PROBLEMS["method_not_allowed"].money), _SEE_DOCS
+    if reads and code in TOLD_READERS:
+        return TOLD_READERS[code]
+    return PROBLEMS[code].money, PROBLEMS[code].next
+
+
+def _cause(error: Exception) -> str:
+    text = str(error)
+    return next((cause for said, cause in _CAUSES if said in text), "it does not answer")
 
 
 def _clean(text: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from payonce import __version__
 from payonce.core.errors import (
@@ -18,8 +18,9 @@ from payonce.core.errors import (
 )
 
 from . import COMMANDS, FAILURE, INTERRUPTED, NOT_FOUND, OK, REFUSED, UNAVAILABLE, USAGE
-from .options import Exit
+from .options import STRICT, Exit
 from .output import clean, say
+from .pages import Pages
 
 T = TypeVar("T")
 
@@ -29,9 +30,9 @@ def build() -> App:
     app = App(
         name="payonce",
         version=__version__,
-        help_formatter="plain",
+        help_formatter=Pages(),
         result_action="return_value",
-        default_parameter=Parameter(negative=()),
+        default_parameter=STRICT,
     )
     for command in COMMANDS:
         app.command(f"payonce.cli.{command.where}", name=command.name)
@@ -61,7 +62,12 @@ def run(args: Sequence[str]) -> int:
 
 
 # Refusals that mean: the command was given something it cannot use.
-MISUSE = frozenset({"validation_failed", "idempotency_key_invalid", "idempotency_key_missing", "body_invalid"})
+MISUSE = frozenset(
+    {"validation_failed", "idempotency_key_invalid", "idempotency_key_missing", "body_invalid", "resolution_incomplete"}
+)
+
+
+DAMAGED = ("CorruptError", "NotADBError")  # of SQLite; named here, so that it need not be loaded
 
 
 def exit_code(error: PayonceError) -> int:
@@ -88,6 +94,8 @@ def told(error: PayonceError) -> str:
         case Refused() if error.code in PROBLEMS:
             problem = PROBLEMS[error.code]
             return f"payonce: {text} ({error.code})\n{problem.money}\n{problem.next}"
+        case StoreUnavailable() if type(error.__cause__).__name__ in DAMAGED:
+            return f"payonce: {text}"  # nothing may be promised of a damaged file; the text says what to do
         case StoreUnavailable():
             return f"payonce: {text}\nAccepted payments are safe in the file; the same key may be used again."
         case NewerSchema():

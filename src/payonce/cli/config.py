@@ -1,22 +1,24 @@
 """``payonce config show``: every setting, its value and where it comes from; never a secret."""
 
 import os
-from urllib.parse import urlsplit
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from payonce.config import SETTINGS, ProviderConfig
+from payonce.config import SETTINGS, ProviderConfig, Settings
+from payonce.core.errors import ConfigError
 from payonce.core.redact import MASK, mask
+from payonce.providers import load_adapters
 
 from . import OK
-from .options import HERE, Json, Where
+from .options import HERE, STRICT, Json, Where
 from .output import put, put_json, table
+from .pages import Pages
 
 app = App(
     name="config",
     help="Every setting, its value and where it comes from.",
-    help_formatter="plain",
-    default_parameter=Parameter(negative=()),
+    help_formatter=Pages(),
+    default_parameter=STRICT,
 )
 
 
@@ -24,6 +26,7 @@ app = App(
 def show(*, where: Where = HERE, json: Json = False) -> int:
     """Each setting with its value and origin, and the provider accounts with their secrets masked."""
     settings = where.settings()
+    _refuse_unknown_adapters(settings)
     rows = [
         {
             "key": s.key,
@@ -34,15 +37,27 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
         }
         for s in SETTINGS
     ]
+    payments = str(settings.store_path.resolve())
     accounts = [_account(p) for p in settings.providers]
     if json:
-        put_json({"file": settings.file, "settings": rows, "providers": accounts})
+        put_json({"file": settings.file, "paymentsFile": payments, "settings": rows, "providers": accounts})
         return OK
     table(("SETTING", "VALUE", "ORIGIN", "MEANS"), [(r["key"], str(r["value"]), r["origin"], r["says"]) for r in rows])  # type: ignore[misc]
+    put("")
+    put(f"payments file: {payments}")
     put("")
     head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "CREDENTIALS", "ORIGIN")
     table(head, [(a["name"], a["adapter"], a["mode"], a["baseUrl"], _words(a["credentials"]), a["origin"]) for a in accounts])  # type: ignore[misc]
     return OK
+
+
+def _refuse_unknown_adapters(settings: Settings) -> None:
+    """As ``serve`` does; whether the secrets can be had is shown, not required."""
+    installed = load_adapters()
+    for p in settings.providers:
+        if p.adapter not in installed:
+            known = ", ".join(sorted(installed))
+            raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
 
 
 def _account(p: ProviderConfig) -> dict[str, object]:
@@ -50,7 +65,7 @@ def _account(p: ProviderConfig) -> dict[str, object]:
         "name": p.name,
         "adapter": p.adapter,
         "mode": p.mode,
-        "baseUrl": _url(p.base_url),
+        "baseUrl": mask(p.base_url),
         "credentials": {name: _reference(value) for name, value in p.credentials.items()},
         "terms": p.terms,
         "origin": p.origin,
@@ -62,14 +77,7 @@ def _reference(value: str) -> str:
     kind, _, name = value.partition(":")
     if kind == "env":
         return f"{value} ({'set' if os.environ.get(name) else 'not set'})"
-    return value if kind in ("file", "aws-secret") else MASK
-
-
-def _url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        url = parts._replace(netloc=f"{MASK}@{parts.hostname}" + (f":{parts.port}" if parts.port else "")).geturl()
-    return mask(url)
+    return value if kind == "file" else MASK
 
 
 def _words(credentials: object) -> str:

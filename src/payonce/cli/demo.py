@@ -2,8 +2,9 @@
 
 import asyncio
 
-from . import USAGE
+from . import INTERRUPTED, USAGE
 from .options import Exit, Where, start_logging
+from .output import say
 
 SECONDS_MAX = 600.0
 
@@ -35,4 +36,8 @@ def demo(*, exit: bool = False, seconds: float = 8.0, port: int | None = None, w
     start_logging(settings, least="error")
     keep = where.data_dir is not None
     with data_folder(settings, fresh=not keep) as settled:
-        return asyncio.run(run(settled, Wish(seconds=seconds, exit=exit, keep=keep)))
+        code = asyncio.run(run(settled, Wish(seconds=seconds, exit=exit, keep=keep)))
+        kept = settled.data_dir.resolve()
+    if not exit or code == INTERRUPTED:
+        say(f"stopped; the data stays in {kept}" if keep else "stopped; the demo's data folder was removed")
+    return code

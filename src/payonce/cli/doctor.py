@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
+import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
 from payonce.adapter import Intent
 from payonce.bootstrap import SystemClock, accounts_of
-from payonce.config import SANDBOX_URL, Settings
+from payonce.config import SANDBOX_URL, ProviderConfig, Settings, warnings_of
 from payonce.core import ids
 from payonce.core.errors import ConfigError, PayonceError
 from payonce.core.outcome import Absent, Found
@@ -77,17 +78,19 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
         yield Check("configuration", "fail", str(error), "Correct it; `payonce config show` shows every value and its origin.")
         return
     yield Check("configuration", "ok", f"{settings.file}, {settings.mode} mode, {len(settings.providers)} provider accounts")
+    for warning in warnings_of(settings):
+        yield Check("settings", "warn", warning, "`payonce config show` shows where the value comes from.")
     for check in _machine(settings):
         yield check
-    if settings.store_path.is_file():
-        try:
+    try:
+        if settings.store_path.is_file():
             async with books(settings) as book:
                 async for each in _store(book):
                     yield each
-        except PayonceError as error:
-            yield Check("store", "fail", str(error), "Do what it says, then run `payonce doctor` again.")
-    else:
-        yield Check("store", "warn", f"there is no store at {settings.store_path} yet", "`payonce serve` makes it.")
+        else:
+            yield Check("store", "warn", f"there is no store at {settings.store_path} yet", "`payonce serve` makes it.")
+    except (PayonceError, OSError, apsw.Error) as error:
+        yield Check("store", "fail", str(error), "Do what it says, then run `payonce doctor` again.")
     async for each in _accounts(settings):
         yield each
 
@@ -98,8 +101,6 @@ def _python() -> Check:
 
 
 def _sqlite() -> Check:
-    import apsw
-
     from payonce.stores.sqlite.schema import check_sqlite_version
 
     version = apsw.sqlite_lib_version()
@@ -111,24 +112,41 @@ def _sqlite() -> Check:
 
 
 def _machine(settings: Settings) -> Iterator[Check]:
-    folder = settings.data_dir
-    there = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    folder = settings.data_dir.resolve()
+    yield Check("payments file", "ok", f"{settings.store_path.resolve()}")
+    yield from _folder("data folder", folder, "--data-dir")
+    if settings.store_path.resolve().parent != folder:
+        yield from _folder("payments folder", settings.store_path.resolve().parent, "store.path")
+    yield _port(settings.text("server.host"), settings.number("server.port"))
+
+
+def _folder(name: str, folder: Path, named_by: str) -> Iterator[Check]:
+    """Can be written, has space, and its clock is right."""
+    there = folder
     try:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(0, "it is not a folder")
         with tempfile.NamedTemporaryFile(dir=there, prefix=".payonce-doctor-") as probe:
             probe.write(b"x" * 4096)
             probe.flush()
             os.fsync(probe.fileno())
             written_s, now_s = Path(probe.name).stat().st_mtime, time.time()
-        yield Check("data folder", "ok", f"{folder.resolve()} is writable")
+        yield Check(name, "ok", f"{folder} is writable")
         yield _clock(written_s, now_s)
     except OSError as error:
-        yield Check("data folder", "fail", f"{there}: {error.strerror}", "Make it writable, or name another with --data-dir.")
-    free = shutil.disk_usage(there).free
+        yield Check(
+            name, "fail", f"{there}: {error.strerror}", f"Make it writable, free space, or name another with {named_by}."
+        )
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        yield Check("disk", "fail", f"{there}: {error.strerror}", "Check the disk, or move the data folder.")
+        return
     state: State = "fail" if free < FREE_FAIL_BYTES else "warn" if free < FREE_WARN_BYTES else "ok"
     yield Check(
         "disk", state, f"{free / 1024**3:.1f} GiB free", "" if state == "ok" else "Free space, or move the data folder."
     )
-    yield _port(settings.text("server.host"), settings.number("server.port"))
 
 
 def _clock(written_s: float, now_s: float) -> Check:
@@ -181,8 +199,13 @@ async def _accounts(settings: Settings) -> AsyncIterator[Check]:
     """Each account by itself: one that is set up wrongly must not hide the others."""
     clock, mounts = SystemClock(), {}
     if sandbox_in_process(settings):
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
+        except (OSError, apsw.Error, ValueError) as error:
+            fix = "Free space and make the folder writable; else move the ledger away: it holds simulated money only."
+            yield Check("sandbox", "fail", f"{settings.ledger_path}: {error}", fix)
+            settings = replace(settings, providers=tuple(p for p in settings.providers if not _sandboxed(p)))
     transport = HttpTransport(clock, mounts)
     try:
         for p in settings.providers:
@@ -194,6 +217,12 @@ async def _accounts(settings: Settings) -> AsyncIterator[Check]:
             yield await _account(transport, account)
     finally:
         await transport.close()
+        for mounted in mounts.values():
+            mounted.close()
+
+
+def _sandboxed(p: ProviderConfig) -> bool:
+    return p.base_url.startswith(SANDBOX_URL)
 
 
 async def _account(transport: Transport, account: Account) -> Check:

@@ -1,5 +1,7 @@
 """``payonce explain``: what a code means."""
 
+import shutil
+import textwrap
 from collections.abc import Iterable
 
 from payonce.core.errors import DECLINES, PROBLEMS, REASONS
@@ -7,7 +9,9 @@ from payonce.core.errors import explain as meaning
 
 from . import NOT_FOUND, OK
 from .options import Exit, Json, closest
-from .output import put, put_json, table
+from .output import is_terminal, paint, put, put_json, table
+
+WIDTH_MAX = 100
 
 
 def explain(code: str | None = None, /, *, json: Json = False) -> int:
@@ -23,6 +27,8 @@ def explain(code: str | None = None, /, *, json: Json = False) -> int:
         rows = [(name, kind, meaning(name) or "") for kind, codes in _KINDS.items() for name in codes]
         if json:
             put_json([{"code": name, "kind": kind, "means": text} for name, kind, text in rows])
+        elif is_terminal():
+            _readable(rows)
         else:
             table(("CODE", "KIND", "MEANS"), rows)
         return OK
@@ -37,6 +43,18 @@ def explain(code: str | None = None, /, *, json: Json = False) -> int:
     else:
         put(f"{code} ({kind}): {text}")
     return OK
+
+
+def _readable(rows: list[tuple[str, str, str]]) -> None:
+    """For a person: kind by kind, each meaning wrapped under its code."""
+    width = min(shutil.get_terminal_size().columns, WIDTH_MAX)
+    last = ""
+    for code, kind, means in rows:
+        if kind != last:
+            put(paint(f"{chr(10) if last else ''}{kind}s", "bold"))
+            last = kind
+        put(f"  {code}")
+        put(textwrap.fill(means, width, initial_indent="      ", subsequent_indent="      "))
 
 
 _KINDS: dict[str, Iterable[str]] = {"problem": PROBLEMS, "decline": DECLINES, "reason": REASONS}

@@ -2,12 +2,13 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, get_args
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
 from payonce.config import Settings, load
 
@@ -19,6 +20,29 @@ class Exit(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+DIGITS_MAX: Final = 18  # Python refuses to convert very long numbers
+_NUMBERS: Final = {
+    int: (re.compile(r"[0-9]+"), "a whole number in plain digits, such as 1050"),
+    float: (re.compile(r"[0-9]+(\.[0-9]+)?"), "a number in plain digits, such as 30 or 0.5"),
+}
+
+
+def strict(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The value of an option, as cyclopts reads it, but numbers are ASCII digits only: its own reading takes 10.5, 0x10,
+    1_000 and other scripts' digits for whole numbers. Raises ValueError, which becomes a usage error."""
+    wanted = next((k for k in (kind, *get_args(kind)) if k in (int, float)), None)
+    if wanted is None:
+        return convert(kind, tokens)
+    form, says = _NUMBERS[wanted]
+    text = tokens[0].value
+    if not form.fullmatch(text) or len(text) > DIGITS_MAX:
+        raise ValueError(f"{text[:40]!r} is not {says}.")
+    return wanted(text)
+
+
+STRICT: Final = Parameter(negative=(), converter=strict)  # of every option of every command
 
 
 def closest(word: str, known: list[str]) -> str:

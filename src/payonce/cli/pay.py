@@ -74,7 +74,13 @@ def pay(
     fields: dict[str, Any] = {"amount": amount, "currency": currency, "paymentMethod": method, "provider": provider}
     fields |= {"clientId": client, "description": description, "metadata": _metadata(metadata or [])}
     body = {name: value for name, value in fields.items() if value not in ("", {})}
-    key = key or f"cli-{secrets.token_hex(10)}"
+    if key is not None and not key.strip():
+        raise Exit(USAGE, "payonce: --key is empty (an unset variable?). Nothing was accepted. Name a key, or drop the option.")
+    if url is not None and not url.strip():
+        raise Exit(
+            USAGE, "payonce: --url is empty (an unset variable?). Nothing was accepted. Name a server, or drop the option."
+        )
+    key = f"cli-{secrets.token_hex(10)}" if key is None else key
     if url:
         return _over_http(url.rstrip("/"), body, key, wait, as_json=json)
     settings = where.settings()

@@ -10,13 +10,14 @@ from msgspec import Struct
 from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock
 from payonce.config import Settings
 from payonce.core import ids
-from payonce.core.due import Facts, Next
+from payonce.core.due import Call, Facts, Next
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
 from payonce.core.payment import Attempt, Candidate, Payment
 from payonce.core.plan import plan
+from payonce.core.verdict import unresolved
 from payonce.ports import Scope
-from payonce.stores.sqlite import SqliteStore, open_store
+from payonce.stores.sqlite import ReadOnlyStore, SqliteReads, open_to_read
 
 from . import NOT_FOUND, USAGE
 from .options import Exit
@@ -30,7 +31,7 @@ class Opened(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
-    def store(self) -> SqliteStore: ...
+    def store(self) -> SqliteReads: ...
     @property
     def scope(self) -> Scope: ...
 
@@ -39,7 +40,7 @@ class Books(Struct, frozen=True):
     """The store, whose rows, and the time."""
 
     settings: Settings
-    store: SqliteStore
+    store: ReadOnlyStore
     scope: Scope
     clock: SystemClock
 
@@ -55,6 +56,16 @@ class Books(Struct, frozen=True):
         lost = frozenset(a.n for a in p.attempts if self._lost(p, a))
         return plan(p, self.clock.now_us() if at_us is None else at_us, Facts(route=route, lost=lost))
 
+    def missing(self, p: Payment) -> list[str]:
+        """Accounts that the payment's future depends on and that are not in this configuration, or are others now."""
+        if p.provider and not p.attempts:
+            return [] if any(c.name == p.provider for c in self.settings.providers) else [p.provider]
+        due = self.next(p).do
+        at = {due.attempt} if isinstance(due, Call) and not due.opens else set()
+        gone = [a.account for a in p.attempts if (unresolved(a) or a.n in at) and self._lost(p, a)]
+        gone += [c.account for c in p.route if not any(c.account == here.name for here in self.settings.providers)]
+        return list(dict.fromkeys(gone))
+
     def _lost(self, p: Payment, a: Attempt) -> bool:
         now = next((c for c in self.settings.providers if c.name == a.account), None)
         then = (a.base_url, a.credential_id, a.adapter, p.mode)
@@ -63,9 +74,9 @@ class Books(Struct, frozen=True):
 
 @asynccontextmanager
 async def books(settings: Settings) -> AsyncIterator[Books]:
-    """Open the store that is there; never makes one. Raises what ``open_store`` raises."""
+    """Open the store that is there, to read only: a read-only backup does. Raises what ``open_to_read`` raises."""
     require_store(settings)
-    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
+    store = await open_to_read(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
     try:
         yield Books(settings, store, Scope(DEFAULT_MERCHANT, settings.mode), SystemClock())
     finally:

@@ -7,7 +7,9 @@ from cyclopts import Parameter
 
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
+from payonce.core.errors import Refused
 from payonce.core.money import display
+from payonce.core.operations import resolution
 from payonce.core.payment import Payment
 
 from . import OK, REFUSED, USAGE
@@ -47,14 +49,19 @@ def resolve(
     reason
         Why, for the record; with your name or ticket.
     provider_ref
-        With charged: the provider's id of the charge.
+        Required with --as charged: the provider's id of the charge.
     amount
-        With charged: what was taken, in minor units.
+        Required with --as charged: what was taken, in minor units.
     accept_amount
-        With charged: accept an amount that differs from the payment's.
+        With --as charged: keep a charge with an amount that differs from the payment's.
     yes
         Do not ask.
     """
+    if decision != "charged" and (provider_ref or amount is not None or accept_amount):
+        raise Exit(
+            USAGE,
+            "payonce: --provider-ref, --amount and --accept-amount belong to --as charged only. Nothing was recorded.",
+        )
     said = Said(decision, reason, provider_ref, amount, accept_amount)
     return wait_for(_resolve(where.settings(), payment, said, ask=not yes, as_json=json))
 
@@ -73,6 +80,7 @@ async def _resolve(settings: Settings, name: str, said: Said, *, ask: bool, as_j
     require_store(settings)
     async with open_app(settings) as app:  # nothing is advanced here, so nothing is sent
         p = await found(app, name)
+        _check(p, said)
         if ask:
             _confirm(p, said.decision)
         after = await app.engine.resolve(
@@ -87,6 +95,21 @@ async def _resolve(settings: Settings, name: str, said: Said, *, ask: bool, as_j
         )
         await _print(app, after, as_json=as_json)
     return OK
+
+
+def _check(p: Payment, said: Said) -> None:
+    """Refuse before anybody is asked, in the words of the command line."""
+    try:
+        resolution(p, said.decision, said.reason, said.provider_ref, said.amount_minor, accept_amount=said.accept_amount)
+    except Refused as error:
+        if error.code != "resolution_incomplete":
+            raise
+        names = {"provider_ref": "--provider-ref", "amount": "--amount", "reason": "--reason"}
+        if missing := [names[f.field] for f in error.errors if f.rule == "is required"]:
+            needs = f"--as {said.decision} needs {' and '.join(missing)}."
+        else:
+            needs = f"--{error.detail} Add --accept-amount for that."
+        raise Refused(error.code, needs, error.errors) from None
 
 
 def _confirm(p: Payment, decision: Decision) -> None:

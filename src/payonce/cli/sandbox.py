@@ -1,5 +1,6 @@
 """``payonce sandbox``: the simulated provider as its own server."""
 
+import textwrap
 from pathlib import Path
 
 from payonce.bootstrap import SystemClock
@@ -17,7 +18,17 @@ from .serve import stopped
 def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE, json: Json = False) -> int:
     """Run the sandbox alone, with its durable ledger of money moved. It binds 127.0.0.1 only.
 
-    Point an account at it: `[providers.mock]` with `base_url = "http://127.0.0.1:8090/mock"` in payonce.toml.
+    To use it, put this into payonce.toml (its simulated vendor takes any secret that is not empty):
+
+        version = 1
+        [providers.mock]
+        base_url = "http://127.0.0.1:8090/mock"
+        secret = "env:PAYONCE_SECRET_MOCK"
+
+    and start payonce where the variable is set:
+
+        export PAYONCE_SECRET_MOCK=any
+        payonce serve
 
     Parameters
     ----------
@@ -34,6 +45,15 @@ def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE
     return OK
 
 
+STARTS = "export PAYONCE_SECRET_MOCK=any\npayonce serve\n"
+
+
+def snippet(url: str) -> str:
+    """The whole payonce.toml that pays at a sandbox of its own."""
+    account = f'[providers.mock]\nbase_url = "{url}/mock"\nsecret = "env:PAYONCE_SECRET_MOCK"\n'
+    return f"version = 1\n{account}"
+
+
 async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool) -> None:
     sock = bind("127.0.0.1", port)
     ledger.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +64,9 @@ async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool
         else:
             put(f"The sandbox listens on {url}")
             put(f"  ledger  {url}/sandbox/ledger  ({ledger})")
-            put(f'  use it  [providers.mock] base_url = "{url}/mock" in payonce.toml')
+            put("\nTo use it, put this into payonce.toml:\n")
+            put(textwrap.indent(snippet(url), "    "))
+            put("and start payonce where the variable is set (any value that is not empty):\n")
+            put(textwrap.indent(STARTS, "    "))
             put("Ctrl-C stops it.")
         await stopped(lambda: say("stopping ..."))

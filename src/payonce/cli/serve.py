@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from payonce.bootstrap import open_app
-from payonce.config import Settings
+from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
 from payonce.serving import sandbox_in_process, serving
 
@@ -47,6 +47,8 @@ def serve(
     """
     settings = where.settings({"server.host": host, "server.port": port})
     start_logging(settings)
+    for warning in warnings_of(settings):
+        say(f"WARNING: {warning}")
     wait_for(_serve(settings, worker=not no_worker, hold=hold, as_json=json))
     return OK
 

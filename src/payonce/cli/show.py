@@ -34,7 +34,7 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         p = told or p
         now = book.clock.now_us()
         text, then = money(p)
-        due = upcoming(book.next(p), p, now)
+        due = upcoming(await book.store.due_of(p.id), book.next(p), p, now, book.missing(p))
         if as_json:
             put_json(
                 {

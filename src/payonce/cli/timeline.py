@@ -221,11 +221,15 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
             return f"it could not be read: {o.reason}"
 
 
-def upcoming(next_: Next, p: Payment, now_us: int) -> str:
-    """What is due next, when and why; empty when nothing is owed any more."""
-    if next_.at_us is None or next_.do is None:
+def upcoming(due_us: int | None, next_: Next, p: Payment, now_us: int, missing: Sequence[str]) -> str:
+    """What is due next, when and why; empty when nothing is owed any more. ``due_us`` is the due index's word, what is
+    done then is planned with the accounts that are here; ``missing`` are those that are not: then nothing is guessed."""
+    if due_us is None:
         return ""
-    when = "now" if next_.at_us <= now_us else relative(next_.at_us, now_us)
+    when = "now" if due_us <= now_us else relative(due_us, now_us)
+    if missing:
+        these = f"account {missing[0]} is" if len(missing) == 1 else f"accounts {', '.join(missing)} are"
+        return f"a worker looks at it, {when}; the {these} not in this configuration, so what it will do is not known here"
     match next_.do:
         case Call() as call:
             what = _DUE[call.kind].format(call.account)
@@ -233,6 +237,8 @@ def upcoming(next_: Next, p: Payment, now_us: int) -> str:
             what = f"conclude {judge.what}: {reason(judge.reason)}"
         case Reverse():
             what = "give a surplus charge back"
+        case None:
+            what = "look at it again"
     leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)
     waiting = f", unless the answer to the {leased.kind} now under way comes first" if leased else ""
     return f"{what}, {when}{waiting}{_why(p, leased)}"
@@ -261,7 +267,8 @@ def money(p: Payment) -> tuple[str, str]:
         extra = f" {REASONS.get(p.attention, p.attention)}"
         if p.status == "IN_DOUBT":
             return _doubt(p, amount)
-        done = {"SUCCESS": f"{amount} was taken once and is kept.", "FAILED": "No charge is kept."}.get(p.status, "")
+        kept = f"{display(p.captured_minor, p.currency)} was taken once and is kept."
+        done = {"SUCCESS": kept, "FAILED": "No charge is kept."}.get(p.status, "")
         return (done + extra).strip(), f"payonce reconcile, then payonce resolve {p.id} if it stays."
     match p.status:
         case "SUCCESS":

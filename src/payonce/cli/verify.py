@@ -1,152 +1,147 @@
-"""``payonce verify``: fold and check every history. It shows bugs and partial edits, not an attacker who rebuilds
+"""``payonce verify``: is the file what payonce wrote? It shows bugs, damage and partial edits, not an attacker who rebuilds
 the whole chain: for that, keep the head digest it prints somewhere else and compare it with a later backup."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 
 from msgspec import Struct
 
 from payonce.config import Settings
-from payonce.core.apply import fold
-from payonce.core.errors import InvariantViolated, NewerSchema
-from payonce.core.events import Entry, digest, unseal
-from payonce.core.payment import Payment
+from payonce.core import ids
+from payonce.core.errors import ConfigError, StoreUnavailable
+from payonce.stores.sqlite import Held, is_damage
 
 from . import FAILURE, OK
 from .app import wait_for
+from .audit import examine
 from .options import HERE, Json, Where
 from .output import clean, counted, put, put_json, say
-from .reading import Books, books, found, history
+from .reading import Books, books, found, require_store
 
-IDS_A_PAGE = 500
-FOREVER_US = 2**62
-DUE_MAX = 10_000_000
-RETRIES = 5  # a payment that moved while it was checked is checked again
-LIMIT = "It shows bugs and partial edits, not an attacker who rebuilds the whole chain: keep the head digest elsewhere."
+IDS_A_PAGE = 200
+LIMIT = (
+    "It shows bugs, damage and partial edits, not an attacker who rebuilds the whole chain, nor a file put back from an older "
+    "day: keep the head digest elsewhere."
+)
 
 
 class Finding(Struct, frozen=True):
+    """``payment`` is "" when it is about the file."""
+
     payment: str
     problem: str
 
 
-class DueIndex:
-    """The whole due index as it was when it was loaded."""
+class Report:
+    """What was seen so far. Tells each finding at once when a person reads; keeps them for JSON."""
 
-    def __init__(self, book: Books) -> None:
-        self.book = book
-        self.due: dict[str, int] = {}
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.findings: list[Finding] = []
+        self.problems = self.payments = self.events = self.erased = 0
+        self.heads = hashlib.sha256()
 
-    async def load(self) -> None:
-        self.due = {row.payment_id: row.due_us for row in await self.book.store.due(FOREVER_US, DUE_MAX)}
+    def add(self, payment: str, problem: str) -> None:
+        self.problems += 1
+        if self.as_json:
+            self.findings.append(Finding(payment, problem))
+        else:
+            put(clean(f"{payment or 'the file'}: {problem}"))
 
-    def problems(self, p: Payment) -> list[str]:
-        """The due time must lead to an action, and what owes an action must have a due time."""
-        due = self.due.get(p.id)
-        if due is None:
-            owed = self.book.next(p).at_us is not None
-            return ["it owes an action but is not on the due index: nothing would ever happen"] if owed else []
-        if self.book.next(p, due).do is None:
-            return ["it is on the due index but owes nothing: the sweeper would look at it for ever"]
-        return []
+    def count(self, held: Held, problems: Sequence[str], *, erased: bool) -> None:
+        for problem in problems:
+            self.add(held.id, problem)
+        self.heads.update(f"{held.id} {held.entries[-1].hash if held.entries else ''}\n".encode())
+        self.payments, self.events, self.erased = self.payments + 1, self.events + len(held.entries), self.erased + erased
+
+    def end(self) -> int:
+        if self.as_json:
+            put_json(
+                {
+                    "payments": self.payments,
+                    "events": self.events,
+                    "erased": self.erased,
+                    "problems": self.findings,
+                    "headDigest": self.heads.hexdigest(),
+                    "limit": LIMIT,
+                }
+            )
+        else:
+            seen = [counted(self.payments, "payment"), counted(self.events, "event")]
+            seen += [f"{self.erased} erased"] if self.erased else []
+            put(f"{', '.join(seen)}: {counted(self.problems, 'problem') if self.problems else 'no problem'}")
+            put(f"head digest {self.heads.hexdigest()}")
+            say(LIMIT)
+        return FAILURE if self.problems else OK
 
 
 def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = False) -> int:
-    """Check that each payment is what its history says: the chain of hashes, the stored bytes, the row, the due time.
+    """Check that the file is whole and each payment is what its history says: pages and indexes, the chain of hashes, the
+    row and each of its columns, the due time, the idempotency key, our references, the stored bytes, and that nothing
+    belongs to no payment.
 
-    Exit code 1 when anything is wrong. Safe while a server runs. It shows bugs and partial edits of the file, not an
-    attacker who rebuilds the whole chain: keep the head digest that it prints somewhere else.
+    Exit code 1 when anything is wrong. Safe while a server runs, and on a read-only backup. Customer data of a settled
+    payment that owes nothing may be missing: it counts as erased. Not checked: provider references, and the ledger of
+    the provider (that is `payonce reconcile`). It shows bugs, damage and partial edits of the file, not an attacker who
+    rebuilds the whole chain, nor a file put back from an older day: keep the head digest that it prints somewhere else.
 
     Parameters
     ----------
     payment
-        Check only this one.
+        Check only this one, and not the file around it.
     """
     return wait_for(_verify(where.settings(), payment, as_json=json))
 
 
 async def _verify(settings: Settings, name: str | None, *, as_json: bool) -> int:
-    findings: list[Finding] = []
-    heads, count, events = hashlib.sha256(), 0, 0
-    async with books(settings) as book:
-        one = (await found(book, name)).id if name else None
-        index = DueIndex(book)
-        await index.load()
-        async for payment_id in _ids(book, one):
-            problems, head, seen = await examine(book, index, payment_id)
-            findings += [Finding(payment_id, problem) for problem in problems]
-            heads.update(f"{payment_id} {head}\n".encode())
-            count, events = count + 1, events + seen
-    if as_json:
-        put_json(
-            {
-                "payments": count,
-                "events": events,
-                "problems": findings,
-                "headDigest": heads.hexdigest(),
-                "limit": LIMIT,
-            }
-        )
-    else:
-        for finding in findings:
-            put(clean(f"{finding.payment}: {finding.problem}"))
-        result = counted(len(findings), "problem") if findings else "no problem"
-        put(f"{counted(count, 'payment')}, {counted(events, 'event')}: {result}")
-        put(f"head digest {heads.hexdigest()}")
-        say(LIMIT)
-    return FAILURE if findings else OK
+    require_store(settings)
+    report = Report(as_json=as_json)
+    async with AsyncExitStack() as stack:
+        try:
+            book = await stack.enter_async_context(books(settings))
+        except ConfigError as error:  # empty, or not ours: no good news about payments can come from it
+            report.add("", f"{error} If payments were in it, it is damaged: restore a backup.")
+            return report.end()
+        except StoreUnavailable as error:
+            if not is_damage(error):
+                raise
+            report.add("", f"damaged: {error}")
+            return report.end()
+        if name is None:
+            for damage in await book.store.damage():
+                report.add("", f"damaged: {damage}")
+        try:
+            await _payments(book, name, report)
+        except StoreUnavailable as error:
+            if not is_damage(error):
+                raise
+            report.add("", f"damaged, so the rest was not checked: {error}")
+    return report.end()
 
 
-async def _ids(book: Books, one: str | None) -> AsyncIterator[str]:
-    if one is not None:
-        yield one
-        return
+async def _payments(book: Books, name: str | None, report: Report) -> None:
+    async for page in _pages(book) if name is None else _one(book, name):
+        for held in page:
+            problems, erased = examine(book, held)
+            report.count(held, problems, erased=erased)
+    if name is None:
+        for stray in await book.store.strays():
+            report.add(stray.id, stray.says)
+
+
+async def _pages(book: Books) -> AsyncIterator[tuple[Held, ...]]:
     after = ""
-    while page := await book.store.ids(after, IDS_A_PAGE):
-        for payment_id in page:
-            yield payment_id
+    while page := await book.store.audit_ids(after, IDS_A_PAGE):
+        yield await book.store.held(page)
         after = page[-1]
 
 
-async def examine(book: Books, index: DueIndex, payment_id: str) -> tuple[list[str], str, int]:
-    """(problems, head hash, events) of one payment. A problem counts only if the payment stood still meanwhile."""
-    for _ in range(RETRIES):
-        try:
-            p = await book.store.get(payment_id)
-            entries = await history(book, payment_id)
-            problems = _problems(p, entries) if p else ["there is a history but no row"]
-            if p and not problems:
-                problems = index.problems(p)
-                if problems:
-                    await index.load()  # it may have moved since the index was read
-                    problems = index.problems(p)
-            again = await book.store.get(payment_id)
-        except NewerSchema as error:
-            return [f"written by a newer payonce, not checked: {error}"], "", 0
-        except InvariantViolated as error:
-            return [f"cannot be read: {error}"], "", 0
-        still = (again.version if again else 0) == (p.version if p else 0)
-        if still or not problems:
-            return problems, entries[-1].hash if entries else "", len(entries)
-    return [], p.head if p else "", len(entries)
-
-
-def _problems(p: Payment, entries: list[Entry]) -> list[str]:
-    problems = []
-    for entry in entries:
-        if digest(entry.raw) != entry.hash:
-            problems.append(f"event {entry.envelope.seq}: the stored bytes have another hash than recorded")
-        elif unseal(entry.raw, entry.hash).envelope != entry.envelope:
-            problems.append(f"event {entry.envelope.seq}: the stored bytes say something else")
-    if problems:
-        return problems
-    try:
-        folded = fold(entries)
-    except InvariantViolated as error:
-        return [f"the history does not fold: {error}"]
-    if folded.version > p.version:  # written meanwhile; or the row was left behind, which shows when it stands still
-        return [f"the row is at version {p.version}, its history at {folded.version}"]
-    if folded != p:
-        names = [f for f in p.__struct_fields__ if getattr(p, f) != getattr(folded, f)]
-        return [f"the row differs from its history in: {', '.join(names)}"]
-    return []
+async def _one(book: Books, name: str) -> AsyncIterator[tuple[Held, ...]]:
+    """A row that is gone or unreadable is still found by its id."""
+    if ids.is_payment_id(name.strip()):
+        (held,) = await book.store.held([name.strip()])
+        if held.payment or held.entries or held.trouble:
+            yield (held,)
+            return
+    yield await book.store.held([(await found(book, name)).id])

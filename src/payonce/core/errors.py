@@ -69,14 +69,31 @@ PROBLEMS: Final[dict[str, Problem]] = {
         _NONE + " The key stays unused.",
         "Use 1 to 255 visible ASCII characters, the same in header and body if you send both.",
     ),
-    "body_invalid": Problem(400, "Body is not JSON", _NONE + " The key stays unused.", "Send one JSON object in UTF-8."),
+    "body_invalid": Problem(
+        400,
+        "Body cannot be read",
+        _NONE + " The key stays unused.",
+        "Send one JSON object in UTF-8, with Content-Length or in chunks, not both.",
+    ),
     "not_found": Problem(404, "Not found", "Nothing is known under this id.", "Check the id, the mode and the path."),
     "method_not_allowed": Problem(405, "Method not allowed", _NONE, "See /docs for the methods of this path."),
+    "body_timeout": Problem(
+        408,
+        "Body did not arrive in time",
+        _NONE + " The key stays unused.",
+        "Send the whole request again with the same key.",
+    ),
     "operation_in_progress": Problem(
         409,
         "Another operation is unresolved",
         "The earlier operation stands; this one had no effect.",
         "Wait until GET /payments/{id} shows it settled, then ask again.",
+    ),
+    "nothing_to_resolve": Problem(
+        409,
+        "Nothing to resolve",
+        "Nothing was recorded; the payment stands as it was.",
+        "See `payonce show ID`. IN_DOUBT takes any decision; a final payment that needs attention, reversed or not-charged.",
     ),
     "request_in_progress": Problem(
         409,
@@ -115,15 +132,24 @@ PROBLEMS: Final[dict[str, Problem]] = {
         _NONE + " The key stays unused.",
         "tok_* tokens work in test mode only; send a token of the live provider.",
     ),
+    "resolution_incomplete": Problem(
+        422,
+        "The decision is incomplete",
+        "Nothing was recorded; the payment stands as it was.",
+        "Look it up at the provider, then record the decision with all that is named here.",
+    ),
     "idempotency_key_reused": Problem(
         422,
         "Idempotency key reused for another request",
         "The first payment stands unchanged; this request had no effect.",
         "Use a fresh key for a new payment, or repeat the first request exactly.",
     ),
+    "headers_too_large": Problem(
+        431, "Headers too large", _NONE + " The key stays unused.", "Send at most 100 headers, and 16 KiB with the path."
+    ),
     "retry_same_key": Problem(
         503,
-        "The outcome of the write is not known, or the store cannot take it now",
+        "Not confirmed: the store refused the write, or its outcome is not known",
         "Either nothing was written or the payment was accepted once; no second one can arise from the same key.",
         "Send the same request with the same key again after Retry-After.",
     ),

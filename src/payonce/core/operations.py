@@ -89,20 +89,21 @@ def resolution(
     """An operator's decision, checked. Raises Refused naming what is missing."""
     if p.status != "IN_DOUBT" and not p.attention:
         final = "it is final" if p.status in FINAL else "it is still being worked on"
-        raise Refused("operation_in_progress", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
+        raise Refused("nothing_to_resolve", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
     if not reason.strip():
-        raise Refused("validation_failed", "A reason is required.", (FieldError("reason", "is required"),))
+        raise Refused("resolution_incomplete", "A reason is required.", (FieldError("reason", "is required"),))
     if decision == "charged" and p.status != "IN_DOUBT":
         said = f"{p.id} is final: give that charge back at the provider and record it as reversed."
-        raise Refused("operation_in_progress", said)
+        raise Refused("nothing_to_resolve", said)
     if decision != "charged":
         return Resolved(verdict=decision, reason=reason)
-    if not provider_ref or amount_minor is None:
-        missing = "provider_ref" if not provider_ref else "amount"
-        raise Refused("validation_failed", f"charged needs {missing}.", (FieldError(missing, "is required"),))
+    if not provider_ref.strip() or amount_minor is None:
+        missing = ["provider_ref"] * (not provider_ref.strip()) + ["amount"] * (amount_minor is None)
+        fields = tuple(FieldError(name, "is required") for name in missing)
+        raise Refused("resolution_incomplete", f"charged needs {' and '.join(missing)}.", fields)
     if amount_minor != p.amount_minor and not accept_amount:
         rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
-        raise Refused("validation_failed", f"amount {rule}.", (FieldError("amount", rule),))
+        raise Refused("resolution_incomplete", f"amount {rule}.", (FieldError("amount", rule),))
     named = [a.n for a in p.attempts if any(getattr(o, "ref", None) == provider_ref for _, o in evidence(a))]
     open_ones = [a.n for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
     attempt = [*named, *reversed(open_ones), len(p.attempts) - 1][0]

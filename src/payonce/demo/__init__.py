@@ -9,6 +9,7 @@ balance    what the ledger says about each payment
 import asyncio
 import contextlib
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx2
 from msgspec import Struct
@@ -28,7 +29,7 @@ from payonce.serving import Served, serving
 
 from .balance import Balance, balance, summary
 from .traffic import Outage, Post, Traffic, script
-from .watch import Watch, watcher
+from .watch import Quiet, Watch, awaited, watcher
 
 SETTLE_DEADLINE_S: Final = 120.0  # the whole script settles in well under a minute
 POLL_S: Final = 0.2
@@ -109,7 +110,7 @@ async def _show(served: Served, settings: Settings, wish: Wish) -> int:
         with watcher(len(posts)) as watch:
             sending = asyncio.create_task(traffic.run(), name="traffic")
             try:
-                await _until_settled(client, traffic, sending, watch)
+                await _until_settled(served, traffic, sending, Seen(client, watch))
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
@@ -120,29 +121,66 @@ async def _show(served: Served, settings: Settings, wish: Wish) -> int:
     return FAILURE if result.wrong else OK
 
 
-async def _until_settled(client: httpx2.AsyncClient, traffic: Traffic, sending: asyncio.Task[None], watch: Watch) -> None:
-    """Look at the payments until all of them are settled and everything posted is answered."""
+class Seen(NamedTuple):
+    """Through what the payments are looked at, and who is shown them."""
+
+    client: httpx2.AsyncClient
+    watch: Watch
+
+
+async def _until_settled(served: Served, traffic: Traffic, sending: asyncio.Task[None], seen: Seen) -> None:
+    """Look at the payments until nothing more happens to them and everything posted is answered."""
+    client, watch = seen
     loop = asyncio.get_running_loop()
+    quiet = Quiet(loop.time())
     deadline = loop.time() + SETTLE_DEADLINE_S
     while True:
         page = (await client.get("/payments", params={"limit": "100"})).json()
         ours = [p for p in page["data"] if p["transactionId"] in traffic.by_id]
         watch.update(ours, traffic)
+        waiting = [p["transactionId"] for p in ours if not at_rest(p, traffic)]
+        if quiet.lasts(ours, loop.time()):
+            watch.wait(await _awaited(served, waiting))
+        elif quiet.since_s + POLL_S > loop.time():  # it has just changed
+            watch.wait("")
         if sending.done():
             sending.result()
-            if all(settled(p, traffic) for p in ours) or loop.time() > deadline:
+            if not waiting or loop.time() > deadline:
                 return
         await asyncio.sleep(POLL_S)
 
 
-def settled(view: dict[str, object], traffic: Traffic) -> bool:
-    """Settled, and a late success given back; the one that never resolves is not waited for."""
+async def _awaited(served: Served, waiting: list[str]) -> str:
+    due = [at for each in waiting if (at := await served.app.store.due_of(each)) is not None]
+    return awaited(len(waiting), min(due, default=None), served.app.clock.now_us())
+
+
+def at_rest(view: dict[str, object], traffic: Traffic) -> bool:
+    """Settled or in doubt, and a late success given back; the one that never resolves is not waited for."""
     post = traffic.by_id.get(str(view["transactionId"]))
     if post is not None and post.endless:
         return True
     if post is not None and post.late:
         return view["reversed"] == view["amount"]
     return view["status"] in ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT")
+
+
+def program() -> str:
+    """The command that started this process, as somebody in the same folder can type it."""
+    start = Path(sys.argv[0])
+    if start.name == "__main__.py":
+        return f"{shlex.quote(_near(Path(sys.executable)))} -m payonce"
+    found = shutil.which(start.name)
+    if found and start.exists() and Path(found).absolute() == start.absolute():
+        return shlex.quote(start.name)
+    return shlex.quote(_near(start)) if start.exists() else "payonce"
+
+
+def _near(path: Path) -> str:
+    """Relative where that leads downwards from here."""
+    path = path.absolute()
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _hints(url: str, data_dir: Path, result: Balance) -> None:
@@ -154,7 +192,7 @@ def _hints(url: str, data_dir: Path, result: Balance) -> None:
     print(f"  curl -s {url}/payments/{example}")
     print(f"  curl -s {url}/payments/{example}/history")
     print(f"  curl -s {url}/sandbox/ledger")
-    print(f"  payonce show {example} --data-dir {at}      (its story; it was unknown for a while)")
+    print(f"  {program()} show {example} --data-dir {at}      (its story; it was unknown for a while)")
     print(f"  docs: {url}/docs", flush=True)
 
 

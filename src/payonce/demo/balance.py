@@ -11,6 +11,7 @@ from payonce.core.money import display
 from .traffic import Traffic
 
 OPEN = ("PENDING", "REQUIRES_ACTION")
+UNSETTLED = (*OPEN, "IN_DOUBT")
 SENDS = ("fire", "replay", "capture")
 
 
@@ -121,8 +122,9 @@ def _was_unknown(history: list[dict[str, Any]]) -> bool:
 
 def summary(result: Balance, traffic: Traffic) -> str:
     """The figures for a person."""
-    by_status = ", ".join(f"{n} {status}" for status, n in sorted(result.statuses.items()) if status not in OPEN)
-    settled = result.compared - result.open
+    by_status = ", ".join(f"{n} {status}" for status, n in sorted(result.statuses.items()) if status not in UNSETTLED)
+    doubt = result.statuses.get("IN_DOUBT", 0)
+    settled = result.compared - result.open - doubt
     lines = [
         "",
         "What happened:",
@@ -133,6 +135,8 @@ def summary(result: Balance, traffic: Traffic) -> str:
         f"  {result.unknown:4} were unknown for a while and were resolved by asking the provider",
         f"  {result.reversed:4} taken late, after the payment had ended unpaid, and given back",
     ]
+    if doubt:
+        lines.append(f"  {doubt:4} IN_DOUBT, not settled: the provider reports something else than was asked; it waits for you")
     if result.open:
         lines.append(
             f"  {result.open:4} still being watched: the provider does not say how it ends; it will be IN_DOUBT, never FAILED"

@@ -14,7 +14,9 @@ from .traffic import Traffic
 
 ROWS = 16
 BAR_CHARS = 60
-FINAL = ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT")
+FINAL = ("SUCCESS", "FAILED", "CANCELED")
+AT_REST = (*FINAL, "IN_DOUBT")
+QUIET_S = 5.0  # so long may nothing change before it is said what is awaited
 STYLES = {"SUCCESS": "green", "FAILED": "red", "CANCELED": "red", "IN_DOUBT": "yellow", "PENDING": "cyan"}
 
 View = dict[str, Any]
@@ -23,6 +25,33 @@ View = dict[str, Any]
 class Watch(Protocol):
     def update(self, payments: list[View], traffic: Traffic) -> None:
         """Show the payments as they are now, newest first."""
+
+    def wait(self, text: str) -> None:
+        """Nothing changed for a while: what is awaited."""
+
+
+class Quiet:
+    """Notices that nothing changes."""
+
+    def __init__(self, now_s: float) -> None:
+        self.since_s, self.seen = now_s, ""
+
+    def lasts(self, payments: list[View], now_s: float) -> bool:
+        """Nothing changed for QUIET_S, since the last change or since it was said last."""
+        seen = repr([(p["transactionId"], p["status"], p["attempts"], p["reversed"]) for p in payments])
+        if seen != self.seen:
+            self.since_s, self.seen = now_s, seen
+            return False
+        if now_s - self.since_s < QUIET_S:
+            return False
+        self.since_s = now_s
+        return True
+
+
+def awaited(count: int, due_us: int | None, now_us: int) -> str:
+    """What a quiet demo waits for."""
+    look = "" if due_us is None else f", next look in {max(0, due_us - now_us) / 1_000_000:.0f} s"
+    return f"waiting: {count} payment{'' if count == 1 else 's'}{look}"
 
 
 @contextmanager
@@ -66,12 +95,19 @@ class Lines:
             print(f"{at}  -- {len(payments)} of {self.total} accepted, {done} settled --", flush=True)
         self.progress = done
 
+    def wait(self, text: str) -> None:
+        if text:
+            print(f"{time.monotonic() - self.started:5.1f} s  -- {text} --", flush=True)
+
 
 class Table:
     """The newest payments, counters and a bar."""
 
     def __init__(self, total: int, live: Any) -> None:
-        self.total, self.live = total, live
+        self.total, self.live, self.text = total, live, ""
+
+    def wait(self, text: str) -> None:
+        self.text = text  # shown with the next update, until something changes
 
     def update(self, payments: list[View], traffic: Traffic) -> None:
         from rich.console import Group
@@ -82,7 +118,7 @@ class Table:
         for name in ("payment", "amount", "what happens to it", "attempts", "status"):
             table.add_column(name, justify="right" if name == "amount" else "left", no_wrap=True)
         # open ones first: they are what is going on; then the newest
-        for p in sorted(payments, key=lambda p: p["status"] in FINAL)[:ROWS]:
+        for p in sorted(payments, key=lambda p: p["status"] in AT_REST)[:ROWS]:
             status = Text(_status(p), style=STYLES.get(p["status"], ""))
             table.add_row(p["transactionId"], _amount(p), Text(_token(p)), str(p["attempts"]), status)
         counts = Counter(p["status"] for p in payments)
@@ -94,7 +130,7 @@ class Table:
             line.append("THE PROVIDER IS DOWN", style="bold red")
         full = BAR_CHARS * done // max(1, self.total)
         bar = Text.assemble(("━" * full, "green"), ("━" * (BAR_CHARS - full), "dim"), f"  {done} of {self.total} settled")
-        self.live.update(Group(table, Text(), bar, line))
+        self.live.update(Group(table, Text(), bar, line, Text(self.text, style="dim")))
 
 
 def _amount(p: View) -> str:

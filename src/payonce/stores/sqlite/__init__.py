@@ -1,6 +1,20 @@
-"""The default store: one SQLite file. ``open_store`` makes it."""
+"""The default store: one SQLite file. ``open_store`` makes it, ``open_to_read`` only looks."""
 
+from .audit import Held, Stray
+from .looking import BUSY_TIMEOUT_MS, ReadOnlyStore, SqliteReads, is_damage, open_to_read
 from .schema import APPLICATION_ID, check_sqlite_version
-from .store import BUSY_TIMEOUT_MS, SqliteStore, open_store
+from .store import SqliteStore, open_store
 
-__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "SqliteStore", "check_sqlite_version", "open_store"]
+__all__ = [
+    "APPLICATION_ID",
+    "BUSY_TIMEOUT_MS",
+    "Held",
+    "ReadOnlyStore",
+    "SqliteReads",
+    "SqliteStore",
+    "Stray",
+    "check_sqlite_version",
+    "is_damage",
+    "open_store",
+    "open_to_read",
+]

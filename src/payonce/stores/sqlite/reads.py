@@ -30,6 +30,7 @@ _BODY: Final = "SELECT bytes FROM bodies WHERE payment_id = ? AND sha256 = ?"
 _HISTORY: Final = "SELECT seq, raw, hash FROM events WHERE payment_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 _DUE: Final = "SELECT id, due_us FROM due WHERE kind = 'payment' AND due_us <= ? ORDER BY due_us, id LIMIT ?"
 _NEXT_DUE: Final = "SELECT due_us FROM due WHERE kind = 'payment' ORDER BY due_us LIMIT 1"
+_DUE_OF: Final = "SELECT due_us FROM due WHERE kind = 'payment' AND id = ?"
 _COUNTS: Final = "SELECT status, count(*) FROM payments GROUP BY status"
 _IDS: Final = "SELECT id FROM payments WHERE id > ? ORDER BY id LIMIT ?"
 
@@ -105,6 +106,11 @@ def due(connection: apsw.Connection, before_us: int, limit: int) -> tuple[Due, .
 
 def next_due(connection: apsw.Connection) -> int | None:
     row = connection.execute(_NEXT_DUE).fetchone()
+    return None if row is None else row[0]
+
+
+def due_of(connection: apsw.Connection, payment_id: str) -> int | None:
+    row = connection.execute(_DUE_OF, (payment_id,)).fetchone()
     return None if row is None else row[0]
 
 

@@ -3,14 +3,16 @@
 import contextlib
 import os
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import apsw
 
-from payonce.core.errors import ConfigError, NewerSchema
+from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 
 from .trouble import opening
 
@@ -47,6 +49,61 @@ def connect_reader(path: Path, busy_timeout_ms: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(busy_timeout_ms)
     return connection
+
+
+def way_to_read(path: Path, busy_timeout_ms: int) -> Callable[[], apsw.Connection]:
+    """How to open a file of ours that must not be written: a backup, a read-only folder, a file in use. Nothing is
+    created, migrated or repaired; SQLite may leave an empty ``-wal`` and a ``-shm`` beside it.
+
+    Raises ConfigError (empty, not ours, or of an older schema), NewerSchema, StoreUnavailable."""
+    check_sqlite_version(apsw.sqlite_lib_version())
+
+    def usual() -> apsw.Connection:
+        return connect_reader(path, busy_timeout_ms)
+
+    def frozen() -> apsw.Connection:
+        return _connect_frozen(path)
+
+    with opening(path):
+        if path.stat().st_size == 0:
+            raise ConfigError(f"{path} is empty (0 bytes): it holds no payment and is no backup of one. It was not changed.")
+        try:
+            _check_readable(usual, path)
+        except (apsw.CantOpenError, apsw.ReadOnlyError) as e:
+            # A write-ahead log needs a -shm file beside it, which a read-only folder does not let us make.
+            if _log_bytes(path) > 0:
+                raise StoreUnavailable(
+                    f"{path} was not opened: its newest changes are in {path.name}-wal, and reading that is not possible in a "
+                    f"read-only folder ({e}). Copy both files to a folder that you may write, and look there."
+                ) from e
+            _check_readable(frozen, path)
+            return frozen
+    return usual
+
+
+def _connect_frozen(path: Path) -> apsw.Connection:
+    """``immutable`` looks at no log and takes no lock: only for a file that has no log, where nobody can write."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f"file:{quote(str(path.absolute()))}?immutable=1", flags=flags)
+
+
+def _log_bytes(path: Path) -> int:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _check_readable(connect_to: Callable[[], apsw.Connection], path: Path) -> None:
+    with contextlib.closing(connect_to()) as connection:
+        version = _check_ours(connection, path)
+    if version == 0:
+        raise ConfigError(f"{path} is an empty database: it holds no payment and is no backup of one. It was not changed.")
+    if version < len(migrations()):
+        raise ConfigError(
+            f"{path} has schema {version}, this payonce reads {len(migrations())}. It was not changed: an older payonce wrote "
+            "it, and `payonce serve` on a copy brings that up to date."
+        )
 
 
 def open_file(path: Path, busy_timeout_ms: int) -> apsw.Connection:

@@ -1,32 +1,22 @@
 """The store on one SQLite file: the default source of truth. See ``payonce.ports.Store`` for what it promises."""
 
 import asyncio
-import queue
+import contextlib
+import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, Final, Literal, ParamSpec, TypeVar, cast
-
-import apsw
+from typing import Final, Literal, cast
 
 from payonce.core.errors import StoreUnavailable
-from payonce.core.events import Entry
-from payonce.core.payment import Payment
-from payonce.ports import Change, Committed, Conflict, Due, Filters, KeyRow, Page, Scope, Unclear
+from payonce.ports import Change, Committed, Conflict, Unclear
 
-from . import reads
+from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
 from .schema import connect, connect_reader, open_file
-from .trouble import CLOSED, opening, reading
-from .writer import InlineWrites, ThreadedWrites, Writer
+from .writer import InlineWrites, ThreadedWrites, Writer, touch
 from .writes import deferral, pending
 
 Executor = Literal["threads", "inline"]
-BUSY_TIMEOUT_MS: Final = 5_000
-READERS: Final = 4
-
-P = ParamSpec("P")
-T = TypeVar("T")
+ROOM_MIN: Final = 262_144  # bytes free on the disk before a full one is tried again: some payments of the largest size
 
 
 async def open_store(
@@ -43,18 +33,19 @@ async def open_store(
     return await asyncio.to_thread(SqliteStore, Path(path), busy_timeout_ms, executor)
 
 
-class SqliteStore:
+class SqliteStore(SqliteReads):
     """Made by ``open_store``. ``path`` is the file."""
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
-        self.path = path
         fresh = [open_file(path, busy_timeout_ms)]
         self._writer = Writer(path, lambda: fresh.pop() if fresh else connect(path, busy_timeout_ms))
         try:
-            self._readers = _Readers(path, busy_timeout_ms, 1 if executor == "inline" else READERS, inline=executor == "inline")
+            count = 1 if executor == "inline" else READERS
+            readers = Readers(path, lambda: connect_reader(path, busy_timeout_ms), count, inline=executor == "inline")
         except BaseException:
             self._writer.close()
             raise
+        super().__init__(path, readers)
         self._writes = InlineWrites(self._writer) if executor == "inline" else ThreadedWrites(self._writer)
         self._closing = threading.Lock()
 
@@ -66,43 +57,30 @@ class SqliteStore:
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         return cast("Committed | Conflict | Unclear", await self._writes.run(pending(change, expected_version)))
 
-    async def get(self, payment_id: str) -> Payment | None:
-        return await self._readers.run(reads.get, payment_id)
-
-    async def find_key(self, scope: Scope, key: str) -> KeyRow | None:
-        return await self._readers.run(reads.find_key, scope.merchant_id, scope.mode, key)
-
-    async def find_ref(self, value: str, account: str | None = None) -> tuple[str, ...]:
-        return await self._readers.run(reads.find_ref, value, account)
-
-    async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        return await self._readers.run(reads.bodies, keys)
-
-    async def history(self, payment_id: str, after_seq: int = 0, limit: int = 1000) -> tuple[Entry, ...]:
-        return await self._readers.run(reads.history, payment_id, after_seq, limit)
-
-    async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
-        return await self._readers.run(reads.page, scope, filters, limit, cursor)
-
-    async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
-        return await self._readers.run(reads.due, before_us, limit)
-
-    async def next_due(self) -> int | None:
-        return await self._readers.run(reads.next_due)
-
     async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         return cast("bool", await self._writes.run(deferral(payment_id, version, due_us)))
 
-    async def counts(self) -> Mapping[str, int]:
-        return await self._readers.run(reads.counts)
+    @property
+    def write_trouble(self) -> str:
+        """Why the last write was refused; "" when it was taken."""
+        return self._writer.trouble
 
-    async def ids(self, after: str, limit: int) -> tuple[str, ...]:
-        """Ids of all payments in their own order, after ``after`` ("" = from the first): for ``payonce verify``."""
-        return await self._readers.run(reads.ids, after, limit)
+    async def retry_trouble(self) -> str:
+        """``write_trouble``; while there is some, after another try with a tiny write that changes nothing, so that it ends
+        also when nobody pays. Without trouble it costs nothing."""
+        if not self._writer.trouble:
+            return ""
+        if await asyncio.to_thread(self._has_room):
+            with contextlib.suppress(StoreUnavailable):
+                await self._writes.run(touch)
+        return self._writer.trouble
 
-    async def check(self) -> str:
-        """ "ok", or what SQLite finds wrong with the file."""
-        return await self._readers.run(reads.check)
+    def _has_room(self) -> bool:
+        """A refused transaction leaves a log so large that a tiny write fits in it, where the next payment would not."""
+        try:
+            return shutil.disk_usage(self.path.parent).free >= ROOM_MIN
+        except OSError:
+            return False
 
     async def close(self) -> None:
         if isinstance(self._writes, InlineWrites):
@@ -114,44 +92,3 @@ class SqliteStore:
         with self._closing:  # readers first: the last connection to close tidies up the log, and they cannot write
             self._readers.close()
             self._writes.close()
-
-
-class _Readers:
-    """A small pool of connections that cannot write, each used by one thread at a time."""
-
-    def __init__(self, path: Path, busy_timeout_ms: int, count: int, *, inline: bool) -> None:
-        self._idle: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
-        self._count, self._closed = count, False
-        self._pool = None if inline else ThreadPoolExecutor(count, thread_name_prefix="payonce-reader")
-        with opening(path):
-            for _ in range(count):
-                self._idle.put(connect_reader(path, busy_timeout_ms))
-
-    async def run(self, ask: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._closed:
-            raise StoreUnavailable(CLOSED)
-        if self._pool is None:
-            return self._ask(lambda connection: ask(connection, *args, **kwargs))
-        try:
-            answer = self._pool.submit(self._ask, lambda connection: ask(connection, *args, **kwargs))
-        except RuntimeError as e:  # closed in the meantime
-            raise StoreUnavailable(CLOSED) from e
-        return await asyncio.wrap_future(answer)
-
-    def _ask(self, ask: Callable[[apsw.Connection], T]) -> T:
-        connection = self._idle.get()  # there are as many connections as threads
-        try:
-            with reading():
-                return ask(connection)
-        finally:
-            self._idle.put(connection)
-
-    def close(self) -> None:
-        """Finish what was asked, then close. Blocks: not for the event loop's thread."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        for _ in range(self._count):
-            self._idle.get().close()

@@ -46,6 +46,9 @@ def reading() -> Iterator[None]:
         yield
     except apsw.Error as e:
         raise unavailable(e, "Nothing was changed.") from e
+    except UnicodeDecodeError as e:  # a text column that is no text any more
+        damage = apsw.CorruptError(f"a text in it is not UTF-8: {e.reason}")
+        raise unavailable(damage, "Nothing was changed.") from damage
 
 
 @contextlib.contextmanager

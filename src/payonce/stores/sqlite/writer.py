@@ -81,6 +81,7 @@ class Writer:
 
     def __init__(self, path: Path, connect: Callable[[], apsw.Connection]) -> None:
         self.transactions = 0  # committed so far
+        self.trouble = ""  # why the last transaction was refused; cleared by the next one that writes
         self._path, self._connect = path, connect
         self._connection: apsw.Connection | None = connect()
         self._file = _identity(path)
@@ -98,6 +99,8 @@ class Writer:
         try:
             connection.execute("COMMIT")
             self.transactions += 1
+            if any(job.result is COMMITTED or job.result is True for job in jobs):  # others may have written nothing
+                self.trouble = ""
         except Exception as e:  # noqa: BLE001 - as above
             self._recover(e)
             # After an I/O error the commit record may be in the log or not: only a later read can tell.
@@ -122,6 +125,7 @@ class Writer:
 
     def _recover(self, error: Exception) -> None:
         """Leave no transaction behind. A connection that cannot even roll back, or saw the disk fail, is replaced."""
+        self.trouble = str(error if isinstance(error, StoreUnavailable) else unavailable(error))
         if self._connection is None:
             return
         try:
@@ -132,6 +136,12 @@ class Writer:
             broken = True
         if broken:
             self.close()
+
+
+def touch(connection: apsw.Connection) -> bool:
+    """A write that reaches the disk and changes nothing."""
+    connection.execute(f"PRAGMA user_version={connection.pragma('user_version')}")
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
