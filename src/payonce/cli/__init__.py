@@ -46,7 +46,7 @@ COMMANDS: Final = (
     Command("show", PAYMENTS, "What happened to a payment, why, and what state the money is in.", "show:show"),
     Command("list", PAYMENTS, "Payments, newest first, with filters.", "payments:list_payments"),
     Command("resolve", PAYMENTS, "Record your decision on a payment whose truth could not be read.", "resolve:resolve"),
-    Command("verify", CARE, "Fold and check every history against its row, its chain and its due time.", "verify:verify"),
+    Command("verify", CARE, "Check the file, and every payment against its history.", "verify:verify"),
     Command(
         "reconcile", CARE, "Compare unresolved payments with their providers; lifts `serve --hold`.", "reconcile:reconcile"
     ),

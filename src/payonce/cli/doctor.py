@@ -174,6 +174,9 @@ def _port(host: str, port: int) -> Check:
 
 
 async def _store(book: Books) -> AsyncIterator[Check]:
+    if not os.access(book.settings.store_path, os.W_OK):
+        fix = "Make it writable for the user payonce runs as."
+        yield Check("store", "fail", f"{book.settings.store_path} is read-only: nothing can be accepted", fix)
     wrong = await book.store.check()
     if wrong == "ok":
         yield Check("store", "ok", f"{book.settings.store_path}: opens, migrated, quick_check ok")

@@ -16,6 +16,7 @@ from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 
 from .trouble import opening
 
+WAL_TRIES: Final = 20
 APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint
 
@@ -130,13 +131,25 @@ def _set_up(connection: apsw.Connection, path: Path) -> None:
     _check_ours(connection, path)
     if connection.readonly("main"):
         raise apsw.ReadOnlyError("no permission to write")  # now, rather than at the first payment
-    mode = connection.execute("PRAGMA journal_mode=WAL").get
+    mode = _use_wal(connection)
     if mode != "wal":
         raise ConfigError(
             f"{path} cannot use a write-ahead log (journal mode stays {mode}). Nothing was written. "
             "Put the database on a local disk: network file systems do not offer what it needs."
         )
     _migrate(connection, path)
+
+
+def _use_wal(connection: apsw.Connection) -> object:
+    """The journal mode afterwards. The pragma does not wait for another process that is setting the file up; a
+    transaction does, for the busy timeout."""
+    for _ in range(WAL_TRIES):
+        try:
+            return connection.execute("PRAGMA journal_mode=WAL").get
+        except apsw.BusyError:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    return connection.execute("PRAGMA journal_mode=WAL").get
 
 
 @cache
