@@ -102,7 +102,12 @@ async def prepare(store: Store, p: Payment, call: Call, account: Account, about:
         place = (p.id, earlier.body_sha256)
         return Prepared(earlier, (await store.bodies([place])).get(place) if earlier.body_sha256 else b"")
     built = account.adapter.build(about)
-    request = StoredRequest(
+    return Prepared(stored(account, built), built.body)
+
+
+def stored(account: Account, built: HttpRequest) -> StoredRequest:
+    """What goes on record of a request: where it goes and what it says, without secrets, the body as its digest."""
+    return StoredRequest(
         account=account.name,
         mode=account.mode,
         credential_id=account.credential_id,
@@ -113,7 +118,6 @@ async def prepare(store: Store, p: Payment, call: Call, account: Account, about:
         headers=built.headers,
         body_sha256=digest(built.body) if built.body else "",
     )
-    return Prepared(request, built.body)
 
 
 async def exchange(

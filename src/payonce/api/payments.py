@@ -15,7 +15,7 @@ from payonce.core.payment import Payment, PaymentStatus
 from payonce.core.redact import mask, masked
 from payonce.engine import Engine
 from payonce.ports import Filters, Page, Scope
-from payonce.stores.rows import needs_eyes, provider_of
+from payonce.stores.rows import matches
 
 from .bodies import History, HistoryEntry, LastError, PaymentBody, PaymentList, RouteEntry, ShownMethod
 from .incoming import BODY_S, EPOCH, Query, Request, check_media_type, parse_object, read_body
@@ -91,7 +91,7 @@ class Payments:
         """The payment of a key, if the other filters let it through."""
         row = await self.engine.store.find_key(self.scope, key)
         p = await self.engine.store.get(row.payment_id) if row is not None else None
-        return Page((p,) if p is not None and _matches(p, filters) else (), None)
+        return Page((p,) if p is not None and matches(p, filters) else (), None)
 
     async def history(self, request: Request) -> Answer:
         query = Query(request, ("after", "limit"))
@@ -117,18 +117,6 @@ def _key(query: Query, cursor: str | None) -> str | None:
             raise
         query.bad("idempotencyKey", "must be 1 to 255 visible ASCII characters")
         return None
-
-
-def _matches(p: Payment, f: Filters) -> bool:
-    return (
-        f.status in (None, p.status)
-        and f.provider in (None, provider_of(p))
-        and f.currency in (None, p.currency)
-        and f.client_id in (None, p.client_id)
-        and (f.created_from_us is None or p.created_us >= f.created_from_us)
-        and (f.created_before_us is None or p.created_us < f.created_before_us)
-        and (not f.attention or needs_eyes(p))
-    )
 
 
 def _filters(query: Query) -> Filters:

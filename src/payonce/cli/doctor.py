@@ -20,8 +20,7 @@ from payonce.config import SANDBOX_URL, ProviderConfig, Settings, warnings_of
 from payonce.core import ids
 from payonce.core.errors import ConfigError, PayonceError
 from payonce.core.outcome import Absent, Found
-from payonce.core.payment import StoredRequest
-from payonce.dispatch import Account
+from payonce.dispatch import Account, stored
 from payonce.ports import Lost, Transport
 from payonce.sandbox.server import sandbox_app
 from payonce.serving import sandbox_in_process
@@ -248,16 +247,7 @@ async def read_once(transport: Transport, account: Account) -> str:
     nobody = ids.reference(ids.new_id("pay_", 0, 0), 1, 0)
     intent = Intent(kind="read", mode=account.mode, amount_minor=1, currency="USD", reference=nobody)
     built = account.adapter.build(intent)
-    request = StoredRequest(
-        account=account.name,
-        mode=account.mode,
-        credential_id=account.credential_id,
-        base_url=account.base_url,
-        api_version=account.adapter.CAPABILITIES.api_version,
-        method=built.method,
-        path=built.path,
-        headers=built.headers,
-    )
+    request = stored(account, built)
     secret = account.adapter.authenticate(built, account.credentials)
     send_by = SystemClock().now_us() + READ_TIMEOUT_MS * 1000
     reply = await transport.send(request, built.body, secret, send_by_us=send_by, timeout_ms=READ_TIMEOUT_MS)

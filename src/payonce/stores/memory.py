@@ -9,7 +9,7 @@ from payonce.core.events import Entry
 from payonce.core.payment import Payment
 from payonce.ports import Change, Committed, Conflict, Due, Filters, KeyRow, Page, Ref, Scope, Unclear
 
-from .rows import check_change, check_continues, check_limit, cursor_after, cursor_position, needs_eyes, provider_of
+from .rows import check_change, check_continues, check_limit, cursor_after, cursor_position, matches
 
 
 class MemoryStore:
@@ -71,7 +71,7 @@ class MemoryStore:
         self._require_open()
         check_limit(limit)
         before = cursor_position(cursor) if cursor is not None else None
-        rows = [p for p in self._payments.values() if Scope(p.merchant_id, p.mode) == scope and _matches(p, filters)]
+        rows = [p for p in self._payments.values() if Scope(p.merchant_id, p.mode) == scope and matches(p, filters)]
         rows.sort(key=lambda p: (p.created_us, p.id), reverse=True)
         rest = [p for p in rows if before is None or (p.created_us, p.id) < before]
         more = cursor_after(rest[limit - 1].created_us, rest[limit - 1].id) if len(rest) > limit else None
@@ -111,15 +111,3 @@ class MemoryStore:
     def _require_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("The store is closed. Nothing was written; open a new one.")
-
-
-def _matches(p: Payment, f: Filters) -> bool:
-    return (
-        f.status in (None, p.status)
-        and f.provider in (None, provider_of(p))
-        and f.currency in (None, p.currency)
-        and f.client_id in (None, p.client_id)
-        and (f.created_from_us is None or p.created_us >= f.created_from_us)
-        and (f.created_before_us is None or p.created_us < f.created_before_us)
-        and (not f.attention or needs_eyes(p))
-    )

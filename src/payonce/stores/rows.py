@@ -7,7 +7,7 @@ import binascii
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest
 from payonce.core.payment import Payment
-from payonce.ports import Change
+from payonce.ports import Change, Filters
 
 LIMIT_MAX = 100  # rows of one page
 
@@ -44,6 +44,19 @@ def provider_of(p: Payment) -> str:
 
 def needs_eyes(p: Payment) -> bool:
     return p.status == "IN_DOUBT" or p.attention != ""
+
+
+def matches(p: Payment, f: Filters) -> bool:
+    """Whether a listing with these filters shows the payment."""
+    return (
+        f.status in (None, p.status)
+        and f.provider in (None, provider_of(p))
+        and f.currency in (None, p.currency)
+        and f.client_id in (None, p.client_id)
+        and (f.created_from_us is None or p.created_us >= f.created_from_us)
+        and (f.created_before_us is None or p.created_us < f.created_before_us)
+        and (not f.attention or needs_eyes(p))
+    )
 
 
 def cursor_after(created_us: int, payment_id: str) -> str:
