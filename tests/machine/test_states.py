@@ -93,6 +93,7 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
         "a reversal while another is unknown",
         lambda: Story(KEYED, UNIQUE).fire(0).saw(no(), 1).fire(2, opens=True).read(3, found(yes()), attempt=0).reversal(4, 1),
     ),
+    ("a second reversal of one surplus", lambda: Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(3, found(yes())).reversal(4, 0).reversal(5, 0)),
     ("leaving with a capture on record", lambda: Story(MANUAL).boxed(0).fire(1).saw(hold(), 2).step("capture", 3).judge("left", 4, attempt=0)),
     ("leaving where capture is not ours", lambda: Story(UNIQUE).fire(0).saw(LOST, 1).judge("left", 4, attempt=0)),
 ]  # fmt: skip
