@@ -31,6 +31,7 @@ from .telemetry import get_logger
 SEND_WINDOW_MS = 5_000  # from the claim to the first byte
 LEASE_MARGIN_MS = 2_000  # from the end of the call to the end of the lease
 ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
+RACES_MAX = 20  # lost to other writers in a row
 RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
 HELD_BACK: frozenset[str] = frozenset({"create", "fire", "replay", "capture", "void", "refund"})  # what --hold stops
 
@@ -265,7 +266,7 @@ class Engine:
     async def ingest(self, payment_id: str, ref: str = "", *, actor: str) -> bool:
         """A hint: somebody says something happened. Pulls a read of every attempt that carried money forward, in any
         state; proves nothing (R9). False when there is nothing to read."""
-        for _ in range(20):
+        for _ in range(RACES_MAX):
             p = await self.store.get(payment_id)
             worth = [a for a in p.attempts if a.steps and not awaits_read(a) and verdict(a) != "YES"] if p else []
             if p is None or not worth:
@@ -292,11 +293,17 @@ class Engine:
         accept_amount: bool = False,
     ) -> Payment:
         """Record an operator's decision on a payment that is IN_DOUBT or needs attention. Raises Refused."""
-        while True:
+        head = ""
+        for _ in range(RACES_MAX):
             p = await self.find(scope, payment_id)
+            if p.head == head:  # the write that seemed unclear was done
+                return p
             event = resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
-            if after := await self._write(p, [event], actor=actor):
+            after, change = self._change(p, [event], {}, (), actor)
+            if isinstance(await self.store.commit(change, p.version), Committed):
                 return after
+            head = after.head
+        raise StoreUnavailable(f"The decision on {payment_id} may not be recorded. `payonce show` tells; then decide again.")
 
     async def find(self, scope: Scope, payment_id: str) -> Payment:
         """The payment, if it is this caller's. Raises Refused ``not_found``: not there and not yours look the same."""

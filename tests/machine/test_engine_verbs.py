@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from payonce.core.errors import Refused
+from payonce.core.events import Resolved
 from payonce.core.idempotency import Details, NewPayment
 from payonce.core.payment import Payment
 
@@ -135,6 +136,15 @@ def test_resolve_needs_a_doubt_and_a_reason(decision: str) -> None:
         resolve(w, pid, decision, reason="  ", provider_ref="t", amount_minor=100)
     with pytest.raises(Refused, match="not_found"):
         drive(w.workers[0].engine.resolve(replace(SCOPE, mode="live"), pid, "reversed", reason="r", actor="ops"))
+
+
+@pytest.mark.parametrize("word", ["unclear_done", "unclear_not", "conflict"])
+def test_a_decision_whose_write_is_unclear_is_recorded_once(word: str) -> None:
+    """Done, not done, or overtaken: the operator gets the payment with one decision on record, not a refusal."""
+    w, pid = doubtful()
+    w.script("store", "Resolved", word)
+    assert resolve(w, pid, "not-charged").status == "FAILED"
+    assert len(events_of(w, pid, Resolved)) == 1
 
 
 def test_resolve_races_with_the_worker() -> None:
