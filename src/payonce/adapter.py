@@ -38,6 +38,7 @@ from .ports import Response
 
 __all__ = [
     "EXPONENTS",
+    "READS_MAX",
     "Absent",
     "Adapter",
     "AnyOutcome",
@@ -91,8 +92,13 @@ class Intent(Struct, frozen=True, kw_only=True):
     refund_reference: str = ""  # ours for this refund
     refund_minor: int = 0
     payment_method: str = ""  # a provider token
+    payment_method_type: str = ""  # card, upi, ...; empty when the merchant named none
     description: str = ""
     metadata: Mapping[str, str | int | float | bool | None] = {}
+    seen: tuple[Response, ...] = ()  # of a read that takes several requests: the answers so far, oldest first
+
+
+READS_MAX = 4  # requests of one read
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
@@ -121,9 +127,11 @@ class Adapter(Protocol):
     CAPABILITIES: Capabilities
     STATUSES: Mapping[str, str]  # vendor word -> the outcome it means; an unmapped word is Unknown
     DECLINES: Mapping[str, Declined]  # vendor code -> normalised decline; the contract wants a case for each
+    SANDBOX_CREDENTIALS: Mapping[str, str]  # what an account at the sandbox uses that names none of its own
 
     def credentials_of(self, values: Mapping[str, str]) -> object:
-        """Credentials from resolved configuration values, hidden in repr. Raises ConfigError naming what is missing."""
+        """Credentials from resolved configuration values, hidden in repr. Where a vendor's keys tell test from live, they
+        have an attribute ``mode``, which must be the account's. Raises ConfigError naming what is missing."""
 
     def build(self, intent: Intent) -> HttpRequest: ...
     def authenticate(self, request: HttpRequest, credentials: object) -> Mapping[str, str]:
@@ -132,8 +140,10 @@ class Adapter(Protocol):
     def parse(self, intent: Intent, response: Response) -> SendOutcome:
         """What a whole answer to a send means. Anything not documented is Unknown; never raises."""
 
-    def parse_read(self, intent: Intent, response: Response) -> ReadOutcome:
-        """What a whole answer to a read means. Never raises."""
+    def parse_read(self, intent: Intent, response: Response) -> ReadOutcome | HttpRequest:
+        """What a whole answer to a read means, or what has to be asked besides: then this is called again, with the
+        answers so far in ``intent.seen``. At most READS_MAX requests. What is read first is the older truth: whether a
+        container is closed before what is in it. Never raises."""
 
     def expose(self, body: bytes) -> bytes:
         """The fields of a request or response that people may be shown."""

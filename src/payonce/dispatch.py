@@ -10,18 +10,20 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .adapter import Adapter, HttpRequest, Intent
+from .adapter import READS_MAX, Adapter, HttpRequest, Intent
 from .core import ids
-from .core.due import Call
+from .core.attempts import why_this_account
+from .core.due import Call, Facts
 from .core.events import Opened, digest
 from .core.idempotency import Details
 from .core.operations import operation
 from .core.outcome import AnyOutcome, NotSent, Unknown, Unreadable
-from .core.payment import Mode, Payment, StepKind, StoredRequest, Terms
+from .core.payment import Attempt, Mode, Operation, Payment, StepKind, StoredRequest, Terms
 from .core.verdict import charge_ref
-from .ports import Lost, Store, Transport
+from .ports import Lost, Ref, Response, Store, Transport
 from .telemetry import get_logger
 
+NAMES: Final = ("ref", "container", "container_id")  # of an outcome: the provider's ids in it
 # Whose key and bytes a step uses. Everything else uses its own kind's.
 SENT_AS: Final[Mapping[StepKind, StepKind]] = {"replay": "fire"}
 
@@ -50,7 +52,7 @@ class Prepared(Struct, frozen=True):
     body: bytes | None
 
 
-def opened(p: Payment, call: Call, account: Account) -> tuple[Call, Opened | None]:
+def opened(p: Payment, call: Call, account: Account, facts: Facts) -> tuple[Call, Opened | None]:
     """The head of the attempt that this call opens, if it opens one: the account's facts of today are frozen into it."""
     if not call.opens:
         return call, None
@@ -65,6 +67,7 @@ def opened(p: Payment, call: Call, account: Account) -> tuple[Call, Opened | Non
         credential_id=account.credential_id,
         reference=ids.reference(p.id, 1, call.attempt),
         terms=account.terms,
+        why=why_this_account(p, account.name, facts),
     )
     return replace(call, kind=kind), head
 
@@ -86,6 +89,7 @@ def intent(p: Payment, call: Call, details: Details) -> Intent:
         refund_reference=o.reference if o else "",
         refund_minor=o.amount_minor if o else 0,
         payment_method=details.payment_method,
+        payment_method_type=details.payment_method_type,
         description=details.description,
         metadata=details.metadata,
     )
@@ -120,23 +124,61 @@ def stored(account: Account, built: HttpRequest) -> StoredRequest:
     )
 
 
+def refs(part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
+    """The provider's names in an outcome, under which the payment can be found."""
+    seen = [getattr(o, name, "") for o in (outcome, *getattr(outcome, "tries", ())) for name in NAMES]
+    account = part.account if isinstance(part, Attempt) else "refund"
+    return tuple(Ref(account, "provider_ref", v) for v in dict.fromkeys(seen) if v not in ("", "none", "open", "closed"))
+
+
+class Heard(Struct, frozen=True):
+    """What a call taught: its outcome, and the last reply behind it (None when a bug of ours came between)."""
+
+    outcome: AnyOutcome
+    reply: Response | Lost | None = None
+
+
 async def exchange(
     transport: Transport, account: Account, prepared: Prepared, about: Intent, *, send_by_us: int, timeout_ms: int
-) -> AnyOutcome:
+) -> Heard:
     """Send once; what the answer, or its absence, means. Never raises for what networks and vendors can do."""
-    request, body, read = prepared.request, prepared.body, about.kind == "read"
-    if body is None:
-        return NotSent(reason="the stored body was erased")
+    read, reply = about.kind == "read", None
+    if prepared.body is None:
+        return Heard(NotSent(reason="the stored body was erased"))
     try:
-        plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
-        secret = account.adapter.authenticate(plain, account.credentials)
-        reply = await transport.send(request, body, secret, send_by_us=send_by_us, timeout_ms=timeout_ms)
+        if read:
+            return await _read(transport, account, prepared, about, send_by_us=send_by_us, timeout_ms=timeout_ms)
+        reply = await _send(transport, account, prepared.request, prepared.body, send_by_us=send_by_us, timeout_ms=timeout_ms)
         if isinstance(reply, Lost):
-            if read:
-                return Unreadable(reason=reply.reason)
-            return Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason)
-        return account.adapter.parse_read(about, reply) if read else account.adapter.parse(about, reply)
+            return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)
+        return Heard(account.adapter.parse(about, reply), reply)
     except Exception as error:  # a bug of an adapter must not lose the fact that we sent
         log.exception("adapter failed", account=account.name, step=about.kind)
         reason = f"adapter bug: {type(error).__name__}"
-        return Unreadable(reason=reason) if read else Unknown(reason=reason)
+        return Heard(Unreadable(reason=reason) if read else Unknown(reason=reason), reply)
+
+
+async def _read(
+    transport: Transport, account: Account, prepared: Prepared, about: Intent, *, send_by_us: int, timeout_ms: int
+) -> Heard:
+    """A read may take several requests, one after the other: the adapter says which."""
+    request, body = prepared.request, prepared.body or b""
+    for _ in range(READS_MAX):
+        reply = await _send(transport, account, request, body, send_by_us=send_by_us, timeout_ms=timeout_ms)
+        if isinstance(reply, Lost):
+            return Heard(Unreadable(reason=reply.reason), reply)
+        said = account.adapter.parse_read(about, reply)
+        if not isinstance(said, HttpRequest):
+            return Heard(said, reply)
+        about = replace(about, seen=(*about.seen, reply))
+        request, body = stored(account, said), said.body
+        send_by_us += timeout_ms * 1000  # the next one may begin when this one may have ended
+    raise ValueError(f"a read of {account.adapter.name} asks for more than {READS_MAX} requests")
+
+
+async def _send(
+    transport: Transport, account: Account, request: StoredRequest, body: bytes, *, send_by_us: int, timeout_ms: int
+) -> Response | Lost:
+    plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
+    secret = account.adapter.authenticate(plain, account.credentials)
+    return await transport.send(request, body, secret, send_by_us=send_by_us, timeout_ms=timeout_ms)

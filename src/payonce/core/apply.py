@@ -8,8 +8,8 @@ from . import ids, states
 from .errors import InvariantViolated
 from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, seal
 from .operations import operation, part_of, reversal_of, state
-from .outcome import Captured, Created, Mismatch, RequiresAction, Succeeded, Unreadable
-from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, SCHEMA, Attempt, Hint, Operation, Payment
+from .outcome import Captured, Created, Found, Mismatch, RequiresAction, Succeeded, Unreadable
+from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
 from .verdict import Verdict, captures, evidence, last_found, sealed, unresolved, verdict
 
 
@@ -62,13 +62,14 @@ def apply(p: Payment | None, entry: Entry) -> Payment:
             case Resolved():
                 p = _resolved(p, env, event)
     _require(states.allowed(before, env.kind, p.status), f"{before} -> {p.status} by {env.kind} is not in the table")
-    return replace(p, version=env.seq, head=entry.hash, updated_us=max(p.updated_us, env.at_us))
+    newest = max(p.schema, env.v)
+    return replace(p, version=env.seq, head=entry.hash, updated_us=max(p.updated_us, env.at_us), schema=newest)
 
 
 def _accepted(env: Envelope, e: Accepted) -> Payment:
     charge = Operation(n=1, id=e.operation_id, kind="charge", amount_minor=e.amount_minor, at_us=env.at_us)
     return Payment(
-        schema=SCHEMA,
+        schema=env.v,
         id=e.payment_id,
         merchant_id=e.merchant_id,
         mode=e.mode,
@@ -104,7 +105,8 @@ def _planned(p: Payment, env: Envelope, e: Planned) -> Payment:
         first = next((s for s in a.steps if s.kind == "fire"), None)
         same = first is not None and (first.key, first.request) == (e.step.key, e.step.request)
         _require(a.terms.keyed and same, "a replay is the fire's key and bytes")
-    return replace(_with(p, replace(a, steps=(*a.steps, e.step))), route=p.route or e.route)
+    p = _with(p, replace(a, steps=(*a.steps, e.step)))
+    return p if p.route else replace(p, rule=e.rule, route=e.route)
 
 
 def _opened(p: Payment, e: Opened) -> Payment:
@@ -119,6 +121,7 @@ def _opened(p: Payment, e: Opened) -> Payment:
         credential_id=e.credential_id,
         reference=e.reference,
         terms=e.terms,
+        why=e.why,
     )
     return replace(p, attempts=(*p.attempts, fresh))
 
@@ -136,8 +139,8 @@ def _observed(p: Payment, env: Envelope, e: Observed) -> Payment:
         now, reason = state(after)
         return _conclude(_with(p, replace(after, state=now, reason=reason)))
     a = replace(part, steps=steps)
-    if isinstance(e.outcome, Created) and not a.container:
-        a = replace(a, container=e.outcome.container)
+    if isinstance(e.outcome, Created | Found) and a.terms.container and not a.container:
+        a = replace(a, container=e.outcome.container if isinstance(e.outcome, Created) else e.outcome.container_id)
     if a.hint and step.kind == "read" and step.seq > a.hint.seq and not isinstance(e.outcome, Unreadable):
         a = replace(a, hint=None)
     return _conclude(_with(p, a))

@@ -1,17 +1,29 @@
 """What ``plan`` is told and what it can say: a call, a judgement, a reversal, or nothing until a time."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
-from .payment import Candidate, StepKind
+from .payment import Attempt, Candidate, StepKind
+
+
+class Block(Struct, frozen=True):
+    """Why an account may not take a new money step now. ``until_us``: when to look again; None = when somebody changes
+    it (drained, or not in the configuration)."""
+
+    why: str
+    until_us: int | None = None
+    drained: bool = False
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What the shell knows from outside. ``route`` counts at the first plan only."""
+    """What the shell knows from outside. ``rule``, ``route`` and ``settle_s`` count until the first attempt only."""
 
+    rule: str = ""
     route: tuple[Candidate, ...] = ()
-    blocked: frozenset[str] = frozenset()  # accounts with an open breaker, drained, or not configured
+    settle_s: int = 86_400
+    blocked: Mapping[str, Block] = {}  # accounts with an open breaker, drained, or not configured
     hold: bool = False  # after a restore: read and close, but fire nothing
     look_first: frozenset[str] = frozenset()  # accounts to be read before anything is sent: a backup was restored
     lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
@@ -48,3 +60,8 @@ class Next(Struct, frozen=True):
 
 
 QUIET = Next(None, None)
+
+
+def call(kind: StepKind, a: Attempt) -> Call:
+    """A further step of an attempt."""
+    return Call(kind=kind, account=a.account, attempt=a.n)

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from .outcome import AnyOutcome
-from .payment import Candidate, LateSuccess, Mode, Step, Terms
+from .payment import SCHEMA, Candidate, LateSuccess, Mode, Step, Terms
 
-ENVELOPE = 1
+ENVELOPE = SCHEMA
 
 
 class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Accepted"):
@@ -40,6 +40,7 @@ class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     credential_id: str
     reference: str
     terms: Terms
+    why: str = ""
 
 
 class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Planned"):
@@ -49,6 +50,7 @@ class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     attempt: int = 0
     operation: int = 0  # > 0: a step of that operation instead of the attempt's
     opens: Opened | None = None
+    rule: str = ""
     route: tuple[Candidate, ...] = ()
 
 

@@ -149,6 +149,7 @@ class Found(Outcome, frozen=True):
     tries: tuple[Try, ...] = ()
     refunds: tuple[Refunded, ...] = ()
     container: Literal["none", "open", "closed"] = "none"
+    container_id: str = ""  # the provider's id of it, when it was found by our reference
     reference: str = ""  # ours, as the container itself names it; a container that does not name us shows nothing
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .outcome import AnyOutcome
 
-SCHEMA = 1  # of the stored payment document; older code that meets a newer row touches nothing
+SCHEMA = 2  # of the stored payment and its events; older code that meets a newer row touches nothing
 
 PaymentStatus = Literal["PENDING", "REQUIRES_ACTION", "AUTHORIZED", "SUCCESS", "FAILED", "CANCELED", "IN_DOUBT"]
 OperationState = Literal["PENDING", "SUCCEEDED", "FAILED", "IN_DOUBT"]
@@ -98,6 +98,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     credential_id: str
     reference: str
     terms: Terms
+    why: str = ""  # why this account now, and not another one
     steps: tuple[Step, ...] = ()
     container: str = ""  # the provider's id of it, written once
     hint: Hint | None = None
@@ -123,10 +124,11 @@ class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
 
 
 class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One account of a route with the why of its place."""
+    """One account that a route considered, with the why. Those not ``taken`` are there to be explained only."""
 
     account: str
     why: str
+    taken: bool = True
 
 
 class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -139,7 +141,7 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     currency: str
     created_us: int
     updated_us: int
-    schema: int  # stored always: what an old row was written with
+    schema: int  # stored always: the newest version among its events
     version: int = 0
     head: str = ""
     status: PaymentStatus = "PENDING"
@@ -152,7 +154,8 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     provider: str = ""  # the account the merchant forced
     idempotency_key: str = ""
     details_sha256: str = ""  # customer data: payment method, description, metadata; lies beside the chain
-    route: tuple[Candidate, ...] = ()
+    rule: str = ""  # the routing rule that chose
+    route: tuple[Candidate, ...] = ()  # frozen at the first plan
     attempts: tuple[Attempt, ...] = ()
     operations: tuple[Operation, ...] = ()
     winner: int | None = None  # the attempt whose charge is kept; written once
@@ -166,6 +169,11 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     def live(self) -> bool:
         """Only a live payment may send a money step."""
         return self.winner is None and self.status in ("PENDING", "REQUIRES_ACTION") and not self.cancel_asked
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The accounts of the route, in order."""
+        return tuple(c.account for c in self.route if c.taken)
 
     def steps(self) -> list[Step]:
         """All steps of all attempts and operations."""

@@ -6,8 +6,9 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 """
 
 from . import operations
-from .due import QUIET, Call, Facts, Judge, Next, Reverse
-from .outcome import NO_EFFECT, Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
+from .attempts import first_attempt, last_attempt
+from .due import QUIET, Call, Facts, Judge, Next, Reverse, call
+from .outcome import Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import (
@@ -25,10 +26,9 @@ from .verdict import (
 )
 
 FIRES_MAX = 3
-CREATES_MAX = 3
 HINTED_READS_MAX = 40
 SILENT_LOOKS_MAX = 4
-SETTLE_DEFAULT_S = 86_400
+ABSENTS_MAX = 3  # at the end of a watch
 LAST_CHANCE_US = 60 * SECOND_US  # before the end of a replay span: workers need a moment to wake
 
 
@@ -48,7 +48,7 @@ def _first_row(p: Payment, now: int, facts: Facts) -> Next:
 
 
 def _other_row(p: Payment, now: int, facts: Facts) -> Next:
-    for row in (_surplus, _operations, _unresolved, _doubt, _watch, _cancel, _first_attempt, _last_attempt):
+    for row in (_surplus, _operations, _unresolved, _doubt, _watch, _cancel, first_attempt, last_attempt):
         if (due := row(p, now, facts)) is not None:
             return due
     return QUIET
@@ -67,7 +67,7 @@ def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
             continue
         wait = backoff_us(p.id, p.version, len(tried)) + SECOND_US if tried else 0
         since = max(tried[-1].ended_us + max(wait, retry_after_us(tried[-1].outcome)), 0) if tried else now
-        return Next(since, _call("read", a))
+        return Next(since, call("read", a))
     return None
 
 
@@ -95,7 +95,9 @@ def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | 
     readable = _readable(charge, facts)
     horizon = (sent[0].at_us if sent else o.at_us) + terms.horizon_s * SECOND_US
     read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
-    give = Call(kind="void" if operations.only_held(o) else "refund", account=charge.account, attempt=charge.n, operation=o.n)
+    # where capture is ours, a hold beside a charge is one that the read saw too early: it was taken
+    held_only = operations.only_held(o) and not terms.own_capture
+    give = Call(kind="void" if held_only else "refund", account=charge.account, attempt=charge.n, operation=o.n)
     if last is None:
         if charge.n in facts.lost:
             return Next(horizon, _judge_operation(o))
@@ -144,7 +146,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
         failed = [s for s in a.steps if s.kind == "capture"]
         if held(a) and live and (last.kind == "read" or not failed or not readable):  # refused: is it still held?
             pause = max(schedule_us(terms.read_schedule_s, len(failed) - 1), retry_after_us(last.outcome)) if failed else 0
-            return Next(last.ended_us + pause, _call("capture", a))
+            return Next(last.ended_us + pause, call("capture", a))
         if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
             return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
     if at >= horizon and _tried_everything(a, horizon, readable, lost):
@@ -153,21 +155,25 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     by = _replay_by(a)
     replay_at = at if at <= by else by - LAST_CHANCE_US  # the schedule never jumps over the last chance
     if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and soonest <= replay_at and now <= by:
-        return Next(replay_at, _call("replay", a))
+        return Next(replay_at, call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
-        again = _again(a)
-        if again is not None:
-            return Next(last.ended_us, _call(again, a))
+        again, block = _again(a), facts.blocked.get(a.account)
+        if again == "capture" or (again and block is None):
+            return Next(last.ended_us, call(again, a))
+        if again and block and block.drained:  # nothing new is sent there: leave it by the way that seals it
+            given_up = True
+            if terms.own_capture and not captures(a):
+                return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
     expired = any(isinstance(o, RequiresAction) and (o.expires_at_us or horizon) <= last.ended_us for _, o in evidence(a))
     give_up = given_up or expired or last.ended_us >= horizon
     if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):
-        return Next(last.ended_us, _call("close", a))
+        return Next(last.ended_us, call("close", a))
     if readable:
         # a read that may license a re-fire starts here
         idle_from = (send.send_by_us if send else 0) + terms.processing_s * SECOND_US
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
-        return Next(min(at, max(horizon, last.ended_us)), _call("read", a))
+        return Next(min(at, max(horizon, last.ended_us)), call("read", a))
     return _past_horizon(p, a, max(horizon, last.ended_us))
 
 
@@ -177,7 +183,7 @@ def _past_horizon(p: Payment, a: Attempt, at: int) -> Next | None:
         return Next(at, Judge(what="IN_DOUBT", reason="horizon", attempt=a.n))
     if p.attention != "horizon":
         return Next(at, Judge(what="attention", reason="horizon", attempt=a.n))
-    return _daily(a, _call("read", a), a.steps[-1])
+    return _daily(a, call("read", a), a.steps[-1])
 
 
 def _daily(a: Attempt, do: Call, last: Step) -> Next | None:
@@ -195,7 +201,7 @@ def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
         if state != "MISMATCH" and p.status != "IN_DOUBT":
             continue
         closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
-        daily = _daily(a, _call("close" if closing else "read", a), last)
+        daily = _daily(a, call("close" if closing else "read", a), last)
         if daily and last.kind == "close" and _readable(a, facts):
             daily = Next(last.ended_us + SECOND_US, daily.do)
         due += [daily] if daily else []
@@ -220,14 +226,15 @@ def _losers(p: Payment, facts: Facts) -> list[Next]:
         # the longer nothing happened, the rarer the look
         slower = min(last.ended_us - max(send.ended_us, a.resolved_us), DAY_US)
         at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), slower, retry_after_us(last.outcome))
-        told = [s for s in reads if s.outcome is not None and not isinstance(s.outcome, Unreadable)]
+        late = [s for s in reads if s.at_us >= watch_until]
+        absent = sum(isinstance(s.outcome, Absent) for s in late)  # proves nothing: believed only when it is said again
+        told = absent >= ABSENTS_MAX or any(isinstance(s.outcome, Found) for s in late)
         if at <= watch_until:
-            due.append(Next(at, _call("read", a)))
-        elif not told or told[-1].at_us < watch_until:  # the watch ends with an answer, not with a try
-            closing = watch_until if not reads or reads[-1].at_us < watch_until else at
-            due.append(Next(max(closing, last.ended_us), _call("read", a)))
+            due.append(Next(at, call("read", a)))
+        elif not told:  # the watch ends with an answer, not with a try
+            due.append(Next(max(at if late else watch_until, last.ended_us), call("read", a)))
         elif still_open(a):  # somebody decided, the provider has not
-            due.append(Next(last.ended_us + DAY_US, _call("read", a)))
+            due.append(Next(last.ended_us + DAY_US, call("read", a)))
     return due
 
 
@@ -239,77 +246,6 @@ def _cancel(p: Payment, now: int, facts: Facts) -> Next | None:
     if p.cancel_asked:
         return Next(p.updated_us, Judge(what="CANCELED", reason="canceled"))
     return None
-
-
-def _first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
-    if p.attempts:
-        return None
-    account = next((c.account for c in facts.route if c.account not in facts.blocked), None)
-    if account in facts.look_first:
-        return Next(p.created_us, Call(kind="read", account=account, attempt=0, opens=True))
-    give_up = p.created_us + SETTLE_DEFAULT_S * SECOND_US
-    if now >= give_up:
-        return Next(give_up, Judge(what="FAILED", reason="no_provider_available"))
-    if account is None:
-        return Next(min(now + 30 * SECOND_US, give_up), Judge(what="FAILED", reason="no_provider_available"))
-    return Next(p.created_us, Call(kind="fire", account=account, attempt=0, opens=True))
-
-
-def _last_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
-    """The youngest attempt is IDLE, NO or left, and nothing else is unresolved."""
-    a = p.attempts[-1]
-    settle_by = p.created_us + p.attempts[0].terms.settle_s * SECOND_US
-    if verdict(a) == "IDLE" and not a.left:
-        return _idle(p, a, now, settle_by, facts)
-    last = a.steps[-1]
-    said = declines(a)[-1] if declines(a) else None
-    if p.status == "IN_DOUBT":
-        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
-    if said and (said.hard or said.scope == "customer_input" or said.code == "insufficient_funds"):
-        return Next(p.updated_us, Judge(what="FAILED", reason=said.code))
-    used = sum(1 for each in p.attempts if effective(each))
-    if used >= p.attempts_max:
-        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "attempts_exhausted"))
-    account = _next_account(p, a, facts)
-    if account is None:
-        return Next(p.updated_us, Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
-    if account in facts.blocked and now < settle_by:  # the only one: wait for it
-        return Next(min(now + 30 * SECOND_US, settle_by), Judge(what="FAILED", reason="no_provider_available"))
-    pause = backoff_us(p.id, p.version, used) if account == a.account else 0
-    at = max(last.ended_us, p.updated_us) + max(pause, retry_after_us(last.outcome) if account == a.account else 0)
-    if max(at, now) >= settle_by or account in facts.blocked:
-        return Next(max(settle_by, p.updated_us), Judge(what="FAILED", reason=said.code if said else "no_provider_available"))
-    return Next(at, Call(kind="fire", account=account, attempt=len(p.attempts), opens=True))
-
-
-def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Next:
-    """Nothing has moved here: create (up to 3 times), then fire; or go elsewhere, or wait and try again."""
-    last = a.steps[-1]
-    if (
-        a.account in facts.look_first
-        and a.n not in facts.lost
-        and not (last.kind == "read" and isinstance(last.outcome, Found | Absent))
-    ):
-        pause = backoff_us(p.id, p.version, len(a.steps)) if last.kind == "read" else 0
-        return Next(last.ended_us + max(pause, retry_after_us(last.outcome)), _call("read", a))
-    if max(last.ended_us, now) >= settle_by or p.status == "IN_DOUBT":
-        at = max(last.ended_us, settle_by) if p.status != "IN_DOUBT" else last.ended_us
-        return Next(at, Judge(what="FAILED", reason="no_provider_available"))
-    creating = a.terms.container and not a.container
-    kind: StepKind = "create" if creating else "fire"
-    tried = [s for s in a.steps if s.kind == kind]
-    refused = isinstance(last.outcome, NO_EFFECT)
-    stuck = a.n in facts.lost or a.account in facts.blocked
-    if not stuck and not refused and (not tried or (creating and len(tried) < CREATES_MAX)):
-        pause = backoff_us(p.id, p.version, len(tried)) if tried else 0
-        return Next(min(last.ended_us + pause, settle_by), _call(kind, a))
-    if (elsewhere := _untried_account(p, facts)) is not None:
-        return Next(last.ended_us, Call(kind="fire", account=elsewhere, attempt=len(p.attempts), opens=True))
-    pause = max(backoff_us(p.id, p.version, len(a.steps)), retry_after_us(last.outcome))
-    at = (now if stuck else last.ended_us) + max(pause, SECOND_US if stuck else 0)
-    if at >= settle_by:
-        return Next(max(settle_by, last.ended_us), Judge(what="FAILED", reason="no_provider_available"))
-    return Next(at, _call(kind, a))
 
 
 # --- what the rows ask --------------------------------------------------------------------------------------------
@@ -337,10 +273,6 @@ def _looks(a: Attempt) -> int:
 
 def _readable(a: Attempt, facts: Facts) -> bool:
     return a.terms.readable and a.n not in facts.lost
-
-
-def _call(kind: StepKind, a: Attempt) -> Call:
-    return Call(kind=kind, account=a.account, attempt=a.n)
 
 
 def _judge_operation(o: Operation) -> Judge:
@@ -375,17 +307,3 @@ def _tried_everything(a: Attempt, horizon: int, readable: bool, lost: bool) -> b
         return False
     since = closes[-1].seq if closes else 0
     return not readable or any(s.seq > since for s in reads)
-
-
-def _untried_account(p: Payment, facts: Facts) -> str | None:
-    used = {a.account for a in p.attempts}
-    return next((c.account for c in p.route if c.account not in used and c.account not in facts.blocked), None)
-
-
-def _next_account(p: Payment, a: Attempt, facts: Facts) -> str | None:
-    """After a NO: the next usable account of the route; a forced or only account gets a new attempt."""
-    if len(p.route) <= 1:
-        return a.account
-    used = {each.account for each in p.attempts if effective(each)}  # one that nothing could be sent to gets another turn
-    again = (c.account for c in p.route if c.account not in used and c.account not in facts.blocked)
-    return _untried_account(p, facts) or next(again, None)

@@ -3,13 +3,16 @@
 ``<folder>/*.json`` is a case each:
 
     {"says": "a sentence", "intent": {...}, "request": {"method", "path", "headers", "body" | "text"},
-     "response": {"status", "headers", "body" | "text"}, "outcome": {"type": "Succeeded", ...}}
+     "response": {"status", "headers", "body" | "text"}, "more": [{"request", "response"}], "outcome": {"type": ...}}
+
+``more`` has the further exchanges of a read that takes several.
 
 ``body`` is a JSON value (sent without blanks), ``text`` anything else. ``<folder>/credentials.json`` holds made-up
 credentials: {"secret": "..."}; none of its values may ever show up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +20,16 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from payonce.adapter import Adapter, AnyOutcome, Declined, Found, HttpRequest, Intent, Response
+from payonce.adapter import Adapter, AnyOutcome, Declined, Found, HttpRequest, Intent, Response, Unreadable, to_decimal
 from payonce.core.outcome import Outcome
 
 CREDENTIALS: Final = "credentials.json"
 STRANGE: Final = "never_heard_of"  # a word that no vendor uses
 OTHER_REFERENCE: Final = "0" * 22 + "99"
+OTHER_MINOR: Final = 987_654_321
 HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+NOT_UTF8: Final = b"\xff\xfe"
+SHAPES: Final = {"empty": b"", "HTML": HTML, "{}": b"{}", "[]": b"[]", "null": b"null", "text": b'"ok"', "not UTF-8": NOT_UTF8}
 
 
 class RecordedRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +39,11 @@ class RecordedRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     body: msgspec.Raw = msgspec.Raw(b"")
     text: str = ""
 
+    def wanted(self) -> HttpRequest:
+        """What must be built, byte for byte."""
+        body = _compact(self.body, self.text)
+        return HttpRequest(method=self.method, path=self.path, headers=tuple(self.headers.items()), body=body)
+
 
 class RecordedResponse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status: int
@@ -40,38 +51,42 @@ class RecordedResponse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     body: msgspec.Raw = msgspec.Raw(b"")
     text: str = ""
 
+    def answer(self) -> Response:
+        return Response(status=self.status, headers=self.headers, body=_compact(self.body, self.text))
+
+
+class Exchange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    request: RecordedRequest
+    response: RecordedResponse
+
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One exchange: the request we must build, an answer as recorded, and what it must mean."""
+    """One step: the request we must build, an answer as recorded, and what it must mean; of a read perhaps several."""
 
     says: str
     intent: Intent
     request: RecordedRequest
     response: RecordedResponse
     outcome: AnyOutcome
+    more: tuple[Exchange, ...] = ()
     name: str = ""
 
     @property
     def read(self) -> bool:
         return self.intent.kind == "read"
 
-    def wanted(self) -> HttpRequest:
-        """The request that ``build`` must make, byte for byte."""
-        body = _compact(self.request.body, self.request.text)
-        headers = tuple(self.request.headers.items())
-        return HttpRequest(method=self.request.method, path=self.request.path, headers=headers, body=body)
-
-    def answer(self) -> Response:
-        body = _compact(self.response.body, self.response.text)
-        return Response(status=self.response.status, headers=self.response.headers, body=body)
+    def answers(self) -> tuple[Response, ...]:
+        """Every answer as recorded, oldest first."""
+        return (self.response.answer(), *(each.response.answer() for each in self.more))
 
 
 class Spoilt(Struct, frozen=True, kw_only=True):
     """An answer with something wrong. ``says`` names it; ``field`` is set when the answer is good but about something
-    else: the outcome must then carry ``value``, or claim nothing."""
+    else: the outcome must then carry ``value``, or claim nothing. ``at``: which of the answers it is."""
 
     says: str
     response: Response
+    at: int = 0
     field: str = ""
     value: str | int = ""
 
@@ -90,10 +105,24 @@ class Subject(Struct, frozen=True, kw_only=True):
         cases = tuple(replace(_read(f, Case), name=f.stem) for f in files)
         return cls(adapter=adapter, cases=cases, credentials=_read(folder / CREDENTIALS, dict[str, str]))
 
-    def learn(self, case: Case, response: Response) -> AnyOutcome:
-        """What the adapter makes of an answer."""
-        parse: Callable[[Intent, Response], AnyOutcome] = self.adapter.parse_read if case.read else self.adapter.parse
-        return parse(case.intent, response)
+    def learn(self, case: Case, response: Response | None = None, at: int = 0) -> AnyOutcome:
+        """What the adapter makes of the answers of a case, one of them replaced by ``response``."""
+        return self.converse(case, response, at)[1]
+
+    def converse(self, case: Case, response: Response | None = None, at: int = 0) -> tuple[list[HttpRequest], AnyOutcome]:
+        """What it asks besides, and what it concludes. Asking for more than is recorded gets no answer."""
+        parse: Callable[[Intent, Response], AnyOutcome | HttpRequest]
+        parse = self.adapter.parse_read if case.read else self.adapter.parse
+        asked: list[HttpRequest] = []
+        answers, intent = list(case.answers()), case.intent
+        answers[at] = response or answers[at]
+        for answer in answers:
+            said = parse(intent, answer)
+            if not isinstance(said, HttpRequest):
+                return asked, said
+            asked.append(said)
+            intent = replace(intent, seen=(*intent.seen, answer))
+        return asked, Unreadable(reason="the case has no answer to what is asked last")
 
 
 def not_covered(subject: Subject) -> list[str]:
@@ -115,66 +144,82 @@ def parts(outcome: AnyOutcome) -> tuple[Outcome, ...]:
 
 def unreadable(case: Case) -> Iterator[Spoilt]:
     """Answers that prove nothing: server errors, rate limits, empty, HTML, cut, JSON of another shape."""
-    whole = case.answer()
-    for status in (429, 500, 502, 503, 504):
-        for body in (whole.body, b"", HTML):
-            yield Spoilt(says=f"status {status}, {len(body)} bytes", response=replace(whole, status=status, body=body))
-    shapes = {"empty": b"", "HTML": HTML, "{}": b"{}", "[]": b"[]", "null": b"null", "text": b'"ok"', "not UTF-8": b"\xff\xfe"}
-    for says, body in shapes.items():
-        yield Spoilt(says=says, response=replace(whole, body=body))
-    for cut in sorted({1, len(whole.body) // 4, len(whole.body) // 2, len(whole.body) * 3 // 4, len(whole.body) - 1}):
-        if 0 < cut < len(whole.body):
-            yield Spoilt(says=f"cut after {cut} bytes", response=replace(whole, body=whole.body[:cut]))
+    for at, whole in enumerate(case.answers()):
+        for status in (429, 500, 502, 503, 504):
+            for body in (whole.body, b"", HTML):
+                response = replace(whole, status=status, body=body)
+                yield Spoilt(says=f"status {status}, {len(body)} bytes", response=response, at=at)
+        for says, body in SHAPES.items():
+            if not (says == "[]" and whole.body.startswith(b"[")):  # where a list is the answer, an empty one is an answer too
+                yield Spoilt(says=says, response=replace(whole, body=body), at=at)
+        size = len(whole.body)
+        for cut in sorted({1, size // 4, size // 2, size * 3 // 4, size - 1}):
+            if 0 < cut < size:
+                yield Spoilt(says=f"cut after {cut} bytes", response=replace(whole, body=whole.body[:cut]), at=at)
 
 
 def unmapped(case: Case, adapter: Adapter) -> Iterator[Spoilt]:
-    """The same answer with a status word or a decline code that nobody has mapped."""
-    known = {*adapter.STATUSES, *adapter.DECLINES} & _words(case)
-    for word in sorted(known):
-        if (body := _swapped(case, word, STRANGE)) is not None:
-            yield Spoilt(says=f"{word} -> {STRANGE}", response=replace(case.answer(), body=body))
+    """The same answers with a status word or a decline code that nobody has mapped."""
+    for at, answer in enumerate(case.answers()):
+        for word in sorted({*adapter.STATUSES, *adapter.DECLINES} & set(_texts(_decoded(answer.body)))):
+            if (body := _swapped(answer.body, word, STRANGE)) is not None:
+                yield Spoilt(says=f"{word} -> {STRANGE}", response=replace(answer, body=body), at=at)
 
 
 def foreign(case: Case) -> Iterator[Spoilt]:
-    """The same answer about another amount, currency, mode or object."""
+    """The same answers about another amount, currency, mode or object."""
     intent = case.intent
     refund = intent.kind == "refund"
+    amount = intent.refund_minor if refund else intent.amount_minor
     others: tuple[tuple[str, str | int, str | int], ...] = (
-        ("amount_minor", intent.refund_minor if refund else intent.amount_minor, 987_654_321),
+        ("amount_minor", amount, OTHER_MINOR),
         ("currency", intent.currency, "XAF"),
         ("mode", intent.mode, "live" if intent.mode == "test" else "test"),
         ("reference", intent.refund_reference if refund else intent.reference, OTHER_REFERENCE),
     )
-    for field, ours, theirs in others:
-        if ours and (body := _swapped(case, ours, theirs)) is not None:
-            says = f"{field} {ours} -> {theirs}"
-            yield Spoilt(says=says, response=replace(case.answer(), body=body), field=field, value=theirs)
+    for at, answer in enumerate(case.answers()):
+        for field, ours, theirs in others:
+            body = _swapped(answer.body, ours, theirs) if ours else None
+            if body is None and field == "amount_minor" and ours:  # the vendor writes decimals
+                major = Decimal(to_decimal(amount, intent.currency))
+                body = _swapped(answer.body, major, Decimal(to_decimal(OTHER_MINOR, intent.currency)))
+                body = body or _swapped(answer.body, str(major), to_decimal(OTHER_MINOR, intent.currency))  # as texts
+            if body is not None:
+                says = f"{field} {ours} -> {theirs}"
+                yield Spoilt(says=says, response=replace(answer, body=body), field=field, value=theirs, at=at)
 
 
-def _swapped(case: Case, old: str | int, new: str | int) -> bytes | None:
-    """The answer's body with every value ``old`` replaced; None when there is none."""
-    try:
-        doc = msgspec.json.decode(case.answer().body)
-    except msgspec.DecodeError:
-        return None
+def _swapped(body: bytes, old: str | int | Decimal, new: str | int | Decimal) -> bytes | None:
+    """A body with every value ``old`` replaced; None when there is none."""
+    doc = _decoded(body)
     swapped = _swap(doc, old, new)
-    return None if swapped == doc else msgspec.json.encode(swapped)
+    return None if swapped == doc else _ENCODER.encode(swapped)
 
 
-def _swap(value: Any, old: str | int, new: str | int) -> Any:
+def _swap(value: Any, old: str | int | Decimal, new: str | int | Decimal) -> Any:
     if isinstance(value, dict):
         return {k: _swap(v, old, new) for k, v in value.items()}
     if isinstance(value, list):
         return [_swap(v, old, new) for v in value]
-    return new if type(value) is type(old) and value == old else value
+    alike = type(value) is type(old) or (isinstance(old, Decimal) and type(value) in (int, Decimal))
+    return new if alike and value == old else value
+
+
+_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def _decoded(body: bytes) -> Any:
+    """The JSON value of a body with exact numbers; None when it is none."""
+    try:
+        return _DECODER.decode(body)
+    except msgspec.DecodeError:
+        return None
 
 
 def _words(case: Case) -> set[str]:
-    """Every text value in the answer's body."""
-    try:
-        return set(_texts(msgspec.json.decode(case.answer().body)))
-    except msgspec.DecodeError:
-        return set()
+    """Every text value in the answers."""
+    return {text for answer in case.answers() for text in _texts(_decoded(answer.body))}
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -186,7 +231,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _compact(body: msgspec.Raw, text: str) -> bytes:
     raw = bytes(body)
-    return msgspec.json.encode(msgspec.json.decode(raw)) if raw else text.encode()
+    return _ENCODER.encode(_DECODER.decode(raw)) if raw else text.encode()
 
 
 def _read(file: Path, kind: type[Any]) -> Any:

@@ -17,6 +17,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from payonce.adapter import (
+    READS_MAX,
     Absent,
     AnyOutcome,
     Authorized,
@@ -53,7 +54,14 @@ class ProviderContract:
 
     def test_builds_the_recorded_request(self, subject: Subject) -> None:
         """ "What build makes: the same for the same intent, byte for byte"."""
-        _none(f"{c.name}: {subject.adapter.build(c.intent)}" for c in subject.cases if _build(subject, c.intent) != c.wanted())
+        built = ((c, _build(subject, c.intent)) for c in subject.cases)
+        _none(f"{c.name}: {request}" for c, request in built if request != c.request.wanted())
+
+    def test_asks_for_what_is_recorded(self, subject: Subject) -> None:
+        """A read that takes several requests makes the recorded ones, in that order, and no more than are allowed."""
+        asked = ((c, subject.converse(c)[0]) for c in subject.cases)
+        _none(f"{c.name}: {got}" for c, got in asked if got != [each.request.wanted() for each in c.more])
+        assert all(len(c.more) < READS_MAX for c in subject.cases)
 
     def test_equal_intents_build_equal_bytes(self, subject: Subject) -> None:
         """Neither time nor chance nor the order in which metadata was written reaches the request."""
@@ -67,7 +75,7 @@ class ProviderContract:
 
     def test_recorded_answers_mean_what_they_must(self, subject: Subject) -> None:
         """Each recorded answer has exactly the recorded outcome, however often it is asked."""
-        seen = [(c, subject.learn(c, c.answer()), subject.learn(c, c.answer())) for c in subject.cases]
+        seen = [(c, subject.learn(c), subject.learn(c)) for c in subject.cases]
         _none(f"{c.name}: {first}, not {c.outcome}" for c, first, second in seen if not first == second == c.outcome)
 
     def test_what_proves_nothing_is_unknown(self, subject: Subject) -> None:
@@ -76,7 +84,7 @@ class ProviderContract:
             f"{c.name}, {s.says}: {outcome}"
             for c in subject.cases
             for s in unreadable(c)
-            if not isinstance(outcome := subject.learn(c, s.response), Unreadable if c.read else Unknown)
+            if not isinstance(outcome := subject.learn(c, s.response, s.at), Unreadable if c.read else Unknown)
         )
 
     def test_unmapped_words_are_unknown(self, subject: Subject) -> None:
@@ -85,7 +93,7 @@ class ProviderContract:
             f"{c.name}, {s.says}: {outcome}"
             for c in subject.cases
             for s in unmapped(c, subject.adapter)
-            if not isinstance(outcome := subject.learn(c, s.response), Unreadable if c.read else Unknown)
+            if not isinstance(outcome := subject.learn(c, s.response, s.at), Unreadable if c.read else Unknown)
         )
 
     def test_what_is_about_something_else_says_so(self, subject: Subject) -> None:
@@ -94,7 +102,7 @@ class ProviderContract:
             f"{c.name}, {s.says}: {outcome}"
             for c in subject.cases
             for s in foreign(c)
-            if not _says_so(outcome := subject.learn(c, s.response), s, c)
+            if not _says_so(outcome := subject.learn(c, s.response, s.at), s, c)
         )
 
     def test_nothing_makes_it_raise(self, subject: Subject) -> None:
@@ -103,7 +111,8 @@ class ProviderContract:
         for case in subject.cases:
             for status in (100, 200, 204, 302, 400, 401, 403, 404, 409, 418, 599):
                 for body in bodies:
-                    subject.learn(case, Response(status=status, headers={"retry-after": "²"}, body=body))
+                    for at in range(1 + len(case.more)):
+                        subject.learn(case, Response(status=status, headers={"retry-after": "²"}, body=body), at)
         for body in bodies:
             assert isinstance(subject.adapter.expose(body), bytes)
 

@@ -2,7 +2,7 @@
 over HTTP on a free port, for every token of the sandbox; what it learned is compared with the ledger.
 
 Only for adapters that have a simulator of the same name. No engine here: a plain loop plays its part, in the order that
-protocol.md allows (create, fire, then read and replay while nothing is known).
+protocol.md allows (create, fire, then read; replay or fire again what a read shows idle; capture what is held).
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import uvicorn
 from msgspec.structs import replace
 
 from payonce.adapter import (
+    READS_MAX,
     Absent,
     AnyOutcome,
     Authorized,
@@ -25,11 +26,14 @@ from payonce.adapter import (
     Created,
     Declined,
     Found,
+    HttpRequest,
     Intent,
     NotSent,
     Processing,
     Refunded,
     Rejected,
+    RequiresAction,
+    Response,
     StepKind,
     Succeeded,
     Unknown,
@@ -52,7 +56,10 @@ LATE_US: Final = 11_000_000  # after it a late success has happened
 ASKED: Final = 4200
 CURRENCIES: Final = ("INR", "JPY", "KWD")
 # What the ledger must hold in the end, by the word at the token's end; every other token ends in one charge of ASKED.
-UNCHARGED: Final = ("decline_insufficient_funds", "decline_stolen_card", "decline_do_not_honor", "decline_expired_card")
+UNCHARGED: Final = frozenset(token.removeprefix("tok_") for token, plans in TOKENS.items() if plans[-1].does == "decline")
+AT_FIRST: Final = frozenset(
+    token.removeprefix("tok_") for token, plans in TOKENS.items() if plans[0].does == "decline" and plans[-1].does != "decline"
+)
 
 
 class FakeClock:
@@ -81,8 +88,24 @@ class Wired:
         self.url = f"{url}/{self.adapter.name}"
 
     async def ask(self, intent: Intent) -> AnyOutcome:
-        """One exchange, as the engine does it."""
+        """One step, as the engine does it; a read may take several requests."""
         built = self.adapter.build(intent)
+        if intent.kind != "read":
+            reply = await self._send(intent, built)
+            if isinstance(reply, Lost):
+                return Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason)
+            return self.adapter.parse(intent, reply)
+        for _ in range(READS_MAX):
+            reply = await self._send(intent, built)
+            if isinstance(reply, Lost):
+                return Unreadable(reason=reply.reason)
+            said = self.adapter.parse_read(intent, reply)
+            if not isinstance(said, HttpRequest):
+                return said
+            built, intent = said, replace(intent, seen=(*intent.seen, reply))
+        raise AssertionError(f"a read asks for more than {READS_MAX} requests")
+
+    async def _send(self, intent: Intent, built: HttpRequest) -> Response | Lost:
         request = StoredRequest(
             account=self.adapter.name,
             mode=intent.mode,
@@ -95,32 +118,57 @@ class Wired:
         )
         secret = self.adapter.authenticate(built, self.credentials)
         send_by_us = self.clock.now_us() + 5_000_000
-        reply = await self.transport.send(request, built.body, secret, send_by_us=send_by_us, timeout_ms=TIMEOUT_MS)
-        read = intent.kind == "read"
-        if isinstance(reply, Lost):
-            if read:
-                return Unreadable(reason=reply.reason)
-            return Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason)
-        return self.adapter.parse_read(intent, reply) if read else self.adapter.parse(intent, reply)
+        return await self.transport.send(request, built.body, secret, send_by_us=send_by_us, timeout_ms=TIMEOUT_MS)
 
-    async def settle(self, intent: Intent) -> AnyOutcome:
-        """Fire once, then read, and replay what is still unknown; the last thing learned about the charge."""
+    async def settle(self, intent: Intent) -> tuple[AnyOutcome, Intent]:
+        """The last thing learned about the charge, and the intent with its container. What is held is captured where
+        that is our step, unless other money is held than was asked for."""
         terms = self.adapter.CAPABILITIES.terms
         if terms.container:
-            created = await self.ask(replace(intent, kind="create", key=_key(intent, "create")))
-            assert isinstance(created, Created), created
-            intent = replace(intent, container=created.container)
-        learned = await self.ask(replace(intent, kind="fire"))
+            intent = replace(intent, container=await self._create(intent))
+        learned = await self._follow(intent, await self.ask(replace(intent, kind="fire")))
+        if terms.own_capture and isinstance(learned, Authorized) and _money(learned) == (intent.amount_minor, intent.currency):
+            capture = replace(intent, kind="capture", key=_key(intent, "capture"), provider_ref=learned.ref)
+            learned = await self.ask(capture)
+            for _ in range(ROUNDS_MAX):
+                if isinstance(learned, Captured | Succeeded):
+                    break
+                learned = await self._look(intent)
+        return learned, intent
+
+    async def _create(self, intent: Intent) -> str:
+        """The container: when the answer is lost it is looked up by our reference, and made only if there is none."""
         for _ in range(ROUNDS_MAX):
-            if not isinstance(learned, Unknown | Unreadable | Absent):
+            created = await self.ask(replace(intent, kind="create", key=_key(intent, "create")))
+            if isinstance(created, Created):
+                assert created.reference == intent.reference, created
+                return created.container
+            await self.clock.sleep(self.adapter.CAPABILITIES.terms.read_lag_s + 1)
+            found = await self.ask(replace(intent, kind="read", key="", container=""))
+            if isinstance(found, Found) and found.container_id:
+                return found.container_id
+        raise AssertionError(f"no container for {intent.reference}: {created}")
+
+    async def _follow(self, intent: Intent, learned: AnyOutcome) -> AnyOutcome:
+        """Read what is not known or not final. What a read shows idle is sent again: under its key, or on its single-success
+        container once the vendor's processing time is over and it is idle still."""
+        terms = self.adapter.CAPABILITIES.terms
+        for _ in range(ROUNDS_MAX):
+            if not isinstance(learned, Unknown | Unreadable | Absent | Processing | RequiresAction):
                 break
-            await self.clock.sleep(terms.read_lag_s + 1)
-            learned = _told(await self.ask(replace(intent, kind="read", key="")))
+            learned = await self._look(intent)
             if isinstance(learned, Absent) and terms.keyed:
                 learned = await self.ask(replace(intent, kind="replay"))
-        if isinstance(learned, Authorized) and terms.own_capture:
-            learned = await self.ask(replace(intent, kind="capture", key=_key(intent, "capture"), provider_ref=learned.ref))
+            elif isinstance(learned, Absent) and terms.container:
+                await self.clock.sleep(TIMEOUT_MS / 1000 + terms.processing_s)
+                learned = await self._look(intent)
+                if isinstance(learned, Absent):
+                    learned = await self.ask(replace(intent, kind="fire"))
         return learned
+
+    async def _look(self, intent: Intent) -> AnyOutcome:
+        await self.clock.sleep(self.adapter.CAPABILITIES.terms.read_lag_s + 1)
+        return _told(await self.ask(replace(intent, kind="read", key="")))
 
     def movements(self, reference: str) -> list[Movement]:
         return [m for m in self.sandbox.ledger.movements() if m.reference == reference]
@@ -164,48 +212,63 @@ class ProviderLive:
                     assert isinstance(await at.ask(replace(intent, kind="read", key="")), Unreadable)
                     assert at.movements(intent.reference) == []
                 await put_faults(at, {})
-                assert isinstance(await at.settle(intent), Succeeded | Captured)
+                learned, _ = await at.settle(replace(intent, kind="fire", key=_key(intent, "fire")))
+                assert isinstance(learned, Succeeded | Captured), learned
 
         asyncio.run(main())
 
 
 async def _token(at: Wired, token: str, n: int) -> list[str]:
     word, intent = token.removeprefix("tok_"), _intent(token, n, "fire")
-    learned = await at.settle(intent)
+    learned, there = await at.settle(intent)
     problems = _compared(at, token, intent, learned)
     wanted: type | tuple[type, ...] = (Succeeded, Captured)
-    if word in UNCHARGED or word in ("decline_then_ok", "late_success"):
+    only_held = at.adapter.CAPABILITIES.terms.own_capture
+    if word in UNCHARGED or word in AT_FIRST:
         wanted = Declined
     elif word == "never_resolves":
         wanted = Processing
+    elif word == "wrong_amount" and only_held:  # seen before it is taken
+        wanted = Authorized
     if not isinstance(learned, wanted):
         problems.append(f"{token}: ended in {learned}")
-    if word == "decline_then_ok":  # another attempt at the same payment has another reference
+    if word in AT_FIRST:  # another attempt at the same payment has another reference
         intent = replace(intent, reference=intent.reference[:-2] + "01", key=str(uuid.UUID(int=10_000 + n)))
-        problems += _compared(at, token, intent, await at.settle(intent), taken=True)
-    if word == "late_success":
+        learned, _ = await at.settle(intent)
+        problems += _compared(at, token, intent, learned, now=(Succeeded, Captured))
+    if word == "late_success":  # where the capture is ours the money is only held
         at.clock.at_us += LATE_US
-        problems += _compared(at, token, intent, _told(await at.ask(replace(intent, kind="read", key=""))), taken=True)
+        late = _told(await at.ask(replace(there, kind="read", key="")))
+        problems += _compared(at, token, intent, late, now=(Authorized,) if only_held else (Succeeded,))
     return problems
 
 
-def _compared(at: Wired, token: str, intent: Intent, learned: AnyOutcome, *, taken: bool = False) -> list[str]:
-    """The outcome against the books: a success is one movement with the same id, amount and currency, all else none."""
-    moves = [m for m in at.movements(intent.reference) if m.kind in ("charge", "capture")]
-    if not isinstance(learned, Succeeded | Captured):
-        problem = [f"{token}: the ledger took {moves}, the adapter says {learned}"] if moves else []
-        return [*problem, f"{token}: should have been taken, {learned}"] if taken else problem
+def _compared(at: Wired, token: str, intent: Intent, learned: AnyOutcome, *, now: tuple[type, ...] = ()) -> list[str]:
+    """The outcome against the books: a success is one movement that takes money, with the same id, amount and currency; a
+    hold is one that holds it; all else takes none. ``now``: what it must be."""
+    every = at.movements(intent.reference)
+    taken = [m for m in every if m.kind in ("charge", "capture")]
+    problems = [f"{token}: should be {now} now, is {learned}"] if now and not isinstance(learned, now) else []
+    if not isinstance(learned, Succeeded | Captured) and taken:
+        return [*problems, f"{token}: the ledger took {taken}, the adapter says {learned}"]
+    if not isinstance(learned, Succeeded | Captured | Authorized):
+        return problems
+    moves = [m for m in every if m.kind == "authorize"] if isinstance(learned, Authorized) else taken
     said = (learned.ref, learned.reference, learned.amount_minor, learned.currency)
     booked = [(m.provider_ref, m.reference, m.amount, m.currency) for m in moves]
-    problems = [f"{token}: the adapter says {said}, the ledger {booked}"] if booked != [said] else []
+    problems += [f"{token}: the adapter says {said}, the ledger {booked}"] if booked != [said] else []
     extra = 100 if token == "tok_wrong_amount" else 0  # noqa: S105 - a token of the sandbox
     return [*problems, f"{token}: took {learned.amount_minor}"] if learned.amount_minor != ASKED + extra else problems
 
 
+def _money(outcome: Authorized) -> tuple[int, str]:
+    return outcome.amount_minor, outcome.currency
+
+
 async def _refunds(at: Wired) -> None:
     intent = _intent("tok_ok", 0, "fire")
-    charge = await at.settle(intent)
-    assert isinstance(charge, Succeeded | Captured)
+    charge, intent = await at.settle(intent)
+    assert isinstance(charge, Succeeded | Captured), charge
     back = replace(
         intent,
         kind="refund",
@@ -245,11 +308,11 @@ def _key(of: Intent | str, kind: str) -> str:
 
 
 def _told(outcome: AnyOutcome) -> AnyOutcome:
-    """The one try that a read shows."""
+    """The one try that a read shows; an empty container shows nothing."""
     if not isinstance(outcome, Found):
         return outcome
-    assert len(outcome.tries) == 1, outcome
-    return outcome.tries[0]
+    assert len(outcome.tries) <= 1, outcome
+    return outcome.tries[0] if outcome.tries else Absent()
 
 
 # --- a sandbox, in process and over HTTP ----------------------------------------------------------------------------------
