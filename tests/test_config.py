@@ -159,11 +159,77 @@ def test_every_setting_has_an_environment_name_and_valid_bounds() -> None:
 
 
 def test_without_accounts_the_sandbox_is_there_in_test_mode_only() -> None:
-    """No account configured: the mock account of the sandbox in test mode, none in live mode."""
-    (mock,) = load().providers
-    assert (mock.name, mock.adapter, mock.mode, mock.base_url) == ("mock", "mock", "test", f"{SANDBOX_URL}/mock")
-    assert mock.terms == SANDBOX_TERMS
-    assert load({"server.mode": "live"}).providers == ()
+    """No account configured: the shipped accounts of the sandbox in test mode, none in live mode."""
+    providers = load().providers
+    assert [(p.name, p.adapter, p.mode, p.base_url) for p in providers] == [
+        ("mock", "mock", "test", f"{SANDBOX_URL}/mock"),
+        ("razorpay_mock", "razorpay", "test", f"{SANDBOX_URL}/razorpay"),
+        ("cashfree_mock", "cashfree", "test", f"{SANDBOX_URL}/cashfree"),
+    ]
+    assert all((p.terms, p.origin, p.credential_id) == (SANDBOX_TERMS, "shipped defaults", "sandbox") for p in providers)
+    live = load({"server.mode": "live"})
+    assert (live.providers, live.rules.rules) == ((), ())
+
+
+ACCOUNT = "[providers.a]\nadapter = 'mock'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "accounts", "rules", "origin"),
+    [
+        ("", ["mock", "razorpay_mock", "cashfree_mock"], ["inr", "high-value", "anything-else"], "shipped defaults"),
+        ("[[rules]]\nuse = 'mock'\n", ["mock", "razorpay_mock", "cashfree_mock"], ["rule 1"], "payonce.toml"),
+        ("rules = []\n", ["mock", "razorpay_mock", "cashfree_mock"], [], "none: accounts in the order of the configuration"),
+        (ACCOUNT, ["a"], [], "none: accounts in the order of the configuration"),
+        (ACCOUNT + "[[rules]]\nname = 'mine'\nuse = 'a'\n", ["a"], ["mine"], "payonce.toml"),
+    ],
+    ids=["nothing", "rules only", "no rules", "accounts only", "both"],
+)
+def test_shipped_accounts_and_rules(text: str, accounts: list[str], rules: list[str], origin: str) -> None:
+    """What is shipped stands in for what the file has not; rules only where the accounts are the shipped ones, too."""
+    toml(text)
+    settings = load()
+    assert [p.name for p in settings.providers] == accounts
+    assert [rule.name for rule in settings.rules.rules] == rules
+    assert settings.rules_origin == origin
+
+
+def test_thresholds_of_the_file_count_for_the_shipped_rules() -> None:
+    """[routing.high_value] needs no rules and no accounts beside it."""
+    assert (load().rules.high_value_default_minor, load().high_value_origin) == (1_000_000, "default")
+    toml("[routing.high_value]\nINR = 5\n")
+    settings = load()
+    assert (dict(settings.rules.high_value_minor), settings.high_value_origin) == ({"INR": 5}, "payonce.toml")
+    assert settings.rules_origin == "shipped defaults"
+
+
+def test_in_live_mode_rules_need_live_accounts() -> None:
+    """The shipped accounts do not exist in live mode: a rule that names one is refused with its line."""
+    toml("[server]\nmode = 'live'\n[[rules]]\nuse = 'mock'\n")
+    with pytest.raises(ConfigError, match=r"payonce\.toml, line 5: \[\[rules\]\] rule 1: use names mock, and there is no such"):
+        load()
+
+
+def test_rules_that_may_not_be_meant_are_warned_of() -> None:
+    """Whoever starts the server hears of a rule that never chooses."""
+    toml("[[rules]]\nuse = ['mock', 'razorpay_mock', 'cashfree_mock']\n[[rules]]\nname = 'late'\nuse = 'mock'\n")
+    assert warnings_of(load()) == ["Rule late never chooses: rule 1 before it matches all that it matches."]
+
+
+def test_what_is_wrong_is_named_with_its_line() -> None:
+    """Unknown sections and names, and what is wrong in an account, are found without searching."""
+    for text, said in (
+        ("\n[sever]\nport = 1\n", "payonce.toml, line 3: [sever] is not known; did you mean server?"),
+        ("[rule]\nx = 1\n", "payonce.toml, line 2: [rule] is not known; did you mean rules?"),
+        ("[server]\n\nprot = 1\n", "payonce.toml, line 4: server.prot"),
+        ("[providers.a]\nadapter = 'mock'\nhorizon_s = 0\n", "payonce.toml, line 4: providers.a.horizon_s must be"),
+        ("[providers.a]\nadapter = 'mock'\nsecret = 'hush'\n", "payonce.toml, line 4: providers.a.secret: write env:NAME"),
+        ("providers = 1\n", "payonce.toml, line 2: providers must be tables"),
+    ):
+        toml(text)
+        with pytest.raises(ConfigError) as refused:
+            load()
+        assert str(refused.value).startswith(said)
 
 
 def test_live_mode_refuses_the_sandbox() -> None:

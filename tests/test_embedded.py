@@ -84,8 +84,8 @@ def test_pay_and_wait(tmp_path: Path) -> None:
 
     async def go() -> None:
         async with payonce.open(tmp_path / "pay.db") as p:
-            accepted = await p.pay(amount=1050, currency="inr", payment_method="tok_lost_response", idempotency_key="k-1")
-            assert (accepted.status, accepted.currency) == ("PENDING", "INR")
+            accepted = await p.pay(amount=1050, currency="eur", payment_method="tok_lost_response", idempotency_key="k-1")
+            assert (accepted.status, accepted.currency) == ("PENDING", "EUR")
             ended = await p.wait(accepted.transaction_id, timeout_s=20)
             assert (ended.status, ended.captured) == ("SUCCESS", 1050)
             assert await p.get(accepted.transaction_id) == ended

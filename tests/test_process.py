@@ -45,6 +45,7 @@ def worker_on(engine: CountingEngine, folder: Path, concurrency: int) -> Worker:
         scope=any_port,
         hold=Hold(folder / "payments.db"),
         sandbox=None,
+        health=any_port,
     )
     return Worker(app, concurrency=concurrency, poll_ms=20)
 

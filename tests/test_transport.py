@@ -258,7 +258,7 @@ def test_nothing_is_sent_past_the_deadline(look: int, wall_us: int, monotonic_us
         return await sent(transport, server.url), server.requests, server.connections
 
     lost, requests, connections = run(lambda _: OK, use, Hands(look, wall_us, monotonic_us))
-    assert lost == Lost(sent=False, reason="the send deadline had passed before the first byte")
+    assert lost == Lost(sent=False, reason="the send deadline had passed before the first byte", ours=True)
     assert requests == []
     assert connections <= look - 2
 
@@ -400,9 +400,10 @@ def test_mounted_app_goes_on_after_its_caller_gave_up() -> None:
 
 def test_closing_answers_those_who_wait() -> None:
     """A call in flight when the transport closes is a loss, not a cancellation of its caller."""
-    assert in_process(_waits, timeout_ms=5000, closing=True) == Lost(sent=True, reason="the transport was closed")
+    assert in_process(_waits, timeout_ms=5000, closing=True) == Lost(sent=True, reason="the transport was closed", ours=True)
 
 
 def test_mounted_app_is_not_called_past_the_deadline() -> None:
-    """The deadline holds in process too."""
-    assert in_process(_raises, clock=Hands(3, 6 * S)).sent is False
+    """The deadline holds in process too, and says nothing about the provider."""
+    lost = in_process(_raises, clock=Hands(3, 6 * S))
+    assert (lost.sent, lost.ours) == (False, True)

@@ -12,11 +12,14 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, resolve_secret
 from .adapter import Adapter
-from .config import SANDBOX_URL, ProviderConfig, Settings, resolve_secret
+from .config import Settings
 from .core.errors import ConfigError
 from .dispatch import Account
 from .engine import Engine, Policy, Ports
+from .health import Health
+from .outside import Outside
 from .ports import Clock, Entropy, Filters, Scope, Transport
 from .providers import load_adapters
 from .sandbox.server import Sandbox, sandbox_app
@@ -104,6 +107,7 @@ class App(Struct, frozen=True):
     scope: Scope
     hold: Hold
     sandbox: Sandbox | None  # when it runs in this process
+    health: Health
 
 
 @asynccontextmanager
@@ -134,11 +138,12 @@ async def open_app(
     )
     ports = Ports(store=store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
     mark = Hold(settings.store_path)
-    engine = Engine(ports, accounts, policy, hold=hold or mark.on())
+    health = Health(store.registry, clock)
+    engine = Engine(ports, accounts, policy, rules=settings.rules, health=health, hold=hold or mark.on())
     scope = Scope(DEFAULT_MERCHANT, settings.mode)
     try:
         await refuse_repointed(engine, scope)
-        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox)
+        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox, health)
     finally:
         await transport.close()
         await store.close()
@@ -159,23 +164,32 @@ def _sandbox(settings: Settings, clock: Clock) -> Sandbox:
 def accounts_of(settings: Settings, env: Mapping[str, str]) -> dict[str, Account]:
     """The provider accounts, credentials resolved. Raises ConfigError for an unknown adapter or a missing secret."""
     adapters = load_adapters()
-    return {p.name: _account(p, adapters, env) for p in settings.providers}
+    return {p.name: _account(p, adapter_of(p, adapters), env) for p in settings.providers}
 
 
-def _account(p: ProviderConfig, adapters: Mapping[str, Adapter], env: Mapping[str, str]) -> Account:
-    adapter = adapters.get(p.adapter)
-    if adapter is None:
-        known = ", ".join(sorted(adapters))
-        raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
-    sandboxed = p.base_url.startswith(SANDBOX_URL)
-    values = {k: resolve_secret(v, env, f"providers.{p.name}.{k}") for k, v in p.credentials.items()}
+def outside_of(settings: Settings) -> Outside:
+    """What planning knows of the accounts and rules, for who only looks: no secret is resolved, and an account whose
+    adapter is not installed is not there."""
+    adapters = load_adapters()
+    known = [p for p in settings.providers if p.adapter in adapters]
+    return Outside(accounts={p.name: _account(p, adapters[p.adapter], None) for p in known}, rules=settings.rules)
+
+
+def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None) -> Account:
+    credentials = None
+    if env is not None:
+        values = {k: resolve_secret(v, env, f"providers.{p.name}.{k}") for k, v in p.credentials.items()}
+        sandboxed = p.base_url.startswith(SANDBOX_URL)
+        credentials = adapter.credentials_of(values or (adapter.SANDBOX_CREDENTIALS if sandboxed else {}))
+        if getattr(credentials, "mode", p.mode) != p.mode:
+            raise ConfigError(f"{p.origin}: providers.{p.name}: its key is not one of {p.mode} mode. Nothing was started.")
     return Account(
         name=p.name,
         adapter=adapter,
         mode=p.mode,
         base_url=p.base_url,
         credential_id=p.credential_id,
-        credentials=adapter.credentials_of(values or ({"secret": "sandbox"} if sandboxed else {})),
+        credentials=credentials,
         terms=replace(adapter.CAPABILITIES.terms, **p.terms),
     )
 

@@ -3,21 +3,37 @@
 One table (SETTINGS) is the source of the environment names, ``payonce config show`` and docs/reference/settings.md.
 """
 
-import difflib
 import ipaddress
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from .accounts import PROVIDER_KEYS, SANDBOX_TERMS, SANDBOX_URL, ProviderConfig, read_accounts, resolve_secret
 from .core.errors import ConfigError
 from .core.payment import Mode
+from .core.routing import Rules
+from .rules import read_high_value, read_rules
+from .rules import warnings as rule_warnings
+from .tomlfile import FILE_NAME, TomlFile, ended, read, shipped, suggest, unknown
 
-SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
-FILE_NAME: Final = "payonce.toml"
+__all__ = [
+    "PROVIDER_KEYS",
+    "SANDBOX_TERMS",
+    "SANDBOX_URL",
+    "SETTINGS",
+    "ProviderConfig",
+    "Setting",
+    "Settings",
+    "Value",
+    "is_loopback",
+    "load",
+    "resolve_secret",
+    "warnings_of",
+]
+
+ELSEWHERE: Final = ("version", "providers", "rules", "routing")  # parts of the file that are no plain settings
 DIGITS_MAX: Final = 18  # of a whole number; Python refuses to convert very long ones
 
 
@@ -76,37 +92,9 @@ SETTINGS: Final = (
     ),
 )
 
-# Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
-CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
-TERM_S_MAX: Final = 31 * 86_400
-PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
-# A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
-SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
-    "horizon_s": 60,
-    "watch_s": 120,
-    "settle_s": 120,
-    "processing_s": 2,
-    "read_lag_s": 1,
-    "call_timeout_ms": 7000,
-    "read_schedule_s": (1, 2, 3, 5, 8, 10),
-}
-
 
 class Value(NamedTuple):
     value: str | int
-    origin: str
-
-
-class ProviderConfig(Struct, frozen=True, kw_only=True):
-    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (env:, file:), never values."""
-
-    name: str
-    adapter: str
-    mode: Mode
-    base_url: str
-    credential_id: str
-    credentials: dict[str, str]
-    terms: dict[str, int | tuple[int, ...]]
     origin: str
 
 
@@ -116,6 +104,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     values: dict[str, Value]
     providers: tuple[ProviderConfig, ...]
     file: str
+    rules: Rules = Rules()
+    rules_origin: str = ""
+    high_value_origin: str = ""
 
     def text(self, key: str) -> str:
         return str(self.values[key].value)
@@ -147,42 +138,31 @@ def load(
     """Settings from flags, environment and file, in that order. ``flags`` are named like SETTINGS keys; None = not
     given. Raises ConfigError naming the value, its origin, and the fix."""
     env = env or {}
-    path = _file(file or env.get("PAYONCE_CONFIG"))
-    toml = _toml(path)
-    origin = str(path) if path else "no file"
-    values = {s.key: _value(s, flags or {}, env, toml, origin) for s in SETTINGS}
+    toml = read(_file(file or env.get("PAYONCE_CONFIG")))
+    values = {s.key: _value(s, flags or {}, env, toml) for s in SETTINGS}
     _refuse_unknown_env(env)
-    _refuse_unknown_toml(toml, origin)
+    _refuse_unknown_toml(toml)
+    return _routed(values, toml)
+
+
+def _routed(values: dict[str, Value], toml: TomlFile) -> Settings:
+    """The accounts and rules beside the plain settings. In test mode the shipped ones stand in for what the file has
+    not: accounts, and rules where the accounts are the shipped ones. In live mode nothing is shipped."""
     mode: Mode = "live" if values["server.mode"].value == "live" else "test"
-    providers = tuple(_provider(name, table, mode, origin) for name, table in toml.get("providers", {}).items())
+    providers, rules_from = read_accounts(toml, mode), toml
     if not providers and mode == "test":
-        providers = (_provider("mock", {}, mode, "default"),)
-    return Settings(values=values, providers=providers, file=origin)
-
-
-def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
-    """The value behind ``env:NAME`` or ``file:PATH``. Raises ConfigError; the value itself is never in a message."""
-    require_reference(reference, where)
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        if not env.get(name):
-            raise ConfigError(f"{where}: the environment variable {name} is not set. Set it, or name another one.")
-        return env[name]
-    try:
-        value = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{where}: cannot read {name}: {why}. Make it readable for payonce.") from None
-    if not value:
-        raise ConfigError(f"{where}: the file {name} is empty. Put the secret into it.")
-    return value
-
-
-def require_reference(reference: str, where: str) -> None:
-    """Raises ConfigError for what is neither ``env:NAME`` nor ``file:PATH``; it may be a secret, so it is not shown."""
-    kind, _, name = reference.partition(":")
-    if kind not in ("env", "file") or not name:
-        raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
+        providers = read_accounts(shipped(), mode)
+        rules_from = toml if "rules" in toml.table else shipped()
+    rules = read_rules(rules_from, {p.name: p.mode for p in providers}, mode)
+    per_currency, default = read_high_value(toml)
+    return Settings(
+        values=values,
+        providers=providers,
+        file=toml.name,
+        rules=Rules(rules=rules, high_value_minor=per_currency, high_value_default_minor=default),
+        rules_origin=rules_from.name if rules else "none: accounts in the order of the configuration",
+        high_value_origin=toml.name if "routing" in toml.table else "default",
+    )
 
 
 def warnings_of(settings: Settings) -> list[str]:
@@ -201,7 +181,7 @@ def warnings_of(settings: Settings) -> list[str]:
             "server.mode is live and there is no live provider account: every payment will be refused (no_route). "
             "Add [providers.NAME] to payonce.toml, or use test mode."
         )
-    return found
+    return found + rule_warnings(settings.rules, [p.name for p in settings.providers if p.mode == settings.mode])
 
 
 def is_loopback(host: str) -> bool:
@@ -222,36 +202,22 @@ def _file(file: str | Path | None) -> Path | None:
     return Path(file)
 
 
-def _toml(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}. Make it readable for payonce.") from error
-    except ValueError as error:  # TOML, UTF-8, or a number too long to convert
-        raise ConfigError(f"{path} is not valid TOML: {error}. Nothing was started.") from error
-    if table.get("version") != 1:
-        raise ConfigError(f"{path}: the first line must be `version = 1`.")
-    return table
-
-
-def _value(s: Setting, flags: Mapping[str, Any], env: Mapping[str, str], toml: Mapping[str, Any], file: str) -> Value:
+def _value(s: Setting, flags: Mapping[str, Any], env: Mapping[str, str], toml: TomlFile) -> Value:
     section, _, name = s.key.partition(".")
     if flags.get(s.key) is not None:
         return _checked(s, flags[s.key], "flag")
     for variable in s.env:
         if env.get(variable, "") != "":
             return _checked(s, env[variable], f"environment {variable}")
-    table = toml.get(section, {})
+    table = toml.table.get(section, {})
     if isinstance(table, dict) and name in table:
-        return _checked(s, table[name], file)
+        return _checked(s, table[name], toml.name)
     return Value(s.default, "default")
 
 
 def _checked(s: Setting, raw: object, origin: str) -> Value:
     def bad(rule: str) -> ConfigError:
-        return ConfigError(f"{s.key} ({origin}) {_ended(rule)} Nothing was started.")
+        return ConfigError(f"{s.key} ({origin}) {ended(rule)} Nothing was started.")
 
     if isinstance(s.default, int):
         digits = str(raw) if isinstance(raw, str) or type(raw) is int else ""
@@ -263,7 +229,7 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
     if s.choices:
         raw = raw.lower()
         if raw not in s.choices:
-            raise bad(f"must be one of {', '.join(s.choices)}" + _suggest(raw, s.choices))
+            raise bad(f"must be one of {', '.join(s.choices)}" + suggest(raw, s.choices))
     elif s.default and not raw.strip():
         raise bad("must not be empty")
     return Value(raw, origin)
@@ -273,89 +239,22 @@ def _refuse_unknown_env(env: Mapping[str, str]) -> None:
     known = {"PAYONCE_CONFIG", *(name for s in SETTINGS for name in s.env)}
     for name in env:
         if name.startswith("PAYONCE_") and name not in known and not name.startswith("PAYONCE_SECRET_"):
-            raise ConfigError(f"The environment variable {name} {_unknown(name, known)} Unset or correct it.")
+            raise ConfigError(f"The environment variable {name} {unknown(name, known)} Unset or correct it.")
 
 
-def _refuse_unknown_toml(toml: Mapping[str, Any], file: str) -> None:
+def _refuse_unknown_toml(toml: TomlFile) -> None:
     sections: dict[str, set[str]] = {}
     for s in SETTINGS:
         section, _, name = s.key.partition(".")
         sections.setdefault(section, set()).add(name)
-    for section, table in toml.items():
-        if section in ("version", "providers"):
+    for section, table in toml.table.items():
+        if section in ELSEWHERE:
             continue
         if section not in sections:
-            raise ConfigError(f"{file}: [{section}] {_unknown(section, [*sections, 'providers'])}")
+            known = [*sections, *ELSEWHERE]
+            raise ConfigError(f"{toml.place(section)}: [{section}] {unknown(section, known)}")
         if not isinstance(table, dict):
-            raise ConfigError(f"{file}: {section} must be a table: [{section}].")
+            raise ConfigError(f"{toml.place(section)}: {section} must be a table: [{section}].")
         for name in table:
             if name not in sections[section]:
-                raise ConfigError(f"{file}: {section}.{name} {_unknown(name, sections[section])}")
-
-
-def _suggest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _unknown(word: str, known: Any) -> str:
-    return _ended(f"is not known{_suggest(word, known)}")
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith("?") else f"{text}."
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, a broken address
-        return False
-
-
-def _provider(name: str, table: object, mode: Mode, origin: str) -> ProviderConfig:
-    where = f"{origin}: providers.{name}"
-    if not isinstance(table, dict) or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in table.values()):
-        raise ConfigError(f"{where} must be a table of strings and whole numbers.")
-    account_mode = str(table.get("mode", mode))
-    if account_mode not in ("test", "live"):
-        raise ConfigError(f"{where}.mode must be test or live.")
-    base_url = str(table.get("base_url", "")).rstrip("/")
-    sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
-    if sandboxed and account_mode == "live":
-        raise ConfigError(f"{where}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
-    if _is_http(base_url) and urlsplit(base_url).username is not None:
-        raise ConfigError(f"{where}.base_url must not hold a user or password: it is stored with every payment.")
-    if account_mode == "live" and not base_url.startswith("https://"):
-        raise ConfigError(f"{where}.base_url must begin with https:// in live mode. Nothing was started.")
-    if not sandboxed and not _is_http(base_url):
-        raise ConfigError(f"{where}.base_url must begin with http:// or https:// and name a host. Nothing was started.")
-    adapter = str(table.get("adapter", name.removesuffix("_mock")))
-    credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
-    for key, value in credentials.items():
-        require_reference(value, f"{where}.{key}")
-    terms = dict(SANDBOX_TERMS) if sandboxed else {}
-    for key, field in (
-        ("timeout_ms", "call_timeout_ms"),
-        ("horizon_s", "horizon_s"),
-        ("watch_s", "watch_s"),
-        ("settle_s", "settle_s"),
-    ):
-        if key in table:
-            if account_mode == "live" and key != "timeout_ms":
-                raise ConfigError(f"{where}.{key} can be changed in test mode only: in live mode the provider's facts count.")
-            most = CALL_TIMEOUT_MS_MAX if key == "timeout_ms" else TERM_S_MAX
-            if not isinstance(table[key], int) or not 1 <= table[key] <= most:
-                raise ConfigError(f"{where}.{key} must be a whole number from 1 to {most}.")
-            terms[field] = table[key]
-    return ProviderConfig(
-        name=name,
-        adapter=adapter,
-        mode="live" if account_mode == "live" else "test",
-        base_url=f"{SANDBOX_URL}/{adapter}" if sandboxed else base_url,
-        credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(sorted(credentials.values())))),
-        credentials=credentials,
-        terms=terms,
-        origin=origin,
-    )
+                raise ConfigError(f"{toml.place(section, name)}: {section}.{name} {unknown(name, sections[section])}")

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from . import dispatch
+from .adapter import READS_MAX
 from .core import idempotency, ids
 from .core.apply import extend
 from .core.due import Call, Facts, Judge, Next, Reverse
@@ -20,12 +21,30 @@ from .core.events import Accepted, Event, Hinted, Judged, Observed, Planned, dig
 from .core.idempotency import Details, NewPayment
 from .core.operations import part_of, resolution, reversal
 from .core.outcome import AnyOutcome
-from .core.payment import Attempt, Candidate, LateSuccess, Mode, Operation, Payment, Step
+from .core.payment import LateSuccess, Payment, Step
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
-from .core.verdict import awaits_read, unresolved, verdict, weigh
+from .core.routing import Rules
+from .core.verdict import awaits_read, verdict, weigh
 from .dispatch import Account
-from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Ref, Scope, Store, Transport, Unclear, Wake
+from .health import Admitted, Health, signal
+from .outside import Outside
+from .ports import (
+    Change,
+    Clock,
+    Committed,
+    Conflict,
+    Entropy,
+    KeyRow,
+    Lost,
+    Ref,
+    Response,
+    Scope,
+    Store,
+    Transport,
+    Unclear,
+    Wake,
+)
 from .telemetry import get_logger
 
 SEND_WINDOW_MS = 5_000  # from the claim to the first byte
@@ -34,6 +53,7 @@ ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
 RACES_MAX = 20  # lost to other writers in a row
 RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
 HELD_BACK: frozenset[str] = frozenset({"create", "fire", "replay", "capture", "void", "refund"})  # what --hold stops
+ADMITTED: frozenset[str] = frozenset({"create", "fire"})  # what a breaker stops: only what is new
 
 log = get_logger("engine")
 
@@ -64,10 +84,20 @@ class Ports(Struct, frozen=True, kw_only=True):
 class Engine:
     """See the module docstring. Safe to call from any number of tasks and processes at once."""
 
-    def __init__(self, ports: Ports, accounts: Mapping[str, Account], policy: Policy, *, hold: bool = False) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        accounts: Mapping[str, Account],
+        policy: Policy,
+        *,
+        rules: Rules | None = None,
+        health: Health | None = None,
+        hold: bool = False,
+    ) -> None:
         self.store, self.transport, self.clock = ports.store, ports.transport, ports.clock
         self.entropy, self.wake = ports.entropy, ports.wake
-        self.accounts, self.policy = dict(accounts), policy
+        self.accounts, self.policy, self.health = dict(accounts), policy, health
+        self.outside = Outside(accounts=self.accounts, rules=rules or Rules())
         self.hold = hold  # after a restore: read and close, but fire nothing
 
     # --- submit ---------------------------------------------------------------------------------------------------
@@ -78,7 +108,7 @@ class Engine:
         Raises Refused (``no_route``, ``test_token_refused``, ``idempotency_key_reused``, ``request_in_progress``,
         ``retry_same_key`` when the outcome of the write is unclear) and StoreUnavailable (nothing was written).
         """
-        if refusal := self._refusal(scope, request):
+        if refusal := self.outside.refusal(scope, request):
             if known := await self.store.find_key(scope, key):
                 return await self._repeat(known, request)
             raise refusal
@@ -132,25 +162,6 @@ class Engine:
             raise Refused("request_in_progress", "The payment of this key is not visible yet.")
         return Receipt(payment, request.details, replayed=True)
 
-    def _refusal(self, scope: Scope, request: NewPayment) -> Refused | None:
-        if scope.mode == "live" and request.details.payment_method.startswith("tok_"):
-            return Refused("test_token_refused", "tok_* tokens belong to the sandbox.")
-        if not self._route(scope.mode, request.provider, request.currency):
-            wanted = f"provider {request.provider}" if request.provider else "any account"
-            return Refused("no_route", f"{wanted} cannot take {request.currency} in {scope.mode} mode.")
-        return None
-
-    def _route(self, mode: Mode, provider: str, currency: str) -> tuple[Candidate, ...]:
-        """The accounts that can take it, in the order of the configuration, with the why of each."""
-
-        def takes(account: Account) -> bool:
-            currencies = account.adapter.CAPABILITIES.currencies
-            return account.mode == mode and (currencies is None or currency in currencies)
-
-        able = [a.name for a in self.accounts.values() if takes(a) and provider in ("", a.name)]
-        why = "the request names it" if provider else f"takes {currency}, in the order of the configuration"
-        return tuple(Candidate(account=name, why=why) for name in able)
-
     # --- advance --------------------------------------------------------------------------------------------------
 
     async def advance(self, payment_id: str) -> None:
@@ -170,8 +181,10 @@ class Engine:
 
     async def _act(self, p: Payment, *, first: bool) -> bool:
         """One action. False when nothing is due now, or when another worker took over."""
+        if self.health:
+            await self.health.refresh()
         now = self.clock.now_us()
-        facts = self._facts(p)
+        facts = self._facts(p, None if p.attempts else await self.details(p))
         due = plan(p, now, facts)
         if due.at_us is None or due.at_us > now:
             if first:  # the row was due but plan says later: the facts changed
@@ -191,20 +204,41 @@ class Engine:
                 if self.hold and call.kind in HELD_BACK:
                     await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
                     return False
-                return await self._call(p, call)
+                return await self._admitted(p, call, facts)
             case None:
                 raise InvariantViolated("plan named a time but no action")
 
-    async def _call(self, p: Payment, call: Call) -> bool:
+    async def _admitted(self, p: Payment, call: Call, facts: Facts) -> bool:
+        """What is new needs leave of the account's breaker; what every call hears is learned from."""
+        if self.health is None:
+            return await self._call(p, call, facts, [])
+        leave = await self.health.admit(call.account) if call.kind in ADMITTED else None
+        if leave is None and call.kind in ADMITTED:
+            return True  # it opened since, or another payment has the one probe: plan again
+        heard: list[Response | Lost] = []
+        try:
+            going = await self._call(p, call, facts, heard, leave)
+        except Exception:
+            await self.health.learn(call.account, signal(heard[0] if heard else None), leave)
+            raise
+        await self.health.learn(call.account, signal(heard[0] if heard else None), leave)
+        return going
+
+    async def _call(
+        self, p: Payment, call: Call, facts: Facts, replies: list[Response | Lost], leave: Admitted | None = None
+    ) -> bool:
         """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
         account, planned_call = self.accounts[call.account], call
-        call, opened = dispatch.opened(p, call, account)
+        call, opened = dispatch.opened(p, call, account, facts)
         intent = dispatch.intent(p, call, await self.details(p))
         prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
-        now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
-        if plan(p, now, self._facts(p)).do != planned_call:  # we slept since: what was due then may be forbidden now
+        if self.health and leave and not await self.health.stands(leave):
             return True
+        now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
+        if plan(p, now, facts).do != planned_call:  # we slept since: what was due then may be forbidden now
+            return True
+        calls = READS_MAX if call.kind == "read" and terms.container else 1
         send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
@@ -212,21 +246,29 @@ class Engine:
             owner=f"{self.entropy.bits(64):016x}",
             at_us=now,
             send_by_us=now + window,
-            lease_until_us=now + window + (terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
+            lease_until_us=now + window + (calls * terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
             key=intent.key,
             request=None if call.kind == "read" else prepared.request,
         )
-        planned = Planned(step=step, attempt=call.attempt, operation=call.operation, opens=opened, route=self._facts(p).route)
+        planned = Planned(
+            step=step,
+            attempt=call.attempt,
+            operation=call.operation,
+            opens=opened,
+            rule="" if p.route else facts.rule,
+            route=() if p.route else facts.route,
+        )
         bodies = {prepared.request.body_sha256: prepared.body} if step.request and prepared.body else {}
         refs = (Ref(account.name, "reference", opened.reference),) if opened else ()
         if not await self._claim(p, planned, bodies, refs):
             return False
         left = send_by_monotonic - self.clock.monotonic_us()  # the wall clock may have been set back since the claim
         send_by = min(step.send_by_us, self.clock.now_us() + left)
-        outcome = await dispatch.exchange(
+        heard = await dispatch.exchange(
             self.transport, account, prepared, intent, send_by_us=send_by, timeout_ms=terms.call_timeout_ms
         )
-        return await self._record(p.id, step.seq, outcome)
+        replies += [heard.reply] if heard.reply else []
+        return await self._record(p.id, step.seq, heard.outcome)
 
     async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
         after, change = self._change(p, [planned], bodies, refs)
@@ -253,7 +295,7 @@ class Engine:
                     return p is not None  # the first outcome per step wins
                 part, step = owner
                 weighed = weigh(p, part, step, outcome)
-                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=self._refs(part, weighed)):
+                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=dispatch.refs(part, weighed)):
                     return True
             if self.clock.monotonic_us() > deadline:
                 log.error("answer could not be recorded, it will be read again", payment_id=payment_id, step=seq)
@@ -320,34 +362,17 @@ class Engine:
 
     # --- what the verbs share -------------------------------------------------------------------------------------
 
-    def _facts(self, p: Payment) -> Facts:
-        route = p.route or self._route(p.mode, p.provider, p.currency)
-        blocked = {c.account for c in route if (a := self.accounts.get(c.account)) is None or a.mode != p.mode}
-        lost = {a.n for a in p.attempts if self._repointed(p, a)}
-        # Where nothing but our reference finds what a lost tail of a backup has sent; a container protects itself.
-        look = {a.name for a in self.accounts.values() if self.hold and a.terms.readable and not a.terms.container}
-        return Facts(route=route, blocked=frozenset(blocked), lost=frozenset(lost), hold=self.hold, look_first=frozenset(look))
+    def _facts(self, p: Payment, details: Details | None = None) -> Facts:
+        blocked = self.health.blocked(self.clock.now_us()) if self.health else {}
+        return self.outside.facts(p, details, blocked, hold=self.hold)
 
-    def next(self, p: Payment) -> Next:
+    async def next(self, p: Payment) -> Next:
         """What is due for the payment, as this process sees it now."""
-        return plan(p, self.clock.now_us(), self._facts(p))
+        return plan(p, self.clock.now_us(), self._facts(p, await self.details(p)))
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""
-        return [a.account for a in p.attempts if unresolved(a) and self._repointed(p, a)]
-
-    def _repointed(self, p: Payment, a: Attempt) -> bool:
-        """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
-        now = self.accounts.get(a.account)
-        then = (a.base_url, a.credential_id, a.adapter, p.mode)
-        return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
-
-    def _refs(self, part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
-        seen = [getattr(o, name, "") for o in (outcome, *getattr(outcome, "tries", ())) for name in ("ref", "container")]
-        account = part.account if isinstance(part, Attempt) else "refund"
-        return tuple(
-            Ref(account, "provider_ref", value) for value in dict.fromkeys(seen) if value not in ("", "none", "open", "closed")
-        )
+        return self.outside.repointed(p)
 
     def _change(
         self, p: Payment, events: list[Event], bodies: Mapping[str, bytes], refs: tuple[Ref, ...], actor: str = "worker"

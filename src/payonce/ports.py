@@ -134,6 +134,37 @@ class Store(Protocol):
         """Finish what was accepted, then release files. A no-op when closed already."""
 
 
+class Record(Struct, frozen=True):
+    """One row of the registry. ``value`` is small; what it means is its kind's business."""
+
+    name: str
+    value: bytes
+    version: int
+
+
+RECORD_BYTES_MAX = 65_536  # of a value
+
+
+class Registry(Protocol):
+    """What all processes share beside payments: drain switches and breakers. Read often, written seldom, never part of a
+    payment's write. Implementations: ``stores.memory``, ``stores.sqlite``.
+
+    A closed, full, busy or read-only store raises StoreUnavailable: what was asked is not done, unless the disk failed in
+    the middle of it; read again before acting on it.
+    """
+
+    async def all(self, kind: str) -> tuple[Record, ...]:
+        """Every record of a kind, in the order of names. Consistent: it sees each ``put`` that returned True before the
+        read began."""
+
+    async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
+        """Write a record if it is still at ``expected_version``; 0 = there must be none. None deletes it. Of any number of
+        racing writers with the same ``expected_version`` exactly one gets True; the others get False and have written
+        nothing. An update makes version ``expected_version`` + 1; a name that was deleted continues its count, so no
+        version ever stands for two values. Raises ValueError for a value above RECORD_BYTES_MAX, and for deleting with
+        ``expected_version`` 0."""
+
+
 class Clock(Protocol):
     """Time only through here. ``now_us`` is wall time, ``monotonic_us`` never goes back."""
 
@@ -166,10 +197,11 @@ class Response(Struct, frozen=True, kw_only=True):
 
 class Lost(Struct, frozen=True):
     """No whole response. ``sent`` is False only when provably no byte of the request left (a fresh connection failed
-    before it was usable, or the deadline had passed)."""
+    before it was usable, or the deadline had passed). ``ours``: it says nothing about the provider, we did not try."""
 
     sent: bool
     reason: str
+    ours: bool = False
 
 
 class Transport(Protocol):

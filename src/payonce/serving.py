@@ -62,11 +62,21 @@ def sandbox_routes(app: App) -> tuple[BaseRoute, ...]:
 
 
 def ready(app: App) -> Callable[[], Awaitable[Mapping[str, str]]]:
-    """The check behind /readyz: the store answers. Providers play no part: accepting needs only the store."""
+    """The check behind /readyz: the store answers. Accepting needs only the store: what else is said there (providers that
+    are not used now, payments that wait for a person) is for who reads it, and never makes it fail."""
 
     async def check() -> Mapping[str, str]:
         await app.store.next_due()  # raises StoreUnavailable
         trouble = await app.store.retry_trouble()
-        return {"store": trouble or "ok", "worker": "ok: holding until `payonce reconcile` ran" if app.hold.on() else "ok"}
+        doubt = (await app.store.counts()).get("IN_DOUBT", 0)
+        await app.health.refresh()
+        blocked = app.health.blocked(app.clock.now_us())
+        shut = "; ".join(f"{name}: {block.why}" for name, block in sorted(blocked.items()) if name in app.engine.accounts)
+        return {
+            "store": trouble or "ok",
+            "worker": "ok: holding until `payonce reconcile` ran" if app.hold.on() else "ok",
+            "accounts": f"ok: nothing new is sent to {shut}" if shut else "ok",
+            "payments": f"ok: {doubt} IN_DOUBT, see `payonce list --status IN_DOUBT`" if doubt else "ok",
+        }
 
     return check

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+from msgspec.structs import replace
 
 from .core.payment import StoredRequest
 from .ports import Clock, Lost, Response
@@ -29,6 +30,7 @@ ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message
 
 # Raised by httpx2 only while it has no usable connection for this request yet.
 _NO_CONNECTION: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_OURS: Final = (httpx2.PoolTimeout, httpx2.UnsupportedProtocol)  # no connection was tried: no word about the provider
 _CONNECTING: Final = ("connection.connect_tcp.started", "connection.start_tls.started")
 _FIRST_BYTE: Final = ".send_request_headers.started"
 
@@ -83,6 +85,7 @@ class HttpTransport:
         self._clock = clock
         self._mounts = dict(mounts or {})
         self._calls: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._http = httpx2.AsyncHTTPTransport(
             trust_env=False, retries=0, limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
         )
@@ -104,10 +107,13 @@ class HttpTransport:
             answer = await self._in_process(call, timeout_ms)
         else:
             answer = await self._over_http(request, headers, body, deadline, timeout_ms)
-        return answer if isinstance(answer, Lost) else self._dated(answer)
+        if isinstance(answer, Lost):
+            return replace(answer, ours=True) if self._closing else answer  # we hung up
+        return self._dated(answer)
 
     async def close(self) -> None:
         """Close connections and cut the in-process calls that outlived their callers."""
+        self._closing = True
         for task in self._calls:
             task.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
@@ -132,7 +138,7 @@ class HttpTransport:
                 extensions={"timeout": limits, "trace": wire.trace},
             )
         except (ValueError, TypeError, httpx2.InvalidURL) as error:
-            return Lost(sent=False, reason=f"the request cannot be formed: {type(error).__name__}")
+            return Lost(sent=False, reason=f"the request cannot be formed: {type(error).__name__}", ours=True)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._exchange(call)
@@ -142,7 +148,7 @@ class HttpTransport:
             phase = "connecting" if wire.unsent(error) else "waiting for the answer"
             return Lost(sent=not wire.unsent(error), reason=f"timeout after {timeout_ms} ms while {phase}")
         except Exception as error:  # noqa: BLE001 - whatever a network does is an answer here, never an exception
-            return Lost(sent=not wire.unsent(error), reason=_named(error))
+            return Lost(sent=not wire.unsent(error), reason=_named(error), ours=isinstance(error, _OURS))
 
     async def _exchange(self, call: httpx2.Request) -> Response:
         reply = await self._http.handle_async_request(call)
@@ -162,7 +168,7 @@ class HttpTransport:
     async def _in_process(self, call: "_Call", timeout_ms: int) -> Response | Lost:
         """Like a server on another machine: it goes on with what it does when its caller gives up or is cancelled."""
         if len(self._calls) >= IN_PROCESS_MAX:
-            return Lost(sent=False, reason="too many calls in process")
+            return Lost(sent=False, reason="too many calls in process", ours=True)
         task = asyncio.create_task(call.run(), name=f"in process {call.scope['method']} {call.scope['path']}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
@@ -258,7 +264,7 @@ def _scope(method: str, mount: str, path: str, headers: list[tuple[str, str]], l
 
 
 def _late() -> Lost:
-    return Lost(sent=False, reason="the send deadline had passed before the first byte")
+    return Lost(sent=False, reason="the send deadline had passed before the first byte", ours=True)
 
 
 def _named(error: Exception) -> str:

@@ -17,7 +17,7 @@ def test_a_settled_payment_tells_who_took_it() -> None:
         body = (await s.get(f"/payments/{id}")).json()
         assert (body["status"], body["provider"], body["providerRef"]) == ("SUCCESS", "tiny", "ch_1")
         assert (body["attempts"], body["captured"], body["refunded"], body["reversed"]) == (1, 1050, 0, 0)
-        assert body["route"] == [{"account": "tiny", "why": "takes INR, in the order of the configuration"}]
+        assert body["route"] == [{"account": "tiny", "taken": True, "why": "takes INR, in the order of the configuration"}]
         assert body["lastError"] is None
         assert body["updatedAt"] > body["createdAt"]
 
@@ -347,6 +347,7 @@ def test_a_named_provider_is_used() -> None:
         id = (await s.accepted(provider="second"))["transactionId"]
         await s.engine.advance(id)
         body = (await s.get(f"/payments/{id}")).json()
-        assert (body["provider"], len(body["route"])) == ("second", 1)
+        assert body["provider"] == "second"
+        assert [(e["account"], e["taken"]) for e in body["route"]] == [("second", True), ("first", False)]
 
     serving(check, accounts=(account("first"), account("second")))

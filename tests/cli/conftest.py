@@ -58,6 +58,12 @@ def payonce(
 
 
 @pytest.fixture
+def one_account(tmp_path: Path) -> None:
+    """The simplest provider alone, for stories that are not about routing."""
+    (tmp_path / "payonce.toml").write_text("version = 1\n[providers.mock]\n")
+
+
+@pytest.fixture
 def paid(payonce: Payonce) -> Callable[..., dict[str, Any]]:
     """Accept a payment with a token, wait for its end, and return it."""
 

@@ -9,6 +9,8 @@ import pytest
 
 from .conftest import Payonce
 
+pytestmark = pytest.mark.usefixtures("one_account")
+
 Paid = Callable[..., dict[str, Any]]
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.usefixtures("one_account")
+
 DEADLINE_S = 30.0
 
 

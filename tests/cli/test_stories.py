@@ -9,6 +9,8 @@ import pytest
 
 from .conftest import Payonce
 
+pytestmark = pytest.mark.usefixtures("one_account")
+
 Paid = Callable[..., dict[str, Any]]
 ELSEWHERE = 'version = 1\n[providers.other]\nadapter = "mock"\nbase_url = "http://127.0.0.1:9"\nsecret = "env:NONE"\n'
 

@@ -11,6 +11,8 @@ from payonce.cli.verify import IDS_A_PAGE
 
 from .conftest import Payonce
 
+pytestmark = pytest.mark.usefixtures("one_account")
+
 Paid = Callable[..., dict[str, Any]]
 OTHER = "'pay_00000000000000000000'"  # an id of nothing, named so in the statements below
 COLUMNS = {

@@ -192,7 +192,7 @@ def test_an_unreadable_event_is_named(tmp_path: Path) -> None:
         _edit(tmp_path / "pay.db", "UPDATE events SET raw = x'7b'")
         with pytest.raises(InvariantViolated, match="event 1 of pay_"):
             await store.history(payment_id(1))
-        _edit(tmp_path / "pay.db", """UPDATE events SET raw = CAST('{"v":2,"new":"shape"}' AS BLOB)""")
+        _edit(tmp_path / "pay.db", """UPDATE events SET raw = CAST('{"v":999,"new":"shape"}' AS BLOB)""")
         with pytest.raises(NewerSchema, match="Event 1 of pay_"):
             await store.history(payment_id(1))
         await store.close()

@@ -113,10 +113,11 @@ class LastError(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RouteEntry(Struct, frozen=True, rename="camel"):
-    """One provider account of the route with the why of its place."""
+    """One provider account that the route considered, with the why."""
 
-    account: Annotated[str, Meta(description="Name of the provider account.", examples=["mock"])]
-    why: Annotated[str, Meta(description="Why it stands here.", examples=["takes INR, in the order of the configuration"])]
+    account: Annotated[str, Meta(description="Name of the provider account.", examples=["razorpay_mock"])]
+    taken: Annotated[bool, Meta(description="Whether it may get the payment; if not, it is here to be explained.")]
+    why: Annotated[str, Meta(description="Why it stands here, or why not.", examples=["rule inr: currency INR"])]
 
 
 class ShownMethod(Struct, frozen=True, rename="camel"):
@@ -152,7 +153,11 @@ class PaymentBody(Struct, frozen=True, kw_only=True, rename="camel"):
     last_error: Annotated[LastError | None, Meta(description="The youngest decline, rejection or unknown outcome.")]
     reason: Annotated[str | None, Meta(description="Why it has this status; `payonce explain` says it in words.")]
     attention: Annotated[str | None, Meta(description="What still needs eyes, beside any status.")]
-    route: Annotated[list[RouteEntry], Meta(description="The accounts in order, frozen at the first plan; empty before it.")]
+    rule: Annotated[str | None, Meta(description="The routing rule that chose; null before, or without one.", examples=["inr"])]
+    route: Annotated[
+        list[RouteEntry],
+        Meta(description="The accounts in order, then those that were skipped; frozen at the first plan, empty before it."),
+    ]
     client_id: Annotated[str | None, Meta(description="Your label.", examples=["shop-7"])]
     payment_method: Annotated[ShownMethod | None, Meta(description="Null when none was given, or when it was erased.")]
     description: Annotated[str | None, Meta(description="Your text.", examples=["Order 1001"])]

@@ -148,7 +148,8 @@ def payment_body(p: Payment, details: Details) -> PaymentBody:
         last_error=last_error(p),
         reason=p.reason or None,
         attention=p.attention or None,
-        route=[RouteEntry(c.account, c.why) for c in p.route],
+        rule=p.rule or None,
+        route=[RouteEntry(c.account, c.taken, c.why) for c in p.route],
         client_id=p.client_id or None,
         payment_method=_shown_method(details),
         description=details.description or None,
@@ -166,17 +167,24 @@ def payment_body(p: Payment, details: Details) -> PaymentBody:
 
 def last_error(p: Payment) -> LastError | None:
     """The youngest decline, rejection or unknown outcome of the charge, else the reason of the status."""
-    seen = sorted((s for a in p.attempts for s in a.steps if s.outcome is not None), key=lambda s: s.seq, reverse=True)
-    for step in seen:
-        outcomes = step.outcome.tries[::-1] if isinstance(step.outcome, Found) else (step.outcome,)
-        for outcome in outcomes:
-            told = _told(outcome) if outcome is not None else None
-            if told is not None:
-                return LastError(code=told[0], message=told[1], hard=told[2], at=stamp(step.seen_at_us))
+    charging = sorted((s for a in p.attempts for s in a.steps), key=lambda s: s.seq)
+    told = [(each, s.seen_at_us) for s in charging if (each := _told_by(s.outcome))]
+    if told:
+        (code, message, hard), at_us = told[-1]
+        for each, earlier_us in reversed(told):  # seen again and again: since when
+            if each[0] != code:
+                break
+            at_us = earlier_us
+        return LastError(code=code, message=message, hard=hard, at=stamp(at_us))
     if not p.reason:
         return None
     message = REASONS.get(p.reason) or DECLINES.get(p.reason) or "Recorded by an operator."
     return LastError(code=mask(p.reason), message=message, hard=None, at=stamp(p.updated_us))
+
+
+def _told_by(outcome: AnyOutcome | None) -> tuple[str, str, bool | None] | None:
+    tries = outcome.tries[::-1] if isinstance(outcome, Found) else (outcome,)
+    return next((told for each in tries if each is not None and (told := _told(each))), None)
 
 
 def _told(outcome: AnyOutcome) -> tuple[str, str, bool | None] | None:

@@ -155,8 +155,6 @@ def _told(error: Exception, request: Request) -> tuple[str, str, list[FieldProbl
             return "not_found", error.detail, []
         case Refused(code="not_found"):
             return "not_found", "There is no such payment for you.", []
-        case Refused(code="no_route"):  # the engine's text names values
-            return "no_route", "No provider account of this mode can take it: see provider and currency.", []
         case Refused() if error.code in PROBLEMS:
             return error.code, _clean(error.detail), [FieldProblem(shown(e.field), _clean(e.rule)) for e in error.errors]
         case StoreUnavailable() if writes:

@@ -27,12 +27,18 @@ EXIT_CODES: Final[dict[int, str]] = {
 
 
 class Command(NamedTuple):
-    """One command: its group, what it does in one line, and where it lives (imported only when it is used)."""
+    """One command: its group, what it does in one line, where it lives (imported only when it is used), and its
+    sub-commands."""
 
     name: str
     group: str
     says: str
     where: str
+    parts: tuple[str, ...] = ()
+
+    def lines(self) -> list[list[str]]:
+        """What can be typed: the command, or each of its parts."""
+        return [[self.name, part] for part in self.parts] or [[self.name]]
 
 
 RUN, PAYMENTS, CARE, ASK = "Run", "Payments", "Look after", "Ask"
@@ -50,8 +56,22 @@ COMMANDS: Final = (
     Command(
         "reconcile", CARE, "Compare unresolved payments with their providers; lifts `serve --hold`.", "reconcile:reconcile"
     ),
+    Command(
+        "providers",
+        CARE,
+        "`providers list|drain|resume`: the accounts; keep new payments off one.",
+        "providers:app",
+        ("list", "drain", "resume"),
+    ),
     Command("doctor", CARE, "Check this installation; each finding with its fix.", "doctor:doctor"),
-    Command("config", ASK, "`config show`: every setting, its value and where it comes from.", "config:app"),
+    Command("config", ASK, "`config show`: every setting, its value and where it comes from.", "config:app", ("show",)),
+    Command(
+        "routes",
+        ASK,
+        "`routes check` and `routes explain`: the rules, and which account takes a payment.",
+        "routes:app",
+        ("check", "explain"),
+    ),
     Command("explain", ASK, "What a code means and what to do.", "explain:explain"),
     Command("openapi", ASK, "Print the OpenAPI document.", "openapi:openapi"),
 )

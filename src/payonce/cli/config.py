@@ -3,11 +3,14 @@
 import os
 
 from cyclopts import App
+from msgspec.structs import asdict
 
+from payonce.accounts import adapter_of
 from payonce.config import SETTINGS, ProviderConfig, Settings
-from payonce.core.errors import ConfigError
 from payonce.core.redact import MASK, mask
+from payonce.core.routing import Rule
 from payonce.providers import load_adapters
+from payonce.rules import high_value_in_words, use_in_words, when_in_words
 
 from . import OK
 from .options import HERE, STRICT, Json, Where
@@ -24,7 +27,7 @@ app = App(
 
 @app.command
 def show(*, where: Where = HERE, json: Json = False) -> int:
-    """Each setting with its value and origin, and the provider accounts with their secrets masked."""
+    """Each setting with its value and origin, the provider accounts with their secrets masked, and the routing rules."""
     settings = where.settings()
     _refuse_unknown_adapters(settings)
     rows = [
@@ -40,7 +43,17 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
     payments = str(settings.store_path.resolve())
     accounts = [_account(p) for p in settings.providers]
     if json:
-        put_json({"file": settings.file, "paymentsFile": payments, "settings": rows, "providers": accounts})
+        put_json(
+            {
+                "file": settings.file,
+                "paymentsFile": payments,
+                "settings": rows,
+                "providers": accounts,
+                "rules": [rule_view(rule) for rule in settings.rules.rules],
+                "rulesOrigin": settings.rules_origin,
+                "highValue": high_value_view(settings),
+            }
+        )
         return OK
     table(("SETTING", "VALUE", "ORIGIN", "MEANS"), [(r["key"], str(r["value"]), r["origin"], r["says"]) for r in rows])  # type: ignore[misc]
     put("")
@@ -48,16 +61,42 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
     put("")
     head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "CREDENTIALS", "ORIGIN")
     table(head, [(a["name"], a["adapter"], a["mode"], a["baseUrl"], _words(a["credentials"]), a["origin"]) for a in accounts])  # type: ignore[misc]
+    put("")
+    put_rules(settings)
     return OK
+
+
+def put_rules(settings: Settings) -> None:
+    """The rules in their order and from which amount on a payment is of high value, both with their origin."""
+    put(f"rules ({settings.rules_origin})")
+    if settings.rules.rules:
+        rows = [(rule.name, when_in_words(rule.when), use_in_words(rule)) for rule in settings.rules.rules]
+        table(("RULE", "WHEN", "ACCOUNTS"), rows)
+    put(f"high value from: {high_value_in_words(settings.rules)} ({settings.high_value_origin})")
+
+
+def rule_view(rule: Rule) -> dict[str, object]:
+    """A rule as --json shows it, in the words of payonce.toml; of the conditions those that it states."""
+    stated = {name: value for name, value in asdict(rule.when).items() if value is not None and value not in ((), {})}
+    when = {name.removesuffix("_minor"): value for name, value in stated.items()}
+    return {"name": rule.name, "when": when, "use": rule.use, "fallback": rule.fallback or "none"}
+
+
+def high_value_view(settings: Settings) -> dict[str, object]:
+    """The thresholds as --json shows them, in minor units."""
+    rules = settings.rules
+    return {
+        "default": rules.high_value_default_minor,
+        "currencies": dict(rules.high_value_minor),
+        "origin": settings.high_value_origin,
+    }
 
 
 def _refuse_unknown_adapters(settings: Settings) -> None:
     """As ``serve`` does; whether the secrets can be had is shown, not required."""
     installed = load_adapters()
     for p in settings.providers:
-        if p.adapter not in installed:
-            known = ", ".join(sorted(installed))
-            raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
+        adapter_of(p, installed)
 
 
 def _account(p: ProviderConfig) -> dict[str, object]:

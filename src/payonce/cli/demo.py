@@ -10,8 +10,9 @@ SECONDS_MAX = 600.0
 
 
 def demo(*, exit: bool = False, seconds: float = 8.0, port: int | None = None, where: Where | None = None) -> int:
-    """Start a server with a simulated provider, post varied payments to it, and compare the end with the provider's
-    ledger: every status must agree, and no payment may be charged twice (exit code 1 otherwise).
+    """Start a server with simulated providers, post varied payments to it, let a provider fail and come back, and compare
+    the end with the providers' ledgers: every status and every sum must agree, and no payment may be charged twice (exit
+    code 1 otherwise). Accounts and rules of your own payonce.toml take part, if all its accounts are in the sandbox.
 
     The data folder is a temporary one unless --data-dir names it. The server stays up until Ctrl-C.
 
@@ -31,8 +32,13 @@ def demo(*, exit: bool = False, seconds: float = 8.0, port: int | None = None, w
     if settings.mode == "live":
         raise Exit(USAGE, "payonce: the demo runs in test mode only. Nothing was started. Unset PAYONCE_MODE.")
     print("payonce demo: starting ...", flush=True)  # before the libraries are loaded, so that something is seen at once
-    from payonce.demo import Wish, data_folder, run
+    from payonce.demo import Wish, data_folder, elsewhere, run
 
+    if name := elsewhere(settings):
+        reason = (
+            f"the demo pays in the sandbox only, and account {name} of {settings.file or 'the configuration'} leads elsewhere"
+        )
+        raise Exit(USAGE, f"payonce: {reason}. Nothing was started. Run it in another folder, or with another --config.")
     start_logging(settings, least="error")
     keep = where.data_dir is not None
     with data_folder(settings, fresh=not keep) as settled:

@@ -14,7 +14,7 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from payonce.adapter import Intent
+from payonce.adapter import HttpRequest, Intent
 from payonce.bootstrap import SystemClock, accounts_of
 from payonce.config import SANDBOX_URL, ProviderConfig, Settings, warnings_of
 from payonce.core import ids
@@ -178,7 +178,7 @@ async def _store(book: Books) -> AsyncIterator[Check]:
         yield Check("store", "fail", f"{book.settings.store_path} is read-only: nothing can be accepted", fix)
     wrong = await book.store.check()
     if wrong == "ok":
-        yield Check("store", "ok", f"{book.settings.store_path}: opens, migrated, quick_check ok")
+        yield Check("store", "ok", f"{book.settings.store_path}: opens, quick_check ok")
     else:
         fix = "Stop payonce, keep the file, restore a backup, then `serve --hold` and `reconcile`."
         yield Check("store", "fail", f"{book.settings.store_path}: {wrong}", fix)
@@ -195,6 +195,9 @@ async def _store(book: Books) -> AsyncIterator[Check]:
     says = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no payments"
     fix = "`payonce list --attention`, then `payonce reconcile` and `payonce resolve`." if doubt else ""
     yield Check("payments", "warn" if doubt else "ok", says, fix)
+    for name, block in sorted(book.blocked.items()):
+        fix = f"`payonce providers resume {name}`." if block.drained else "It heals by itself; `payonce providers list`."
+        yield Check(f"account {name}", "warn", f"nothing new is sent there: {block.why}", fix)
 
 
 async def _accounts(settings: Settings) -> AsyncIterator[Check]:
@@ -254,6 +257,6 @@ async def read_once(transport: Transport, account: Account) -> str:
     if isinstance(reply, Lost):
         return reply.reason
     outcome = account.adapter.parse_read(intent, reply)
-    if isinstance(outcome, Absent | Found):
+    if isinstance(outcome, Absent | Found | HttpRequest):  # it would ask more: it understood the answer
         return ""
     return f"HTTP {reply.status}: {outcome.reason}"

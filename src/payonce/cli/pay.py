@@ -72,7 +72,7 @@ def pay(
         A running payonce, such as http://127.0.0.1:8080.
     """
     fields: dict[str, Any] = {"amount": amount, "currency": currency, "paymentMethod": method, "provider": provider}
-    fields |= {"clientId": client, "description": description, "metadata": _metadata(metadata or [])}
+    fields |= {"clientId": client, "description": description, "metadata": metadata_of(metadata or [])}
     body = {name: value for name, value in fields.items() if value not in ("", {})}
     if key is not None and not key.strip():
         raise Exit(USAGE, "payonce: --key is empty (an unset variable?). Nothing was accepted. Name a key, or drop the option.")
@@ -88,7 +88,7 @@ def pay(
     return wait_for(_into_store(settings, body, key, wait, as_json=json))
 
 
-def _metadata(pairs: list[str]) -> dict[str, Any]:
+def metadata_of(pairs: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

@@ -1,21 +1,23 @@
 """The store alone, for commands that only look: no provider, no secret and no server is needed for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock
+from payonce.bootstrap import DEFAULT_MERCHANT, Hold, SystemClock, outside_of
 from payonce.config import Settings
 from payonce.core import ids
-from payonce.core.due import Call, Facts, Next
+from payonce.core.due import Block, Call, Next
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
-from payonce.core.payment import Attempt, Candidate, Payment
+from payonce.core.payment import Payment
 from payonce.core.plan import plan
 from payonce.core.verdict import unresolved
+from payonce.health import Health
+from payonce.outside import Outside
 from payonce.ports import Scope
 from payonce.stores.sqlite import ReadOnlyStore, SqliteReads, open_to_read
 
@@ -37,24 +39,24 @@ class Opened(Protocol):
 
 
 class Books(Struct, frozen=True):
-    """The store, whose rows, and the time."""
+    """The store, whose rows, the time, and what planning knows from outside."""
 
     settings: Settings
     store: ReadOnlyStore
     scope: Scope
     clock: SystemClock
+    outside: Outside
+    blocked: Mapping[str, Block]
 
     async def details(self, p: Payment) -> Details:
         """The customer data beside the chain; empty when it was erased."""
         raw = (await self.store.bodies([(p.id, p.details_sha256)])).get((p.id, p.details_sha256))
         return msgspec.json.decode(raw, type=Details) if raw else Details()
 
-    def next(self, p: Payment, at_us: int | None = None) -> Next:
-        """What is due for it at a time (default: now), with the accounts of the settings."""
-        able = (c.name for c in self.settings.providers if c.mode == p.mode and p.provider in ("", c.name))
-        route = p.route or tuple(Candidate(account=name, why="") for name in able)
-        lost = frozenset(a.n for a in p.attempts if self._lost(p, a))
-        return plan(p, self.clock.now_us() if at_us is None else at_us, Facts(route=route, lost=lost))
+    def next(self, p: Payment, at_us: int | None = None, details: Details | None = None) -> Next:
+        """What is due for it at a time (default: now), with the accounts of the settings; ``details`` to route it first."""
+        facts = self.outside.facts(p, details, self.blocked, hold=Hold(self.settings.store_path).on())
+        return plan(p, self.clock.now_us() if at_us is None else at_us, facts)
 
     def missing(self, p: Payment) -> list[str]:
         """Accounts that the payment's future depends on and that are not in this configuration, or are others now."""
@@ -62,14 +64,9 @@ class Books(Struct, frozen=True):
             return [] if any(c.name == p.provider for c in self.settings.providers) else [p.provider]
         due = self.next(p).do
         at = {due.attempt} if isinstance(due, Call) and not due.opens else set()
-        gone = [a.account for a in p.attempts if (unresolved(a) or a.n in at) and self._lost(p, a)]
-        gone += [c.account for c in p.route if not any(c.account == here.name for here in self.settings.providers)]
+        gone = [a.account for a in p.attempts if (unresolved(a) or a.n in at) and self.outside.lost(p, a)]
+        gone += [name for name in p.accounts if name not in self.outside.accounts]
         return list(dict.fromkeys(gone))
-
-    def _lost(self, p: Payment, a: Attempt) -> bool:
-        now = next((c for c in self.settings.providers if c.name == a.account), None)
-        then = (a.base_url, a.credential_id, a.adapter, p.mode)
-        return now is None or (now.base_url, now.credential_id, now.adapter, now.mode) != then
 
 
 @asynccontextmanager
@@ -78,7 +75,11 @@ async def books(settings: Settings) -> AsyncIterator[Books]:
     require_store(settings)
     store = await open_to_read(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
     try:
-        yield Books(settings, store, Scope(DEFAULT_MERCHANT, settings.mode), SystemClock())
+        clock = SystemClock()
+        health = Health(store.registry, clock)
+        await health.refresh()
+        blocked = health.blocked(clock.now_us())
+        yield Books(settings, store, Scope(DEFAULT_MERCHANT, settings.mode), clock, outside_of(settings), blocked)
     finally:
         await store.close()
 

@@ -100,10 +100,11 @@ async def unresolved(app: App) -> AsyncIterator[Payment]:
                 break
 
 
-def owes_read(app: App, p: Payment) -> bool:
+async def owes_read(app: App, p: Payment) -> bool:
     """A read that was asked for has not been answered, or an attempt is to be looked at before its first send."""
-    due = app.engine.next(p).do
-    first_look = isinstance(due, Call) and due.kind == "read" and all(verdict(a) == "IDLE" for a in p.attempts)
+    due = (await app.engine.next(p)).do
+    look = due if isinstance(due, Call) and due.kind == "read" else None
+    first_look = look is not None and (look.opens or all(verdict(a) == "IDLE" for a in p.attempts))
     return first_look or any(a.hint is not None and verdict(a) != "YES" for a in p.attempts)
 
 
@@ -114,7 +115,7 @@ async def compare(app: App, p: Payment, *, timeout_s: float, once: bool) -> Comp
     asked = False
     while True:
         now = await app.store.get(p.id)
-        answered = now is not None and not owes_read(app, now)
+        answered = now is not None and not await owes_read(app, now)
         if answered or (once and asked) or app.clock.monotonic_us() >= deadline:
             break
         await app.engine.advance(p.id)

@@ -18,8 +18,7 @@ def render() -> str:
 
     parts = [INTRO, "```", help_text(), "```", ""]
     app = build()
-    for command in COMMANDS:
-        names = [command.name, "show"] if command.name == "config" else [command.name]
+    for names in (line for command in COMMANDS for line in command.lines()):
         # wrapped to one width, whatever terminal this machine has
         console = Console(width=100, no_color=True, force_terminal=False, highlight=False)
         with console.capture() as captured:

@@ -11,7 +11,7 @@ from .app import wait_for
 from .options import HERE, Json, Where
 from .output import STATUS_COLOURS, clean, paint, put, put_json, relative, span, stamp, status
 from .reading import books, found, history
-from .timeline import Line, money, tell, upcoming
+from .timeline import Line, money, routed, tell, upcoming
 from .views import history_entry, payment_view
 
 
@@ -34,7 +34,8 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         p = told or p
         now = book.clock.now_us()
         text, then = money(p)
-        due = upcoming(await book.store.due_of(p.id), book.next(p), p, now, book.missing(p))
+        next_ = book.next(p, details=await book.details(p))
+        due = upcoming(await book.store.due_of(p.id), next_, p, now, missing=book.missing(p), blocked=book.blocked)
         if as_json:
             put_json(
                 {
@@ -66,6 +67,8 @@ def _print(p: Payment, lines: Sequence[Line], now: int) -> None:
     eyes = paint(f"  needs eyes: {p.attention}", "yellow") if p.attention else ""
     put(f"{p.id}  {display(p.amount_minor, p.currency)}  {status(p.status)}{reason}{eyes}")
     put(f"key {clean(p.idempotency_key)}, accepted {stamp(p.created_us)} ({relative(p.created_us, now)})")
+    for n, text in enumerate(routed(p)):
+        put(f"{'' if n else 'Route':<5}  {clean(text)}")
     put("")
     for line in lines:
         if line.waited:

@@ -1,11 +1,11 @@
 """The story of a payment in plain words: a projection of its history, no new truth. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from payonce.core.apply import apply
-from payonce.core.due import Call, Judge, Next, Reverse
+from payonce.core.due import Block, Call, Judge, Next, Reverse
 from payonce.core.errors import DECLINES, REASONS
 from payonce.core.events import Accepted, Asked, Entry, Event, Hinted, Judged, Observed, Planned, Resolved
 from payonce.core.money import display
@@ -58,6 +58,7 @@ _DUE = {
 
 
 WAIT_SHOWN_US = 900_000
+SHOWN_CHARS = 24
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -139,9 +140,8 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             client = f" for {event.client_id}" if event.client_id else ""
             return f"accepted: {display(event.amount_minor, event.currency)}{client}{wish}, {event.mode} mode"
         case Planned():
-            account = p.attempts[event.attempt].account
-            why = next((c.why for c in p.route if c.account == account), "") if event.opens else ""
-            return _SENDS[event.step.kind].format(account) + (f" (chosen because: {why})" if why else "")
+            a = p.attempts[event.attempt]
+            return _SENDS[event.step.kind].format(a.account) + (f" ({a.why})" if event.opens and a.why else "")
         case Observed():
             owner = part_of(p, event.about)
             step = owner[1] if owner else None
@@ -203,9 +203,9 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
         case RequiresAction():
             return "the customer has to act at the provider"
         case Created():
-            return f"created ({o.container}); no money moved"
+            return f"created ({_shown(o.container)}); no money moved"
         case Closed():
-            return f"closed ({o.container})"
+            return f"closed ({_shown(o.container)})"
         case Refunded():
             return f"gave back {display(o.amount_minor, o.currency)} ({o.ref})"
         case Voided():
@@ -221,7 +221,21 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
             return f"it could not be read: {o.reason}"
 
 
-def upcoming(due_us: int | None, next_: Next, p: Payment, now_us: int, missing: Sequence[str]) -> str:
+def routed(p: Payment) -> list[str]:
+    """Why this account, and why not another: the route as it was frozen at the first plan."""
+    by = p.rule if p.rule.startswith("rule ") else f"rule {p.rule}" if p.rule else "no rule"
+    taken = [f"{n}. {c.account}: {c.why}" for n, c in enumerate((c for c in p.route if c.taken), 1)]
+    return [f"by {by}", *taken, *(f"not {c.account}: {c.why}" for c in p.route if not c.taken)] if p.route else []
+
+
+def _shown(container: str) -> str:
+    """Some vendors let whoever has the id of a container pay it: a long one is not shown whole."""
+    return container if len(container) <= SHOWN_CHARS else f"{container[:12]}..."
+
+
+def upcoming(
+    due_us: int | None, next_: Next, p: Payment, now_us: int, *, missing: Sequence[str], blocked: Mapping[str, Block]
+) -> str:
     """What is due next, when and why; empty when nothing is owed any more. ``due_us`` is the due index's word, what is
     done then is planned with the accounts that are here; ``missing`` are those that are not: then nothing is guessed."""
     if due_us is None:
@@ -239,6 +253,8 @@ def upcoming(due_us: int | None, next_: Next, p: Payment, now_us: int, missing: 
             what = "give a surplus charge back"
         case None:
             what = "look at it again"
+    if isinstance(next_.do, Call) and next_.do.kind in ("create", "fire") and (block := blocked.get(next_.do.account)):
+        return f"{what}, {when}; it waits because nothing new goes to {next_.do.account}: {block.why}"
     leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)
     waiting = f", unless the answer to the {leased.kind} now under way comes first" if leased else ""
     return f"{what}, {when}{waiting}{_why(p, leased)}"

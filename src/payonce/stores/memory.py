@@ -7,9 +7,21 @@ from collections.abc import Mapping, Sequence
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
 from payonce.core.payment import Payment
-from payonce.ports import Change, Committed, Conflict, Due, Filters, KeyRow, Page, Ref, Scope, Unclear
+from payonce.ports import (
+    Change,
+    Committed,
+    Conflict,
+    Due,
+    Filters,
+    KeyRow,
+    Page,
+    Record,
+    Ref,
+    Scope,
+    Unclear,
+)
 
-from .rows import check_change, check_continues, check_limit, cursor_after, cursor_position, matches
+from .rows import check_change, check_continues, check_limit, check_record, cursor_after, cursor_position, matches
 
 
 class MemoryStore:
@@ -111,3 +123,22 @@ class MemoryStore:
     def _require_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("The store is closed. Nothing was written; open a new one.")
+
+
+class MemoryRegistry:
+    """See ``payonce.ports.Registry``. No method waits, so every call is atomic in its event loop."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], tuple[int, bytes | None]] = {}  # None: deleted, the version goes on
+
+    async def all(self, kind: str) -> tuple[Record, ...]:
+        rows = sorted((name, version, value) for (of, name), (version, value) in self._rows.items() if of == kind)
+        return tuple(Record(name, value, version) for name, version, value in rows if value is not None)
+
+    async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
+        check_record(value, expected_version)
+        version, stored = self._rows.get((kind, name), (0, None))
+        if expected_version != (version if stored is not None else 0):
+            return False
+        self._rows[kind, name] = (version + 1, value)
+        return True

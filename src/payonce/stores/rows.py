@@ -7,7 +7,7 @@ import binascii
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest
 from payonce.core.payment import Payment
-from payonce.ports import Change, Filters
+from payonce.ports import RECORD_BYTES_MAX, Change, Filters
 
 LIMIT_MAX = 100  # rows of one page
 
@@ -80,6 +80,14 @@ def cursor_position(cursor: str) -> tuple[int, str]:
 def check_limit(limit: int) -> None:
     if not 1 <= limit <= LIMIT_MAX:
         raise ValueError(f"limit is 1 to {LIMIT_MAX}")
+
+
+def check_record(value: bytes | None, expected_version: int) -> None:
+    """Refuse what no registry takes. Raises ValueError; nothing is written then."""
+    if value is None and expected_version == 0:
+        raise ValueError("a record that does not exist cannot be deleted")
+    if value is not None and len(value) > RECORD_BYTES_MAX:
+        raise ValueError(f"a record has at most {RECORD_BYTES_MAX} bytes")
 
 
 def _require(holds: bool, rule: str) -> None:

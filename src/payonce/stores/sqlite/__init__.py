@@ -2,6 +2,7 @@
 
 from .audit import Held, Stray
 from .looking import BUSY_TIMEOUT_MS, ReadOnlyStore, SqliteReads, is_damage, open_to_read
+from .registry import RegistryReads, SqliteRegistry
 from .schema import APPLICATION_ID, check_sqlite_version
 from .store import SqliteStore, open_store
 
@@ -10,7 +11,9 @@ __all__ = [
     "BUSY_TIMEOUT_MS",
     "Held",
     "ReadOnlyStore",
+    "RegistryReads",
     "SqliteReads",
+    "SqliteRegistry",
     "SqliteStore",
     "Stray",
     "check_sqlite_version",

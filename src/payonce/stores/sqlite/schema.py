@@ -17,6 +17,8 @@ from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 from .trouble import opening
 
 WAL_TRIES: Final = 20
+# The oldest schema that can be read without migrating it: what came later (0002: the registry) may be missing there.
+READ_FROM: Final = 1
 APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint
 
@@ -100,10 +102,10 @@ def _check_readable(connect_to: Callable[[], apsw.Connection], path: Path) -> No
         version = _check_ours(connection, path)
     if version == 0:
         raise ConfigError(f"{path} is an empty database: it holds no payment and is no backup of one. It was not changed.")
-    if version < len(migrations()):
+    if version < READ_FROM:
         raise ConfigError(
-            f"{path} has schema {version}, this payonce reads {len(migrations())}. It was not changed: an older payonce wrote "
-            "it, and `payonce serve` on a copy brings that up to date."
+            f"{path} has schema {version}, this payonce reads {READ_FROM} and later. It was not changed: an older payonce "
+            "wrote it, and `payonce serve` on a copy brings that up to date."
         )
 
 

@@ -11,6 +11,7 @@ from payonce.core.errors import StoreUnavailable
 from payonce.ports import Change, Committed, Conflict, Unclear
 
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
+from .registry import SqliteRegistry
 from .schema import connect, connect_reader, open_file
 from .writer import InlineWrites, ThreadedWrites, Writer, touch
 from .writes import deferral, pending
@@ -34,7 +35,7 @@ async def open_store(
 
 
 class SqliteStore(SqliteReads):
-    """Made by ``open_store``. ``path`` is the file."""
+    """Made by ``open_store``. ``path`` is the file; ``registry`` lives in it too, and is closed with the store."""
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
         fresh = [open_file(path, busy_timeout_ms)]
@@ -47,6 +48,7 @@ class SqliteStore(SqliteReads):
             raise
         super().__init__(path, readers)
         self._writes = InlineWrites(self._writer) if executor == "inline" else ThreadedWrites(self._writer)
+        self.registry = SqliteRegistry(readers, self._writes)
         self._closing = threading.Lock()
 
     @property

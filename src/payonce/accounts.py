@@ -1,0 +1,150 @@
+"""Provider accounts as configured: [providers.NAME] of payonce.toml, and their secrets by reference."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from .adapter import Adapter
+from .core.errors import ConfigError
+from .core.payment import Mode
+from .core.routing import Offer
+from .tomlfile import TomlFile
+
+SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
+
+# Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
+CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
+TERM_S_MAX: Final = 31 * 86_400
+PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
+# A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
+SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
+    "horizon_s": 60,
+    "watch_s": 120,
+    "settle_s": 120,
+    "processing_s": 2,
+    "read_lag_s": 1,
+    "call_timeout_ms": 7000,
+    "read_schedule_s": (1, 2, 3, 5, 8, 10),
+}
+
+
+class ProviderConfig(Struct, frozen=True, kw_only=True):
+    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (env:, file:), never values."""
+
+    name: str
+    adapter: str
+    mode: Mode
+    base_url: str
+    credential_id: str
+    credentials: dict[str, str]
+    terms: dict[str, int | tuple[int, ...]]
+    origin: str
+
+
+def read_accounts(file: TomlFile, mode: Mode) -> tuple[ProviderConfig, ...]:
+    """The accounts in the order of the file; ``mode`` is the server's, the default of each. Raises ConfigError."""
+    tables = file.table.get("providers", {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{file.place('providers')}: providers must be tables: [providers.NAME].")
+    return tuple(_account(file, name, table, mode) for name, table in tables.items())
+
+
+def adapter_of(p: ProviderConfig, adapters: Mapping[str, Adapter]) -> Adapter:
+    """The adapter that an account uses. Raises ConfigError when it is not installed."""
+    if p.adapter not in adapters:
+        known = ", ".join(sorted(adapters))
+        raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
+    return adapters[p.adapter]
+
+
+def offers_of(accounts: Iterable[ProviderConfig], adapters: Mapping[str, Adapter]) -> tuple[Offer, ...]:
+    """What each account can take, for routing. Raises ConfigError when an adapter is not installed."""
+    return tuple(
+        Offer(account=p.name, mode=p.mode, currencies=adapter_of(p, adapters).CAPABILITIES.currencies) for p in accounts
+    )
+
+
+def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
+    """The value behind ``env:NAME`` or ``file:PATH``. Raises ConfigError; the value itself is never in a message."""
+    require_reference(reference, where)
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        if not env.get(name):
+            raise ConfigError(f"{where}: the environment variable {name} is not set. Set it, or name another one.")
+        return env[name]
+    try:
+        value = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{where}: cannot read {name}: {why}. Make it readable for payonce.") from None
+    if not value:
+        raise ConfigError(f"{where}: the file {name} is empty. Put the secret into it.")
+    return value
+
+
+def require_reference(reference: str, where: str) -> None:
+    """Raises ConfigError for what is neither ``env:NAME`` nor ``file:PATH``; it may be a secret, so it is not shown."""
+    kind, _, name = reference.partition(":")
+    if kind not in ("env", "file") or not name:
+        raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a broken address
+        return False
+
+
+def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderConfig:
+    def at(key: str = "") -> str:
+        written = file.place("providers", name, key) if key else file.place("providers", name)
+        return f"{written}: providers.{name}" + (f".{key}" if key else "")
+
+    if not isinstance(table, dict) or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in table.values()):
+        raise ConfigError(f"{at()} must be a table of strings and whole numbers.")
+    account_mode = str(table.get("mode", mode))
+    if account_mode not in ("test", "live"):
+        raise ConfigError(f"{at('mode')} must be test or live.")
+    base_url = str(table.get("base_url", "")).rstrip("/")
+    sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
+    if sandboxed and account_mode == "live":
+        raise ConfigError(f"{at()}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
+    if _is_http(base_url) and urlsplit(base_url).username is not None:
+        raise ConfigError(f"{at('base_url')} must not hold a user or password: it is stored with every payment.")
+    if account_mode == "live" and not base_url.startswith("https://"):
+        raise ConfigError(f"{at('base_url')} must begin with https:// in live mode. Nothing was started.")
+    if not sandboxed and not _is_http(base_url):
+        raise ConfigError(f"{at('base_url')} must begin with http:// or https:// and name a host. Nothing was started.")
+    adapter = str(table.get("adapter", name.removesuffix("_mock")))
+    credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
+    for key, value in credentials.items():
+        require_reference(value, at(key))
+    terms = dict(SANDBOX_TERMS) if sandboxed else {}
+    for key, field in (
+        ("timeout_ms", "call_timeout_ms"),
+        ("horizon_s", "horizon_s"),
+        ("watch_s", "watch_s"),
+        ("settle_s", "settle_s"),
+    ):
+        if key in table:
+            if account_mode == "live" and key != "timeout_ms":
+                raise ConfigError(f"{at(key)} can be changed in test mode only: in live mode the provider's facts count.")
+            most = CALL_TIMEOUT_MS_MAX if key == "timeout_ms" else TERM_S_MAX
+            if not isinstance(table[key], int) or not 1 <= table[key] <= most:
+                raise ConfigError(f"{at(key)} must be a whole number from 1 to {most}.")
+            terms[field] = table[key]
+    return ProviderConfig(
+        name=name,
+        adapter=adapter,
+        mode="live" if account_mode == "live" else "test",
+        base_url=f"{SANDBOX_URL}/{adapter}" if sandboxed else base_url,
+        credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(sorted(credentials.values())))),
+        credentials=credentials,
+        terms=terms,
+        origin=file.name,
+    )

@@ -1,0 +1,180 @@
+"""``payonce providers list|drain|resume``: the provider accounts, and the switch that keeps new payments away from one."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from cyclopts import App
+
+from payonce.bootstrap import SystemClock
+from payonce.config import ProviderConfig, Settings
+from payonce.core import breaker
+from payonce.core.redact import mask
+from payonce.health import Health, State
+from payonce.stores.sqlite import SqliteStore, open_store
+
+from . import OK, USAGE
+from .app import wait_for
+from .options import HERE, STRICT, Exit, Json, Where, closest
+from .output import clean, put, put_json, relative, say, stamp, table
+from .pages import Pages
+from .reading import books, require_store
+
+ACTOR: Final = "operator:cli"
+REASON_MAX: Final = 200  # characters
+CLOSED: Final = State()
+
+app = App(
+    name="providers",
+    help="The provider accounts; drain one, so that nothing new starts there, and resume it.",
+    help_formatter=Pages(),
+    default_parameter=STRICT,
+)
+
+
+@app.command(name="list")
+def list_providers(*, where: Where = HERE, json: Json = False) -> int:
+    """Each provider account: where it leads, whether it is drained, and whether its circuit breaker is open and until when.
+
+    Tab-separated when it is not a terminal. Reads the payments file only: no provider is asked.
+    """
+    return wait_for(_list(where.settings(), as_json=json))
+
+
+@app.command
+def drain(name: str, /, *, reason: str, where: Where = HERE, json: Json = False) -> int:
+    """Start nothing new at an account, in every process on this store, within about a second. What has begun there goes on:
+    it is read, closed, captured and given back as before. New payments take the next account of their route, or wait.
+
+    Draining a drained account changes its reason.
+
+    Parameters
+    ----------
+    name
+        The account, as in `payonce providers list`.
+    reason
+        Why, for whoever looks at a payment that waits or went elsewhere.
+    """
+    text = clean(mask(reason)).strip()
+    if not text or len(text) > REASON_MAX:
+        raise Exit(USAGE, f"payonce: --reason is a text of 1 to {REASON_MAX} characters. Nothing was changed.")
+    return wait_for(_drain(where.settings(), name, text, as_json=json))
+
+
+@app.command
+def resume(name: str, /, *, close_breaker: bool = False, where: Where = HERE, json: Json = False) -> int:
+    """Let new payments use a drained account again. On an account that is not drained it does nothing.
+
+    Parameters
+    ----------
+    name
+        The account, as in `payonce providers list`.
+    close_breaker
+        Close its circuit breaker as well, instead of waiting until a call shows that the provider is back.
+    """
+    return wait_for(_resume(where.settings(), name, close_breaker=close_breaker, as_json=json))
+
+
+async def _list(settings: Settings, *, as_json: bool) -> int:
+    async with books(settings) as book:
+        now_us = book.clock.now_us()
+        states = await Health(book.store.registry, book.clock).states()
+    rows = [_view(settings, name, states.get(name, CLOSED), now_us) for name in _names(settings, states)]
+    if as_json:
+        put_json({"providers": rows})
+        return OK
+    head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY")
+    table(head, [_row(row, states.get(str(row["name"]), CLOSED), now_us) for row in rows])
+    return OK
+
+
+async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -> int:
+    async with _changing(settings) as (_, health):
+        _require_known(settings, name, ())
+        await health.drain(name, reason, ACTOR)
+        state = (await health.states()).get(name, CLOSED)
+    if as_json:
+        put_json(_view(settings, name, state, SystemClock().now_us()))
+        return OK
+    put(f"{name} is drained: nothing new starts there. What has begun goes on.")
+    say(f"Undo it with `payonce providers resume {name}`.")
+    return OK
+
+
+async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json: bool) -> int:
+    async with _changing(settings) as (_, health):
+        before = await health.states()
+        _require_known(settings, name, before)
+        await health.resume(name, ACTOR, close_breaker=close_breaker)
+        state = (await health.states()).get(name, CLOSED)
+    if as_json:
+        put_json(_view(settings, name, state, SystemClock().now_us()))
+        return OK
+    put(f"{name} takes new payments again." if before.get(name, CLOSED).drain else f"{name} was not drained.")
+    if state.breaker is not None:
+        say("Its circuit breaker is open: it heals by itself, or close it with --close-breaker.")
+    return OK
+
+
+@asynccontextmanager
+async def _changing(settings: Settings) -> AsyncIterator[tuple[SqliteStore, Health]]:
+    """The store alone, to write: no secret and no provider is needed to switch one off."""
+    require_store(settings)
+    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
+    try:
+        yield store, Health(store.registry, SystemClock())
+    finally:
+        await store.close()
+
+
+def _names(settings: Settings, states: Iterable[str]) -> list[str]:
+    """Configured accounts in their order, then those that only a switch or breaker remembers."""
+    return list(dict.fromkeys([*(p.name for p in settings.providers), *states]))
+
+
+def _require_known(settings: Settings, name: str, states: Iterable[str]) -> None:
+    known = _names(settings, states)
+    if name not in known:
+        raise Exit(
+            USAGE,
+            f"payonce: there is no provider account {clean(name)[:80]!r}.{closest(name, known)} Nothing was changed.\n"
+            "`payonce providers list` shows them.",
+        )
+
+
+def _view(settings: Settings, name: str, state: State, now_us: int) -> dict[str, Any]:
+    config: ProviderConfig | None = next((p for p in settings.providers if p.name == name), None)
+    d, b = state.drain, state.breaker
+    return {
+        "name": name,
+        "configured": config is not None,
+        "adapter": config.adapter if config else "",
+        "mode": config.mode if config else "",
+        "baseUrl": mask(config.base_url) if config else "",
+        "drained": d is not None,
+        "drain": {"reason": d.reason, "by": d.actor, "since": stamp(d.since_us)} if d else None,
+        "breaker": {
+            "state": _word(state, now_us),
+            "why": b.why if b else None,
+            "since": stamp(b.since_us) if b else None,
+            "until": stamp(b.until_us) if b else None,
+            "failedProbes": b.failures if b else 0,
+        },
+    }
+
+
+def _word(state: State, now_us: int) -> str:
+    """``half-open``: the next new payment tries it; ``probing``: one is trying it."""
+    if state.breaker is None:
+        return "closed"
+    return state.breaker.state if breaker.blocks(state.breaker, now_us) else "half-open"
+
+
+def _row(view: dict[str, Any], state: State, now_us: int) -> tuple[str, ...]:
+    b, word = state.breaker, _word(state, now_us)
+    why = [f"drained by {state.drain.actor}: {state.drain.reason}"] if state.drain else []
+    why += [b.why] if b else []
+    why += [] if view["configured"] else ["not in this configuration"]
+    until = relative(b.until_us, now_us) if b and word in ("open", "probing") else ""
+    drained = "yes" if state.drain else "no"
+    return (view["name"], view["adapter"], view["mode"], view["baseUrl"], drained, word, until, "; ".join(why))

@@ -1,0 +1,161 @@
+"""``payonce routes``: the routing rules in plain words, and the route of a payment that is not made."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from payonce.accounts import offers_of
+from payonce.bootstrap import DEFAULT_MERCHANT
+from payonce.config import Settings
+from payonce.core.errors import Refused
+from payonce.core.idempotency import NewPayment, normalise
+from payonce.core.money import display
+from payonce.core.payment import Candidate
+from payonce.core.routing import Asked, Route, Rule, Rules, conditions, route
+from payonce.providers import load_adapters
+from payonce.rules import currency_warnings, warnings
+
+from . import OK, REFUSED
+from .app import told
+from .config import high_value_view, put_rules, rule_view
+from .options import HERE, STRICT, Json, Where
+from .output import clean, put, put_json, say, table
+from .pages import Pages
+from .pay import metadata_of
+
+app = App(
+    name="routes",
+    help="The routing rules, and which account takes a payment and why.",
+    help_formatter=Pages(),
+    default_parameter=STRICT,
+)
+
+
+@app.command
+def check(*, where: Where = HERE, json: Json = False) -> int:
+    """The rules in plain words, and what in them is probably not meant.
+
+    A file that is not accepted ends with 2, and the message names line and reason."""
+    settings = where.settings()
+    offers = offers_of(settings.providers, load_adapters())
+    here = [p.name for p in settings.providers if p.mode == settings.mode]
+    found = [*warnings(settings.rules, here), *currency_warnings(settings.rules, offers)]
+    if json:
+        put_json(
+            {
+                "rules": [rule_view(rule) for rule in settings.rules.rules],
+                "origin": settings.rules_origin,
+                "highValue": high_value_view(settings),
+                "accounts": here,
+                "warnings": found,
+            }
+        )
+        return OK
+    put_rules(settings)
+    put(f"accounts ({settings.mode} mode): {', '.join(here) or 'none'}")
+    for warning in found:
+        put(f"warning: {warning}")
+    return OK
+
+
+@app.command
+def explain(
+    *,
+    amount: int,
+    currency: str,
+    method: str = "",
+    client: str = "",
+    merchant: str = DEFAULT_MERCHANT,
+    provider: str = "",
+    metadata: Annotated[list[str] | None, Parameter(name="--metadata")] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """The route that a payment would have, and why.
+
+    Nothing is accepted or sent. When no account can take it, the exit code is 5.
+
+    Parameters
+    ----------
+    amount
+        Minor units, such as 1050 for 10.50 INR.
+    currency
+        ISO 4217 code.
+    method
+        The type of its payment method (paymentMethod.type), such as card.
+    client
+        Its label (clientId).
+    merchant
+        Whose payment it is.
+    provider
+        The account that the request names.
+    metadata
+        name=value; may be repeated. Values are taken as JSON where they are JSON.
+    """
+    settings = where.settings()
+    offers = offers_of(settings.providers, load_adapters())
+    fields: dict[str, Any] = {"amount": amount, "currency": currency, "clientId": client, "provider": provider}
+    fields |= {"paymentMethod": {"type": method}, "metadata": metadata_of(metadata or [])}
+    request = normalise(fields)
+    asked = _asked(settings, request, merchant)
+    chosen = route(settings.rules, asked, offers)
+    passed = _passed_over(settings.rules, asked, chosen)
+    if json:
+        skipped = [_why(c) for c in chosen.candidates if not c.taken]
+        over = [{"rule": rule.name, "why": why} for rule, why in passed]
+        put_json(
+            {"rule": chosen.rule, "candidates": [_why(c) for c in chosen.taken], "skipped": skipped, "passedOver": over},
+        )
+    else:
+        put(f"{display(request.amount_minor, request.currency)}: {_chosen_by(settings.rules, asked, chosen)}")
+        table(("PLACE", "ACCOUNT", "WHY"), _rows(chosen))
+        for rule, why in passed:
+            put(f"not {rule.title}: {clean(why)}")
+    if chosen.taken:
+        return OK
+    say(told(Refused("no_route", f"No account can take this payment in {settings.mode} mode.")))
+    return REFUSED
+
+
+def _asked(settings: Settings, request: NewPayment, merchant: str) -> Asked:
+    return Asked(
+        mode=settings.mode,
+        currency=request.currency,
+        amount_minor=request.amount_minor,
+        merchant_id=merchant,
+        client_id=request.client_id,
+        method=request.details.payment_method_type,
+        metadata=request.details.metadata,
+        provider=request.provider,
+    )
+
+
+def _chosen_by(rules: Rules, asked: Asked, chosen: Route) -> str:
+    if asked.provider:
+        return f"the request names {clean(asked.provider)}, so no rule is asked"
+    if chosen.rule:
+        return next(rule.title for rule in rules.rules if rule.name == chosen.rule)
+    return "no rule matches" if rules.rules else "there are no rules"
+
+
+def _rows(chosen: Route) -> Iterator[tuple[str, str, str]]:
+    for place, each in enumerate(chosen.taken, 1):
+        yield str(place), each.account, each.why
+    for each in chosen.candidates:
+        if not each.taken:
+            yield "skipped", each.account, each.why
+
+
+def _why(candidate: Candidate) -> dict[str, str]:
+    return {"account": candidate.account, "why": candidate.why}
+
+
+def _passed_over(rules: Rules, asked: Asked, chosen: Route) -> list[tuple[Rule, str]]:
+    """The rules before the one that chose, each with what did not match."""
+    over: list[tuple[Rule, str]] = []
+    for rule in () if asked.provider else rules.rules:
+        if rule.name == chosen.rule:
+            break
+        over.append((rule, ", ".join(each.why for each in conditions(rule, asked, rules) if not each.holds)))
+    return over

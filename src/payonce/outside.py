@@ -1,0 +1,95 @@
+"""What is known from outside of a payment's history: the accounts, the routing rules, and which accounts may take nothing
+new now. ``plan`` is told it as ``Facts``; everything else it reads from the history."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from .core import routing
+from .core.due import Block, Facts
+from .core.errors import Refused
+from .core.idempotency import Details, NewPayment
+from .core.payment import Attempt, Payment
+from .core.routing import Asked, Offer, Rules
+from .core.verdict import unresolved
+from .dispatch import Account
+from .ports import Scope
+
+GONE = Block("it is not in this configuration")
+
+
+class Outside(Struct, frozen=True, kw_only=True):
+    """See the module docstring."""
+
+    accounts: Mapping[str, Account]
+    rules: Rules = Rules()
+
+    def refusal(self, scope: Scope, request: NewPayment) -> Refused | None:
+        """Why a new payment cannot be accepted: a sandbox token in live mode, or no account that may take it."""
+        if scope.mode == "live" and request.details.payment_method.startswith("tok_"):
+            return Refused("test_token_refused", "tok_* tokens belong to the sandbox.")
+        asked = Asked(
+            mode=scope.mode,
+            currency=request.currency,
+            amount_minor=request.amount_minor,
+            merchant_id=scope.merchant_id,
+            client_id=request.client_id,
+            method=request.details.payment_method_type,
+            metadata=request.details.metadata,
+            provider=request.provider,
+        )
+        found = routing.route(self.rules, asked, self._offers())
+        if found.taken:
+            return None
+        if request.provider and request.provider not in self.accounts:  # its name is the caller's text: it is not repeated
+            return Refused("no_route", f"The provider that it names is no account in {scope.mode} mode.")
+        why = "; ".join(f"{c.account}: {c.why}" for c in found.candidates) or "no account is configured"
+        return Refused("no_route", f"No account can take it in {scope.mode} mode ({why}).")
+
+    def facts(self, p: Payment, details: Details | None, blocked: Mapping[str, Block], *, hold: bool) -> Facts:
+        """``details`` are needed until the first plan, which routes; then the route is frozen. ``hold``: after a restore,
+        read and close, but fire nothing."""
+        chosen = routing.Route(rule=p.rule, candidates=p.route)
+        if not p.route and details is not None:
+            chosen = self.route(p, details)
+        names = [c.account for c in chosen.taken]
+        gone = [name for name in names if (a := self.accounts.get(name)) is None or a.mode != p.mode]
+        settle = [self.accounts[name].terms.settle_s for name in names if name in self.accounts]
+        look = (a.name for a in self.accounts.values() if hold and a.terms.readable)  # what a lost tail of a backup has sent
+        return Facts(
+            rule=chosen.rule,
+            route=chosen.candidates,
+            settle_s=max(settle, default=Facts().settle_s),
+            blocked={**blocked, **dict.fromkeys(gone, GONE)},
+            lost=frozenset(a.n for a in p.attempts if self.lost(p, a)),
+            hold=hold,
+            look_first=frozenset(look),
+        )
+
+    def route(self, p: Payment, details: Details) -> routing.Route:
+        """The route of a payment, as the rules of today have it."""
+        asked = Asked(
+            mode=p.mode,
+            currency=p.currency,
+            amount_minor=p.amount_minor,
+            merchant_id=p.merchant_id,
+            client_id=p.client_id,
+            method=details.payment_method_type,
+            metadata=details.metadata,
+            provider=p.provider,
+        )
+        return routing.route(self.rules, asked, self._offers())
+
+    def repointed(self, p: Payment) -> list[str]:
+        """Accounts of unresolved attempts that are missing or point elsewhere now."""
+        return [a.account for a in p.attempts if unresolved(a) and self.lost(p, a)]
+
+    def lost(self, p: Payment, a: Attempt) -> bool:
+        """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
+        now = self.accounts.get(a.account)
+        then = (a.base_url, a.credential_id, a.adapter, p.mode)
+        return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
+
+    def _offers(self) -> list[Offer]:
+        accounts = self.accounts.values()
+        return [Offer(account=a.name, mode=a.mode, currencies=a.adapter.CAPABILITIES.currencies) for a in accounts]
