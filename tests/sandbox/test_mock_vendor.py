@@ -126,6 +126,7 @@ def test_paths_it_does_not_have_are_404() -> None:
         ("tok_decline_insufficient_funds", "insufficient_funds"),
         ("tok_decline_stolen_card", "stolen_card"),
         ("tok_decline_do_not_honor", "do_not_honor"),
+        ("tok_decline_processing_error", "processing_error"),
         ("tok_decline_expired_card", "expired_card"),
         ("tok_nobody_knows", "invalid_card"),
     ],
@@ -161,13 +162,14 @@ def test_no_source_is_tok_ok() -> None:
     assert v.taken() == [("charge", 500)]
 
 
-def test_decline_then_ok_counts_references() -> None:
+@pytest.mark.parametrize("token", ["tok_decline_then_ok", "tok_technical_then_ok", "tok_not_enabled_then_ok"])
+def test_a_decline_at_first_counts_references(token: str) -> None:
     """The payment's first reference is declined for ever, its later ones go through."""
     v = Vendor()
-    assert v.charge("tok_decline_then_ok").status == 402
-    assert v.charge("tok_decline_then_ok", key="another key").status == 402
-    assert v.charge("tok_decline_then_ok", reference=PAYMENT + "0101").status == 200
-    assert v.charge("tok_decline_then_ok", reference="06ex4k2m9p7q8r5s3t020100").status == 402
+    assert v.charge(token).status == 402
+    assert v.charge(token, key="another key").status == 402
+    assert v.charge(token, reference=PAYMENT + "0101").status == 200
+    assert v.charge(token, reference="06ex4k2m9p7q8r5s3t020100").status == 402
 
 
 def test_timeout_then_ok() -> None:

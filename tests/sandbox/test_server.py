@@ -72,6 +72,11 @@ def test_ledger_page_shows_late_successes_without_anybody_reading_the_charge() -
     assert over_http(use) == [0, 1]
 
 
+def profile(**put: Any) -> dict[str, Any]:
+    """A whole profile as it is shown."""
+    return {"latencyMs": 0, "errorRate": 0.0, "outage": False, "lookupLagMs": 0, "keyWindowS": 86_400, **put}
+
+
 @pytest.mark.parametrize(
     "body", ["", "[]", '{"latency": 1}', '{"errorRate": 1.1}', '{"latencyMs": -1}', '{"outage": 1}', '{"latencyMs": 99999999}']
 )
@@ -83,7 +88,7 @@ def test_a_bad_fault_profile_changes_nothing(body: str) -> None:
         bad = await client.put("/sandbox/faults", content=body)
         return bad.status_code, (await client.get("/sandbox/faults")).json()
 
-    assert over_http(use) == (400, {"latencyMs": 7, "errorRate": 0.0, "outage": False})
+    assert over_http(use) == (400, profile(latencyMs=7))
 
 
 def test_fault_profile_is_shared_and_put_as_a_whole(tmp_path: Path) -> None:
@@ -96,8 +101,22 @@ def test_fault_profile_is_shared_and_put_as_a_whole(tmp_path: Path) -> None:
         return [other, (await client.put("/sandbox/faults", json={"outage": True})).json()]
 
     shared, put = over_http(use, path=tmp_path / "l.db")
-    assert shared == {"latencyMs": 40, "errorRate": 0.5, "outage": False}
-    assert put == {"latencyMs": 0, "errorRate": 0.0, "outage": True}
+    assert shared == profile(latencyMs=40, errorRate=0.5)
+    assert put == profile(outage=True)
+
+
+def test_a_vendor_suffers_from_the_worse_of_its_own_profile_and_everybodys() -> None:
+    """A profile for one vendor leaves the others alone; unknown vendors are 404."""
+
+    async def use(client: httpx2.AsyncClient, _: Sandbox) -> Any:
+        await client.put("/sandbox/faults", json={"latencyMs": 2, "keyWindowS": 50})
+        own = {"lookupLagMs": 9, "latencyMs": 1}
+        put = [(await client.put(f"/sandbox/faults/{name}", json=own)).status_code for name in ("mock", "nobody")]
+        return put, (await client.get("/sandbox")).json()["inForce"]
+
+    statuses, shown = over_http(use)
+    assert statuses == [200, 404]
+    assert shown == {"mock": profile(latencyMs=2, lookupLagMs=9, keyWindowS=50)}
 
 
 def test_error_rate_is_a_fraction_before_anything_is_booked() -> None:

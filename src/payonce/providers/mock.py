@@ -59,6 +59,8 @@ DECLINES: Final[Mapping[str, Declined]] = {
     "stolen_card": Declined(code="stolen_card", hard=True, scope="issuer"),
     "expired_card": Declined(code="expired_card", hard=True, scope="issuer"),
     "invalid_card": Declined(code="invalid_card", hard=True, scope="customer_input"),
+    "processing_error": Declined(code="processing_error", hard=False, scope="provider_technical"),
+    "configuration": Declined(code="configuration", hard=False, scope="configuration"),
     "forced_failure": Declined(code="forced_failure", hard=True, scope="customer_input"),
     "late_success_declined": Declined(code="late_success_declined", hard=True, scope="issuer"),
 }
@@ -110,6 +112,7 @@ class Mock:
     CAPABILITIES = CAPABILITIES
     STATUSES = STATUSES
     DECLINES = DECLINES
+    SANDBOX_CREDENTIALS: Mapping[str, str] = {"secret": "sandbox"}
 
     def credentials_of(self, values: Mapping[str, str]) -> Credentials:
         secret = values.get("secret", "")

@@ -19,11 +19,14 @@ SLOW_S: Final = 5.0
 
 
 class Profile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What is wrong with every vendor of the sandbox at present. Put as a whole: what is left out is healthy."""
+    """What is wrong with every vendor of the sandbox, or with one, at present. Put as a whole: what is left out is
+    healthy."""
 
     latency_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # before the request is looked at
     error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the fraction answered 500 before anything is booked
     outage: bool = False  # connections are dropped before anything is booked
+    lookup_lag_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # lookups do not show what is younger
+    key_window_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400  # how long answers are saved under idempotency keys
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -51,7 +54,11 @@ TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
     "tok_decline_stolen_card": (_decline("stolen_card"),),
     "tok_decline_do_not_honor": (_decline("do_not_honor"),),
     "tok_decline_expired_card": (_decline("expired_card"),),
-    "tok_decline_then_ok": (_decline("do_not_honor"), _OK),  # counted by reference, not by send
+    "tok_decline_processing_error": (_decline("processing_error"),),
+    # a decline and then not: counted by reference, so by attempt and not by send
+    "tok_decline_then_ok": (_decline("do_not_honor"), _OK),
+    "tok_technical_then_ok": (_decline("processing_error"), _OK),
+    "tok_not_enabled_then_ok": (_decline("configuration"), _OK),
     "tok_timeout_then_ok": (Plan(does="nothing", answers="never", before_s=HELD_S), _OK),
     "tok_lost_response": (Plan(answers="never"),),
     "tok_500_then_ok": (Plan(does="nothing", answers="error"), _OK),
@@ -77,7 +84,7 @@ def decide(ledger: Ledger, token: str, reference: str, *, force_fail: bool = Fal
         return plans[0]
     payment = reference[:PAYMENT_CHARS]
     memory = ledger.recall(token, payment)
-    if token == "tok_decline_then_ok":  # noqa: S105 - a token of the sandbox
+    if plans[0].does == "decline":
         first = memory.setdefault("first", reference)
         ledger.remember(token, payment, memory)
         return plans[0 if first == reference else 1]
@@ -86,17 +93,33 @@ def decide(ledger: Ledger, token: str, reference: str, *, force_fail: bool = Fal
     return plans[min(sends, len(plans) - 1)]
 
 
-def profile(ledger: Ledger) -> Profile:
-    """The fault profile in force."""
-    doc = ledger.setting("faults")
+def profile(ledger: Ledger, vendor: str = "") -> Profile:
+    """The fault profile that was put for every vendor, or for one."""
+    doc = ledger.setting(_name(vendor))
     return msgspec.json.decode(doc, type=Profile) if doc else Profile()
 
 
-def set_profile(ledger: Ledger, doc: bytes) -> Profile:
+def in_force(ledger: Ledger, vendor: str) -> Profile:
+    """What a vendor suffers from: the worse of what is put for all and for it."""
+    every, own = profile(ledger), profile(ledger, vendor)
+    return Profile(
+        latency_ms=max(every.latency_ms, own.latency_ms),
+        error_rate=max(every.error_rate, own.error_rate),
+        outage=every.outage or own.outage,
+        lookup_lag_ms=max(every.lookup_lag_ms, own.lookup_lag_ms),
+        key_window_s=min(every.key_window_s, own.key_window_s),
+    )
+
+
+def set_profile(ledger: Ledger, doc: bytes, vendor: str = "") -> Profile:
     """Put a fault profile. Raises msgspec.ValidationError or DecodeError, and changes nothing then."""
     wanted = msgspec.json.decode(doc, type=Profile)
-    ledger.set_setting("faults", msgspec.json.encode(wanted))
+    ledger.set_setting(_name(vendor), msgspec.json.encode(wanted))
     return wanted
+
+
+def _name(vendor: str) -> str:
+    return f"faults {vendor}" if vendor else "faults"
 
 
 def errs(ledger: Ledger, rate: float) -> bool:

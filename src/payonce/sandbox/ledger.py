@@ -17,7 +17,7 @@ from msgspec import Struct
 
 MovementKind = Literal["charge", "authorize", "capture", "void", "refund"]
 
-KEYS_KEPT_US: Final = 24 * 3600 * 1_000_000  # the window of saved answers
+KEYS_KEPT_S: Final = 24 * 3600  # the longest window of saved answers
 BUSY_TIMEOUT_MS: Final = 3000
 PAGE_MAX: Final = 1000
 SCHEMA_V: Final = 1
@@ -223,11 +223,12 @@ class Ledger:
 
     # --- answers under keys -----------------------------------------------------------------------------------------
 
-    def saved(self, provider: str, key: str, now_us: int) -> Saved | None:
-        """What stands under the key; answers older than 24 h are forgotten."""
-        self._db.execute("DELETE FROM answers WHERE at_us < ?", (now_us - KEYS_KEPT_US,))
-        query = "SELECT fingerprint, busy_until_us, status, headers, body FROM answers WHERE provider = ? AND key = ?"
-        for fingerprint, busy, status, headers, body in self._db.execute(query, (provider, key)):
+    def saved(self, provider: str, key: str, now_us: int, window_s: int = KEYS_KEPT_S) -> Saved | None:
+        """What stands under the key; answers older than the window are forgotten."""
+        self._db.execute("DELETE FROM answers WHERE at_us < ?", (now_us - KEYS_KEPT_S * 1_000_000,))
+        columns = "fingerprint, busy_until_us, status, headers, body"
+        query = f"SELECT {columns} FROM answers WHERE provider = ? AND key = ? AND at_us >= ?"  # noqa: S608 - ours
+        for fingerprint, busy, status, headers, body in self._db.execute(query, (provider, key, now_us - window_s * 1_000_000)):
             return Saved(
                 fingerprint=fingerprint, busy_until_us=busy, status=status, headers=_unpacked(headers), body=bytes(body)
             )

@@ -9,18 +9,17 @@ The first final answer to a key is saved for 24 h and replayed byte for byte wit
 request that is refused before it is worked on (validation, 401, 409, 429, a 500 before charging) is not saved.
 """
 
-import hashlib
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from .faults import Plan, Profile, decide
-from .ledger import Ledger, Thing
+from .keys import KeyedCall
+from .ledger import Ledger, Saved, Thing
 from .simulator import Reply, Request, reply_json
 
 NAME: Final = "mock"
-BUSY_MARGIN_S: Final = 5.0  # a request of a process that died is not waited for longer than this
 AMOUNT_MAX: Final = 999_999_999_999
 
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX)]
@@ -49,16 +48,16 @@ class MockVendor:
         self.secrets = secrets
 
     def simulate(self, request: Request, ledger: Ledger, faults: Profile, now_us: int) -> Reply:
-        del faults
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip() or (self.secrets is not None and secret not in self.secrets):
             return _error(401, "authentication_error", "invalid_secret")
         match request.method, request.path:
             case "POST", "/charges" | "/refunds":
-                return self._keyed(request, ledger, now_us)
+                return self._keyed(request, ledger, faults, now_us)
             case "GET", "/charges":
                 found = ledger.by_reference(NAME, "charge", request.query.get("reference", ""))
-                return reply_json(200, {"data": [_charge_view(ledger, c) for c in found]})
+                shown = [c for c in found if c.at_us <= now_us - faults.lookup_lag_ms * 1000]
+                return reply_json(200, {"data": [_charge_view(ledger, c) for c in shown]})
             case "GET", "/refunds":
                 found = ledger.by_reference(NAME, "refund", request.query.get("reference", ""))
                 return reply_json(200, {"data": [_refund_view(r) for r in found]})
@@ -70,24 +69,22 @@ class MockVendor:
             ledger.change(charge, charge.doc | {"status": "succeeded", "decline_code": None})
             _book_charge(ledger, charge, due_us)
 
-    def _keyed(self, request: Request, ledger: Ledger, now_us: int) -> Reply:
+    def _keyed(self, request: Request, ledger: Ledger, faults: Profile, now_us: int) -> Reply:
         key = request.headers.get("idempotency-key", "")
         if not 1 <= len(key) <= 255:
             return _error(400, "invalid_request_error", "idempotency_key_missing")
-        fingerprint = hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()
-        saved = ledger.saved(NAME, key, now_us)
-        if saved is not None:
-            if saved.fingerprint != fingerprint:
-                return _error(400, "idempotency_error", "key_used_for_another_request")
-            if saved.status:
+        call = KeyedCall(NAME, key, request, ledger, faults=faults, now_us=now_us)
+        match call.standing():
+            case Saved() as saved:
                 return Reply(status=saved.status, headers={**saved.headers, "idempotent-replayed": "true"}, body=saved.body)
-            if saved.busy_until_us > now_us and not request.resumed:
+            case "other":
+                return _error(400, "idempotency_error", "key_used_for_another_request")
+            case "busy":
                 return _error(409, "idempotency_error", "request_in_progress")
-        call = _Keyed(request, ledger, now_us, key, fingerprint)
         try:
             if request.path == "/refunds":
-                return call.refund(msgspec.json.decode(request.body, type=_Refund))
-            return call.charge(msgspec.json.decode(request.body, type=_Charge))
+                return _Keyed(call).refund(msgspec.json.decode(request.body, type=_Refund))
+            return _Keyed(call).charge(msgspec.json.decode(request.body, type=_Charge))
         except msgspec.MsgspecError as error:
             return _error(400, "invalid_request_error", "invalid_body", str(error)[:200])
 
@@ -95,9 +92,8 @@ class MockVendor:
 class _Keyed:
     """One request under a key that has no answer yet."""
 
-    def __init__(self, request: Request, ledger: Ledger, now_us: int, key: str, fingerprint: str) -> None:
-        self.request, self.ledger, self.now_us = request, ledger, now_us
-        self.key, self.fingerprint = key, fingerprint
+    def __init__(self, call: KeyedCall) -> None:
+        self.call, self.request, self.ledger, self.now_us = call, call.request, call.ledger, call.now_us
 
     def charge(self, wanted: _Charge) -> Reply:
         forced = wanted.metadata.get("forceFail") is True
@@ -106,15 +102,13 @@ class _Keyed:
         if plan.does == "nothing":
             return self._nothing(plan)
         if plan.before_s and not resumed:
-            busy_until_us = self.now_us + int((plan.before_s + BUSY_MARGIN_S) * 1_000_000)
-            self.ledger.save(NAME, self.key, self.fingerprint, self.now_us, busy_until_us=busy_until_us)
-            return Reply(hold_s=plan.before_s, resume=True)
+            return self.call.work_for(plan.before_s)
         answer = self._act(wanted, plan)
         if plan.answers == "error":
             answer = _error(500, "api_error", "internal_error")
         elif plan.answers == "garbage":
             answer = Reply(status=200, headers=answer.headers, body=answer.body[: len(answer.body) // 2])
-        self._save(answer)
+        self.call.save(answer)
         return Reply(drop=True) if plan.answers == "never" else answer
 
     def refund(self, wanted: _Refund) -> Reply:
@@ -137,7 +131,7 @@ class _Keyed:
             at_us=self.now_us,
         )
         answer = reply_json(200, _refund_view(refund))
-        self._save(answer)
+        self.call.save(answer)
         return answer
 
     def _nothing(self, plan: Plan) -> Reply:
@@ -170,17 +164,6 @@ class _Keyed:
                 reference=wanted.reference,
             )
         return reply_json(202 if plan.does == "process" else 200, _charge_view(self.ledger, charge))
-
-    def _save(self, answer: Reply) -> None:
-        self.ledger.save(
-            NAME,
-            self.key,
-            self.fingerprint,
-            self.now_us,
-            status=answer.status,
-            headers=answer.headers,
-            body=answer.body,
-        )
 
 
 def _book_charge(ledger: Ledger, charge: Thing, at_us: int) -> None:

@@ -3,7 +3,7 @@
 /{vendor}/...            the vendors' own APIs
 GET /sandbox             what is in the books
 GET /sandbox/ledger      every movement of money, ``?after=N&limit=N``: the outside witness
-GET, PUT /sandbox/faults the fault profile
+GET, PUT /sandbox/faults the fault profile of every vendor; /sandbox/faults/{vendor} that of one: the worse one counts
 
 The vendors are sans-I/O; this shell waits, drops connections, and wraps each request in one transaction.
 """
@@ -65,6 +65,7 @@ class Sandbox:
                 Route("/sandbox/", self._summary),
                 Route("/sandbox/ledger", self._movements),
                 Route("/sandbox/faults", self._faults, methods=["GET", "PUT"]),
+                Route("/sandbox/faults/{vendor}", self._faults, methods=["GET", "PUT"]),
             ],
             exception_handlers={apsw.Error: lambda _, error: _page(_unusable(error), 503)},
         )
@@ -77,14 +78,13 @@ class Sandbox:
             await _lifespan(receive, send)
             return
         name, _, rest = scope["path"].removeprefix("/").partition("/")
-        vendor = self.vendors.get(name)
         try:
             if name == "sandbox":
                 await self._pages(scope, receive, send)
-            elif vendor is None:
+            elif name not in self.vendors:
                 await _answer(reply_json(404, {"error": f"no vendor {name[:40]}", "vendors": sorted(self.vendors)}), send)
             else:
-                reply = await self._vendor(vendor, await _request(scope, receive, "/" + rest), receive)
+                reply = await self._vendor(name, await _request(scope, receive, "/" + rest), receive)
                 await (_drop(receive, send) if reply.drop else _answer(reply, send))
         except _ClientGone:
             return
@@ -93,26 +93,26 @@ class Sandbox:
 
     # --- vendors ----------------------------------------------------------------------------------------------------
 
-    async def _vendor(self, vendor: Simulator, request: Request, receive: Receive) -> Reply:
-        if delay_ms := faults.profile(self.ledger).latency_ms:
+    async def _vendor(self, name: str, request: Request, receive: Receive) -> Reply:
+        if delay_ms := faults.in_force(self.ledger, name).latency_ms:
             await self.clock.sleep(delay_ms / 1000)
-        reply = self._simulate(vendor, request)
+        reply = self._simulate(name, request)
         if reply.hold_s and reply.resume:
             await self.clock.sleep(reply.hold_s)  # it goes on working when the client is gone
-            return self._simulate(vendor, msgspec.structs.replace(request, resumed=True))
+            return self._simulate(name, msgspec.structs.replace(request, resumed=True))
         if reply.hold_s:
             await self._hold(reply.hold_s, receive)
         return reply
 
-    def _simulate(self, vendor: Simulator, request: Request) -> Reply:
+    def _simulate(self, name: str, request: Request) -> Reply:
         with self._books():
-            profile = faults.profile(self.ledger)
+            profile = faults.in_force(self.ledger, name)
             # A request that is being worked on already is past the vendor's front door.
             if profile.outage and not request.resumed:
                 return Reply(drop=True)
             if not request.resumed and faults.errs(self.ledger, profile.error_rate):
                 return reply_json(500, {"error": {"type": "api_error", "code": "internal_error"}})
-            return vendor.simulate(request, self.ledger, profile, self.clock.now_us())
+            return self.vendors[name].simulate(request, self.ledger, profile, self.clock.now_us())
 
     async def _hold(self, seconds: float, receive: Receive) -> None:
         """Until the time is over or the client gives up."""
@@ -136,8 +136,9 @@ class Sandbox:
 
     async def _summary(self, _: HttpRequest) -> Response:
         with self._books():
+            every = {name: faults.in_force(self.ledger, name) for name in sorted(self.vendors)}
             profile, counts = faults.profile(self.ledger), self.ledger.counts()
-        return _page({"vendors": sorted(self.vendors), "counts": counts, "faults": profile})
+        return _page({"vendors": list(every), "counts": counts, "faults": profile, "inForce": every})
 
     async def _movements(self, request: HttpRequest) -> Response:
         query = request.query_params
@@ -149,10 +150,14 @@ class Sandbox:
         return _page({"movements": found, "next": found[-1].seq if found else int(after)})
 
     async def _faults(self, request: HttpRequest) -> Response:
+        vendor = str(request.path_params.get("vendor", ""))
+        if vendor and vendor not in self.vendors:
+            return _page({"error": f"no vendor {vendor[:40]}", "vendors": sorted(self.vendors)}, 404)
         try:
             body = await request.body() if request.method == "PUT" else b""
             with self._books():
-                profile = faults.set_profile(self.ledger, body) if request.method == "PUT" else faults.profile(self.ledger)
+                put = request.method == "PUT"
+                profile = faults.set_profile(self.ledger, body, vendor) if put else faults.profile(self.ledger, vendor)
         except msgspec.MsgspecError as error:
             return _page({"error": f"not a fault profile: {error}"}, 400)
         return _page(profile)

@@ -1,0 +1,264 @@
+"""What Razorpay's answers mean. See the docstring of the package."""
+
+import msgspec
+
+from payonce.adapter import (
+    READS_MAX,
+    Absent,
+    Authorized,
+    Captured,
+    Created,
+    Declined,
+    Found,
+    HttpRequest,
+    Intent,
+    Processing,
+    ReadOutcome,
+    Refunded,
+    Rejected,
+    RequiresAction,
+    Response,
+    SendOutcome,
+    Succeeded,
+    Try,
+    Unknown,
+    Unreadable,
+    retry_after_s,
+)
+
+from .vendor import (
+    DECLINES,
+    FLIPS_S,
+    GUARDS,
+    NO_SUCH_ID,
+    ORDER_STATUSES,
+    ORDERS_MAX,
+    PROVISIONAL,
+    REFUSALS,
+    Error,
+    Failure,
+    Fired,
+    Order,
+    Orders,
+    Payment,
+    Payments,
+    Refund,
+    Refunds,
+    converted,
+    decoded,
+    quoted,
+)
+
+# --- answers to sends -------------------------------------------------------------------------------------------------
+
+
+def created(intent: Intent, body: bytes) -> SendOutcome:
+    order: Order | None = decoded(body, Order)
+    if order is None or order.status != "created":
+        return Unknown(reason="not the order we know" if order is None else f"a new order is {order.status[:40]}")
+    if (order.amount, order.currency) != (intent.amount_minor, intent.currency):
+        return Unknown(reason="the order names other money than we asked for: it is not fired")
+    return Created(container=order.id, reference=order.receipt or "")
+
+
+def fired(intent: Intent, body: bytes) -> SendOutcome:
+    fired: Fired | None = decoded(body, Fired)
+    if fired is None or not fired.razorpay_payment_id:
+        return Unknown(reason="not the JSON we know")
+    if fired.razorpay_order_id not in (None, intent.container):
+        return Unknown(reason="the answer is about a payment of another order")
+    if fired.next:
+        return RequiresAction(ref=fired.razorpay_payment_id, reference=intent.reference)
+    return Processing(ref=fired.razorpay_payment_id, reference=intent.reference)
+
+
+def captured(intent: Intent, body: bytes) -> SendOutcome:
+    payment: Payment | None = decoded(body, Payment)
+    if payment is None or payment.status != "captured":
+        return Unknown(reason="not the JSON we know" if payment is None else f"captured, but {payment.status[:40]}")
+    if (payment.id, payment.order_id) != (intent.provider_ref, intent.container):
+        return Unknown(reason="the answer is about another payment")
+    return Captured(
+        ref=payment.id,
+        reference=intent.reference,
+        amount_minor=payment.amount,
+        currency=payment.currency,
+        mode=intent.mode,
+    )
+
+
+def refund(intent: Intent, body: bytes) -> SendOutcome:
+    refund: Refund | None = decoded(body, Refund)
+    if refund is None:
+        return Unknown(reason="not the JSON we know")
+    if (refund.payment_id, refund.receipt) != (intent.provider_ref, intent.refund_reference):
+        return Unknown(reason="the answer is about another refund")
+    match refund.status:
+        case "processed":
+            return _refunded(refund)
+        case "pending":
+            return Processing(ref=refund.id, reference=intent.reference)
+        case "failed":  # documented as final, e.g. for a payment older than 6 months: nothing was given back
+            return Declined(
+                code="refund_refused",
+                hard=True,
+                scope="provider_technical",
+                ref=refund.id,
+                reference=intent.reference,
+                vendor_code="failed",
+            )
+    return Unknown(reason=f"unmapped refund status {refund.status[:40]}")
+
+
+def refused(intent: Intent, response: Response) -> SendOutcome:
+    """An answer that is no 200. Only the vendor's own words say no: a proxy's page does not."""
+    wait_s = retry_after_s(response)
+    doc: Failure | None = decoded(response.body, Failure)
+    if doc is None or response.status not in (400, 401, 403):
+        return Unknown(reason=f"HTTP {response.status}", retry_after_s=wait_s)
+    error, reason = doc.error, doc.error.reason or ""
+    said = f"{error.code[:40]} {reason[:60]}".strip()
+    if response.status in (401, 403):
+        return Rejected(reason=said) if error.code == "BAD_REQUEST_ERROR" else Unknown(reason=said)
+    if reason in GUARDS or (intent.kind == "create" and error.field == "receipt"):
+        return Unknown(reason=f"{said}: look it up")
+    if payment_id := error.about("payment_id"):
+        return _declined(intent, error, payment_id) if intent.kind == "fire" else Unknown(reason=said)
+    named = reason in REFUSALS or (bool(error.field) and reason not in DECLINES)
+    if named and error.code == "BAD_REQUEST_ERROR":
+        return Rejected(reason=said)
+    return Unknown(reason=said)  # a capture of what is captured already among them: a read shows it
+
+
+def _declined(intent: Intent, error: Error, payment_id: str) -> SendOutcome:
+    reason = error.reason or ""
+    known = DECLINES.get(reason)
+    if not intent.container or error.about("order_id") != intent.container:
+        return Unknown(reason=f"{reason[:60]}: about a payment of another order")
+    if known is None:
+        return Unknown(reason=f"unmapped reason {reason[:60]}")
+    if reason in PROVISIONAL:
+        return Unknown(reason=f"{reason}: may still be authorized, and since when is not said")
+    return msgspec.structs.replace(known, ref=payment_id, reference=intent.reference, vendor_code=reason)
+
+
+# --- answers to reads -------------------------------------------------------------------------------------------------
+
+
+def unread(response: Response) -> ReadOutcome:
+    doc: Failure | None = decoded(response.body, Failure)
+    if response.status in (400, 404) and doc is not None and doc.error.description == NO_SUCH_ID:
+        return Absent()
+    return Unreadable(reason=f"HTTP {response.status}", retry_after_s=retry_after_s(response))
+
+
+def by_container(intent: Intent, answers: tuple[Response, ...]) -> ReadOutcome | HttpRequest:
+    """The order, then its payments, then what was given back of them. That they are ours is proven by the order's receipt:
+    the notes of a payment can be edited."""
+    order: Order | None = decoded(answers[0].body, Order)
+    if order is None or order.status not in ORDER_STATUSES:
+        return Unreadable(reason="not the order we know")
+    if order.id != intent.container:
+        return Absent()
+    if len(answers) == 1:
+        return HttpRequest(method="GET", path=f"/orders/{quoted(order.id)}/payments")
+    payments: Payments | None = decoded(answers[1].body, Payments)
+    if payments is None:
+        return Unreadable(reason="not the payments we know")
+    return _found(intent, order, [p for p in payments.items if p.order_id == order.id], answers, used=2)
+
+
+def by_receipt(intent: Intent, answers: tuple[Response, ...]) -> ReadOutcome | HttpRequest:
+    """The orders of our receipt, newest first, with their payments. One that was tried is the container; else the oldest."""
+    doc: Orders | None = decoded(answers[0].body, Orders)
+    if doc is None or any(o.status not in ORDER_STATUSES for o in doc.items):
+        return Unreadable(reason="not the orders we know")
+    if len(doc.items) >= ORDERS_MAX:
+        return Unreadable(reason="more orders of one receipt than fit on a page")
+    ours = [order for order in reversed(doc.items) if order.receipt == intent.reference]
+    if not ours:
+        return Absent()
+    container = min(ours, key=lambda order: order.created_at)
+    payments: list[Payment] = []
+    for order in ours:
+        untried = order.payments is None and order.status == "created"
+        inside: Payments | None = Payments(()) if untried else converted(order.payments, Payments)
+        if inside is None:
+            return Unreadable(reason="not the payments we know")
+        tried = [p for p in inside.items if p.order_id == order.id]
+        container = order if tried and not payments else container
+        payments += tried
+    return _found(intent, container, payments, answers, used=1)
+
+
+def _found(
+    intent: Intent, order: Order, payments: list[Payment], answers: tuple[Response, ...], *, used: int
+) -> ReadOutcome | HttpRequest:
+    """``used`` requests told of the order and its payments; the others are lists of refunds."""
+    if (order.amount, order.currency) != (intent.amount_minor, intent.currency):
+        return Unreadable(reason="the order names other money than we asked for")
+    if not payments and order.status != "created":
+        return Unreadable(reason="an order that was tried shows no payment")
+    given_back = [p for p in payments if p.amount_refunded and p.captured is not False][: READS_MAX - used]
+    if len(answers) < used + len(given_back):
+        ref = given_back[len(answers) - used].id
+        return HttpRequest(method="GET", path=f"/payments/{quoted(ref)}/refunds?count=100")
+    refunds: list[Refund] = []
+    for payment, answer in zip(given_back, answers[used:], strict=False):
+        doc: Refunds | None = decoded(answer.body, Refunds)
+        if doc is None or (odd := [r.status for r in doc.items if r.status not in ("pending", "processed", "failed")]):
+            return Unreadable(reason="not the refunds we know" if doc is None else f"unmapped refund status {odd[0][:40]}")
+        refunds += [r for r in doc.items if r.payment_id == payment.id]
+        if any(r.currency != payment.currency for r in refunds):
+            return Unreadable(reason="a refund in another currency than its payment")
+    reference = order.receipt or ""
+    tries = tuple(_try(intent, reference, p, refunds) for p in payments)
+    unclear = [t.reason for t in tries if isinstance(t, Unknown)]
+    if order.status == "paid" and not any(isinstance(t, Succeeded) for t in tries):
+        unclear = ["a paid order shows no captured payment"]
+    if unclear and not any(isinstance(t, Succeeded | Authorized) for t in tries):
+        return Unreadable(reason=unclear[0])  # money that is shown counts, whatever lies beside it
+    return Found(
+        tries=tries,
+        refunds=tuple(_refunded(r) for r in refunds if r.status == "processed"),
+        container="open",  # a paid order takes no more payments, but what it has speaks for itself
+        container_id="" if intent.container else order.id,
+        reference=reference,
+    )
+
+
+def _try(intent: Intent, reference: str, p: Payment, refunds: list[Refund]) -> Try:
+    match p.status:
+        case "created":
+            return Processing(ref=p.id, reference=reference)
+        case "authorized":
+            return Authorized(ref=p.id, reference=reference, amount_minor=p.amount, currency=p.currency, mode=intent.mode)
+        case "failed":
+            return _failed(reference, p)
+        case "refunded" if p.captured is False and p.amount_refunded == p.amount:
+            lapsed = Declined(code="hold_lapsed", hard=False, scope="provider_technical", vendor_code="refunded")
+            return msgspec.structs.replace(lapsed, ref=p.id, reference=reference)
+        case "captured" | "refunded" if p.captured or (p.status == "captured" and p.captured is None):
+            under_way = sum(r.amount for r in refunds if r.payment_id == p.id and r.status == "pending")
+            return Succeeded(
+                ref=p.id,
+                reference=reference,
+                amount_minor=p.amount,
+                currency=p.currency,
+                mode=intent.mode,
+                refunded_minor=max((p.amount_refunded or 0) - under_way, 0),
+            )
+    return Unknown(reason=f"unmapped status {p.status[:40]}")
+
+
+def _failed(reference: str, p: Payment) -> Declined | Unknown:
+    reason = p.error_reason or ""
+    known = DECLINES.get(reason)
+    if known is None:
+        return Unknown(reason=f"unmapped reason {reason[:60]}")
+    flips_until_us = (p.created_at + FLIPS_S) * 1_000_000 if reason in PROVISIONAL else None
+    return msgspec.structs.replace(known, ref=p.id, reference=reference, vendor_code=reason, flips_until_us=flips_until_us)
+
+
+def _refunded(refund: Refund) -> Refunded:
+    return Refunded(ref=refund.id, reference=refund.receipt or "", amount_minor=refund.amount, currency=refund.currency)

@@ -1,0 +1,165 @@
+"""Razorpay's words and shapes: statuses, error reasons, entities. See the docstring of the package."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from payonce.adapter import Declined, Scope
+
+# Payments, then refunds. ``failed`` is Declined for both.
+STATUSES: Final[Mapping[str, str]] = {
+    "created": "Processing",
+    "authorized": "Authorized",
+    "captured": "Succeeded",
+    "refunded": "Succeeded",
+    "failed": "Declined",
+    "pending": "Processing",
+    "processed": "Refunded",
+}
+ORDER_STATUSES: Final = frozenset({"created", "attempted", "paid"})
+
+
+def _reasons(code: str, hard: bool, scope: Scope, reasons: str) -> dict[str, Declined]:
+    return {reason: Declined(code=code, hard=hard, scope=scope) for reason in reasons.split()}
+
+
+_SETUP: Final = (
+    "payment_method_not_enabled bank_not_enabled card_network_not_enabled merchant_not_activated live_mode_not_enabled"
+    " international_transaction_not_allowed invalid_currency"
+)
+_TECHNICAL: Final = (
+    "payment_timed_out gateway_technical_error bank_technical_error issuer_technical_error bank_not_available"
+    " bank_cutoff_in_progress authorisation_declined_by_psp request_timed_out server_error"
+)
+DECLINES: Final[Mapping[str, Declined]] = {
+    **_reasons("insufficient_funds", False, "issuer", "insufficient_funds insufficient_fund funds_blocked_by_mandate"),
+    **_reasons("do_not_honor", False, "issuer", "card_declined payment_declined debit_declined payment_failed"),
+    **_reasons(
+        "limit_exceeded",
+        False,
+        "issuer",
+        "transaction_limit_exceeded transaction_daily_limit_exceeded transaction_daily_count_exceeded"
+        " transaction_frequency_limit_exceeded credit_limit_exceeded",
+    ),
+    **_reasons("expired_card", True, "issuer", "card_expired"),
+    **_reasons("card_blocked", True, "issuer", "debit_instrument_blocked debit_instrument_inactive bank_account_invalid"),
+    **_reasons("fraud_suspected", True, "issuer", "payment_risk_check_failed"),
+    **_reasons(
+        "invalid_card",
+        True,
+        "customer_input",
+        "card_number_invalid incorrect_card_details incorrect_card_expiry_date card_type_invalid card_not_enrolled"
+        " card_disabled_for_online_payments invalid_vpa",
+    ),
+    **_reasons(
+        "authentication_failed",
+        False,
+        "customer_input",
+        "authentication_failed incorrect_otp invalid_otp otp_expired otp_attempts_exceeded incorrect_pin"
+        " pin_attempts_exceeded incorrect_cvv payment_cancelled payment_session_expired payment_collect_request_expired",
+    ),
+    **_reasons("processing_error", False, "provider_technical", _TECHNICAL),
+    **_reasons("configuration", False, "configuration", _SETUP),
+}
+# May become authorized later: no answer from the bank, or the customer went away after authenticating (doc).
+PROVISIONAL: Final = frozenset(
+    {*_TECHNICAL.split(), "payment_failed", "payment_cancelled", "payment_session_expired", "payment_collect_request_expired"}
+)
+# Another payment of the order stands in the way, or money may be moving: never a no.
+GUARDS: Final = frozenset(
+    {"order_already_paid", "duplicate_request", "collect_request_pending", "payment_pending_approval", "deemed_transaction"}
+)
+# Said before a payment exists: nothing was executed.
+REFUSALS: Final = frozenset(
+    {*_SETUP.split(), "input_validation_failed", "invalid_amount", "invalid_order_id", "invalid_request"}
+    | {"order_amount_mismatch", "order_payment_method_mismatch", "amount_less_than_minimum_amount"}
+)
+FLIPS_S: Final = 3 * 86_400  # how long a failed payment may still turn out to be authorized
+ORDERS_MAX: Final = 100  # of one receipt: the vendor's largest page
+NO_SUCH_ID: Final = "The id provided does not exist"  # the vendor has no code for it
+
+
+class Order(Struct, frozen=True):
+    id: str
+    status: str
+    amount: int
+    currency: str
+    created_at: int
+    receipt: str | None = None
+    payments: Any = None  # only where the request expands it
+
+
+class Payment(Struct, frozen=True):
+    id: str
+    status: str
+    amount: int
+    currency: str
+    created_at: int
+    order_id: str | None = None
+    captured: bool | None = None
+    amount_refunded: int | None = None
+    error_reason: str | None = None
+
+
+class Refund(Struct, frozen=True):
+    id: str
+    status: str
+    amount: int
+    currency: str
+    payment_id: str
+    receipt: str | None = None
+
+
+class Orders(Struct, frozen=True):
+    items: tuple[Order, ...]
+
+
+class Payments(Struct, frozen=True):
+    items: tuple[Payment, ...]
+
+
+class Refunds(Struct, frozen=True):
+    items: tuple[Refund, ...]
+
+
+class Fired(Struct, frozen=True):
+    razorpay_payment_id: str
+    razorpay_order_id: str | None = None
+    next: tuple[dict[str, Any], ...] | None = None
+
+
+class Error(Struct, frozen=True):
+    code: str
+    description: str | None = None
+    field: str | None = None
+    reason: str | None = None
+    metadata: Any = None  # an object, or an empty list
+
+    def about(self, name: str) -> str:
+        value = self.metadata.get(name) if isinstance(self.metadata, dict) else None
+        return value if isinstance(value, str) else ""
+
+
+class Failure(Struct, frozen=True):
+    error: Error
+
+
+def decoded(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def converted(value: Any, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.MsgspecError:
+        return None
+
+
+def quoted(text: str) -> str:
+    return quote(text, safe="")
