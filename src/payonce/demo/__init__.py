@@ -1,9 +1,14 @@
-"""The demo: a real server with the sandbox, a stream of varied payments over HTTP, and at the end the comparison of
-every status with the sandbox's ledger. Figures are measured, none is written down here.
+"""The demo: a real server with the sandbox, a stream of varied payments over HTTP, an outage, and at the end the
+comparison of every status with the providers' ledgers. Figures are measured, none is written down here.
 
-traffic    what is posted, and by whom (duplicates, an outage)
+ground     the accounts and rules that it has
+script     what is posted
+traffic    who posts it: duplicates, the outage
+stories    what happens to a payment and why, in plain words
+switches   what happens to a provider: outage, breaker, drain
 watch      what a person sees meanwhile
-balance    what the ledger says about each payment
+balance    what the ledgers say, against what the payments say
+summary    the figures
 """
 
 import asyncio
@@ -17,21 +22,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
 import httpx2
 from msgspec import Struct
 from msgspec.structs import replace
 
+from payonce.bootstrap import App
 from payonce.config import Settings, Value
+from payonce.core.payment import FINAL, Payment
+from payonce.ports import Filters
 from payonce.process import until_signal
 from payonce.serving import Served, serving
 
-from .balance import Balance, balance, summary
-from .traffic import Outage, Post, Traffic, script
-from .watch import Quiet, Watch, awaited, watcher
+from .balance import Balance, balance, failed_over
+from .ground import elsewhere, ground_of
+from .script import Post, script
+from .stories import Stories
+from .summary import summary
+from .switches import Switches
+from .traffic import Traffic
+from .watch import News, Quiet, Watch, awaited, watcher
 
-SETTLE_DEADLINE_S: Final = 120.0  # the whole script settles in well under a minute
+SETTLE_DEADLINE_S: Final = 120.0  # after the last post; the whole script settles in well under a minute
+LATE_US: Final = 60_000_000  # so long after it was accepted a late success is waited for
+PAGE: Final = 100
 POLL_S: Final = 0.2
 DRAIN_S: Final = 2
 OK, FAILURE, INTERRUPTED = 0, 1, 130
@@ -97,57 +112,68 @@ def free_port(settings: Settings) -> Settings:
 
 def _hello(settings: Settings, served: Served, wish: Wish) -> None:
     kept = "" if wish.keep else " (temporary: it goes when the demo ends)"
-    print(f"payonce listens on {served.url}; the provider is a simulated one in this process, nothing leaves this machine.")
+    names = ", ".join(ground_of(settings).vendors)
+    print(f"payonce listens on {served.url}; its providers ({names}) are simulated in this process,")
+    print("nothing leaves this machine.")
     print(f"  docs    {served.url}/docs")
-    print(f"  ledger  {served.url}/sandbox/ledger  (what the provider says it charged: the outside witness)")
+    print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged: the outside witness)")
     print(f"  data    {settings.data_dir.resolve()}{kept}\n", flush=True)
 
 
 async def _show(served: Served, settings: Settings, wish: Wish) -> int:
+    ground = ground_of(settings)
     async with httpx2.AsyncClient(base_url=served.url, timeout=30, trust_env=False) as client:
-        posts = script(endless=not wish.exit)
-        traffic = Traffic(client, posts, Outage(), wish.seconds)
+        posts = script(ground, endless=not wish.exit)
+        traffic = Traffic(client, posts, ground, served.app, wish.seconds)
         with watcher(len(posts)) as watch:
             sending = asyncio.create_task(traffic.run(), name="traffic")
             try:
-                await _until_settled(served, traffic, sending, Seen(client, watch))
+                await _until_settled(served, traffic, sending, watch)
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-        result = await balance(client, traffic)
+        result = await balance(client, served.app.store, traffic)
     print(summary(result, traffic), flush=True)
-    if not wish.exit:
-        _hints(served.url, settings.data_dir, result)
+    _hints(served.url if not wish.exit else "", settings, result, wish)
     return FAILURE if result.wrong else OK
 
 
-class Seen(NamedTuple):
-    """Through what the payments are looked at, and who is shown them."""
-
-    client: httpx2.AsyncClient
-    watch: Watch
-
-
-async def _until_settled(served: Served, traffic: Traffic, sending: asyncio.Task[None], seen: Seen) -> None:
+async def _until_settled(served: Served, traffic: Traffic, sending: asyncio.Task[None], watch: Watch) -> None:
     """Look at the payments until nothing more happens to them and everything posted is answered."""
-    client, watch = seen
-    loop = asyncio.get_running_loop()
+    loop, app = asyncio.get_running_loop(), served.app
+    stories, switches = Stories(app.store), Switches(app.health, traffic.outage, traffic.ground.vendor)
     quiet = Quiet(loop.time())
-    deadline = loop.time() + SETTLE_DEADLINE_S
+    deadline = 0.0
     while True:
-        page = (await client.get("/payments", params={"limit": "100"})).json()
-        ours = [p for p in page["data"] if p["transactionId"] in traffic.by_id]
-        watch.update(ours, traffic)
-        waiting = [p["transactionId"] for p in ours if not at_rest(p, traffic)]
+        done = sending.done()  # before looking: what was posted last is in this look
+        ours = await _ours(app, traffic)
+        told = await stories.look(ours, app.health.blocked(app.clock.now_us()))
+        watch.update(News(ours, told, await switches.look(), switches.now, stories.last), traffic)
+        now_us = app.clock.now_us()
+        waiting = [p.id for p in ours if not at_rest(p, traffic.by_id[p.id], now_us)]
         if quiet.lasts(ours, loop.time()):
             watch.wait(await _awaited(served, waiting))
         elif quiet.since_s + POLL_S > loop.time():  # it has just changed
             watch.wait("")
-        if sending.done():
+        if done:
             sending.result()
-            if not waiting or loop.time() > deadline:
+            deadline = deadline or loop.time() + SETTLE_DEADLINE_S
+            if (not waiting and len(ours) == len(traffic.by_id)) or loop.time() > deadline:
                 return
         await asyncio.sleep(POLL_S)
+
+
+async def _ours(app: App, traffic: Traffic) -> list[Payment]:
+    """Newest first. In a kept folder there are older ones below."""
+    found: list[Payment] = []
+    cursor: str | None = None
+    while len(found) < len(traffic.by_id):
+        page = await app.store.list(app.scope, Filters(), PAGE, cursor)
+        found += [p for p in page.payments if p.id in traffic.by_id]
+        cursor = page.next
+        if cursor is None:
+            break
+    return found
 
 
 async def _awaited(served: Served, waiting: list[str]) -> str:
@@ -155,14 +181,16 @@ async def _awaited(served: Served, waiting: list[str]) -> str:
     return awaited(len(waiting), min(due, default=None), served.app.clock.now_us())
 
 
-def at_rest(view: dict[str, object], traffic: Traffic) -> bool:
-    """Settled or in doubt, and a late success given back; the one that never resolves is not waited for."""
-    post = traffic.by_id.get(str(view["transactionId"]))
-    if post is not None and post.endless:
+def at_rest(p: Payment, post: Post, now_us: int) -> bool:
+    """Settled or in doubt, with nothing left to give back. A late success has its time to come; the one that never
+    resolves is not waited for."""
+    if post.endless:
         return True
-    if post is not None and post.late:
-        return view["reversed"] == view["amount"]
-    return view["status"] in ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT")
+    if p.status not in (*FINAL, "IN_DOUBT") or any(o.state == "PENDING" for o in p.operations[1:]):
+        return False
+    if post.late and p.status == "FAILED":
+        return p.reversed_minor() == p.amount_minor or now_us - p.created_us > LATE_US
+    return True
 
 
 def program() -> str:
@@ -183,17 +211,31 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _hints(url: str, data_dir: Path, result: Balance) -> None:
-    example = result.example or "pay_..."
-    at = shlex.quote(str(data_dir.resolve()))
+def _hints(url: str, settings: Settings, result: Balance, wish: Wish) -> None:
+    if wish.exit and not wish.keep:
+        return
+    lost = [past.payment.id for past in result.of_status(*FINAL) if past.unknown]
+    over = [past.payment.id for past in result.pasts if failed_over(past.payment)]
+    example = next(iter(lost), "pay_...")
+    say, at = program(), f"--data-dir {shlex.quote(str(settings.data_dir.resolve()))}"
     print("\nTry it yourself:")
-    print(f"  curl -s {url}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: mine-1' \\")
-    print("""       -d '{"amount": 1050, "currency": "INR", "paymentMethod": "tok_lost_response"}'""")
-    print(f"  curl -s {url}/payments/{example}")
-    print(f"  curl -s {url}/payments/{example}/history")
-    print(f"  curl -s {url}/sandbox/ledger")
-    print(f"  {program()} show {example} --data-dir {at}      (its story; it was unknown for a while)")
-    print(f"  docs: {url}/docs", flush=True)
+    if url:
+        post = f"curl -s {url}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: mine-1'"
+        print(f"  {post} \\")
+        print("""       -d '{"amount": 1050, "currency": "INR", "paymentMethod": "tok_lost_response"}'""")
+        print(f"  curl -s {url}/payments/{example}")
+        print(f"  curl -s {url}/payments/{example}/history")
+        print(f"  curl -s {url}/sandbox/ledger")
+        vendor = ground_of(settings).vendor
+        if vendor:
+            print(f"""  curl -s -X PUT {url}/sandbox/faults/{vendor} -d '{{"outage": true}}'      (-d '{{}}' ends it)""")
+    print(f"  {say} show {example} {at}      (its story; it was unknown for a while)")
+    if over:
+        print(f"  {say} show {over[0]} {at}      (it failed over)")
+    print(f"  {say} routes explain --amount 1000000 --currency USD")
+    print(f"  {say} providers list {at}")
+    if url:
+        print(f"  docs: {url}/docs", flush=True)
 
 
-__all__ = ["Post", "Wish", "data_folder", "free_port", "run"]
+__all__ = ["Post", "Wish", "data_folder", "elsewhere", "free_port", "run"]

@@ -1,101 +1,137 @@
-"""The end of the demo: every status against the sandbox's ledger. The ledger is the provider's word, not ours."""
+"""The end of the demo: every status against the sandbox's ledger, payment by payment and provider by provider. The ledger
+is the providers' word; the payments' own account is what their histories prove. Figures are counted, none is assumed."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import httpx2
 from msgspec import Struct
 
+from payonce.core.apply import fold
+from payonce.core.events import Entry, Planned
 from payonce.core.money import display
+from payonce.core.outcome import Captured, Mismatch, Succeeded
+from payonce.core.payment import FINAL, Attempt, Payment
+from payonce.core.verdict import declines, evidence, verdict
+from payonce.stores.sqlite import SqliteStore
 
+from .stories import history, lost
 from .traffic import Traffic
 
-OPEN = ("PENDING", "REQUIRES_ACTION")
-UNSETTLED = (*OPEN, "IN_DOUBT")
-SENDS = ("fire", "replay", "capture")
+Movement = dict[str, Any]
+Key = tuple[str, str]  # vendor, currency
+SENDS = ("fire", "replay")
+LEDGER_PAGE = 500
+
+
+class Past(Struct, frozen=True, kw_only=True):
+    """What one payment's history shows of how it went."""
+
+    payment: Payment
+    sends: int  # charges sent, under the same key or a new one
+    unknown: bool  # a charge or capture was sent and no usable answer came
+
+
+class Side(Struct, kw_only=True):
+    """One provider's line: what its ledger shows, and what the payments say. Counts; ``doubt`` are charges among ``kept``
+    of payments that are IN_DOUBT."""
+
+    charged: int = 0
+    held: int = 0
+    captured: int = 0
+    lapsed: int = 0
+    refunded: int = 0
+    kept: int = 0  # charges and captures that were not given back in full
+    open_holds: int = 0  # neither captured nor lapsed: not money
+    told_kept: int = 0
+    doubt: int = 0
 
 
 class Balance(Struct, frozen=True, kw_only=True):
     """What was measured."""
 
-    statuses: dict[str, int]
-    retried: int  # payments for which more than one charge was sent
-    unknown: int  # payments whose outcome was unknown for a while and that are settled now
-    open: int
+    pasts: tuple[Past, ...]
     movements: int
-    reversed: int
-    charges_max: int  # charges of one payment, net of full reversals
-    compared: int
-    wrong: list[str]  # what differs from the ledger, or was charged more than once
-    example: str
+    charges_max: int  # charges of one payment over all providers, net of full reversals
+    sides: Mapping[str, Side]  # by vendor
+    watched: int  # ended payments that are still looked at, for late surprises
+    wrong: tuple[str, ...]  # what differs from the ledger, or must never be
+
+    def of_status(self, *statuses: str) -> list[Past]:
+        return [past for past in self.pasts if past.payment.status in statuses]
 
 
-async def balance(client: httpx2.AsyncClient, traffic: Traffic) -> Balance:
-    """Read everything back over HTTP and compare."""
+async def balance(client: httpx2.AsyncClient, store: SqliteStore, traffic: Traffic) -> Balance:
+    """Read everything back and compare: statuses as callers get them, over HTTP, and the whole histories."""
     movements = await _ledger(client)
     kept = net_charges(movements)
     wrong = [f"the key {key} made {len(ids)} payments" for key, ids in traffic.ids.items() if len(ids) > 1]
-    statuses: Counter[str] = Counter()
-    retried = unknown = open_ = given_back = 0
-    example = ""
-    for payment_id in traffic.by_id:
+    pasts, watched = [], 0
+    for payment_id, post in traffic.by_id.items():
         view = (await client.get(f"/payments/{payment_id}")).json()
-        history = (await client.get(f"/payments/{payment_id}/history", params={"limit": "1000"})).json()["data"]
-        statuses[view["status"]] += 1
-        given_back += view["reversed"] > 0
-        sends, lost = _sends(history), _was_unknown(history)
-        retried += sends > 1
-        settled = view["status"] in ("SUCCESS", "FAILED", "CANCELED")
-        unknown += lost and settled
-        open_ += view["status"] in OPEN
-        if lost and settled and not example:
-            example = payment_id
+        past = looked_back(await history(store, payment_id))
+        pasts.append(past)
+        watched += past.payment.status in FINAL and await store.due_of(payment_id) is not None
         wrong += differences(view, kept.get(payment_id, []))
+        if view["status"] != past.payment.status:
+            wrong.append(f"{payment_id} is {view['status']}, but its history says {past.payment.status}")
+        if view["status"] not in (*FINAL, "IN_DOUBT") and not post.endless:
+            wrong.append(f"{payment_id} is not settled: {view['status']}")
     for stranger in set(kept) - set(traffic.by_id):  # in a kept data folder there are those of earlier runs
         if (await client.get(f"/payments/{stranger}")).status_code != 200:
             wrong.append(f"the ledger has a charge for {stranger}, which nobody posted")
+    ours = [m for m in movements if payment_of(m) in traffic.by_id]
+    payments = [past.payment for past in pasts]
     return Balance(
-        statuses=dict(statuses),
-        retried=retried,
-        unknown=unknown,
-        open=open_,
-        movements=len(movements),
-        reversed=given_back,
-        charges_max=max((len(charges) for charges in kept.values()), default=0),
-        compared=len(traffic.by_id),
-        wrong=wrong,
-        example=example,
+        pasts=tuple(pasts),
+        movements=len(ours),
+        charges_max=max((len(kept.get(payment_id, ())) for payment_id in traffic.by_id), default=0),
+        sides=sides(ours, payments),
+        watched=watched,
+        wrong=(*wrong, *unbalanced(ours, payments)),
     )
 
 
-async def _ledger(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
-    movements: list[dict[str, Any]] = []
+async def _ledger(client: httpx2.AsyncClient) -> list[Movement]:
+    movements: list[Movement] = []
     after = 0
     while True:
-        page = (await client.get("/sandbox/ledger", params={"after": str(after), "limit": "500"})).json()
+        page = (await client.get("/sandbox/ledger", params={"after": str(after), "limit": str(LEDGER_PAGE)})).json()
         if not page["movements"]:
             return movements
         movements += page["movements"]
         after = page["next"]
 
 
-def net_charges(movements: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Payment id -> its charges over all attempts, without those that were given back in full."""
+def payment_of(m: Movement) -> str:
+    """A reference begins with the 20 characters of its payment's id."""
+    return f"pay_{m['reference'][:20]}"
+
+
+# --- one payment ------------------------------------------------------------------------------------------------------
+
+
+def net_charges(movements: Iterable[Movement]) -> dict[str, list[Movement]]:
+    """Payment id -> its charges over all attempts and providers, without those that were given back in full. A hold is
+    no charge."""
+    movements = list(movements)
     back: dict[str, int] = defaultdict(int)
     for m in movements:
         if m["kind"] == "refund":
             back[m["reference"]] += m["amount"]
-    kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    kept: dict[str, list[Movement]] = defaultdict(list)
     for m in movements:
         if m["kind"] in ("charge", "capture"):
             given = min(back[m["reference"]], m["amount"])
             back[m["reference"]] -= given
             if given < m["amount"]:
-                kept[f"pay_{m['reference'][:20]}"].append(m)
+                kept[payment_of(m)].append(m)
     return dict(kept)
 
 
-def differences(view: dict[str, Any], kept: list[dict[str, Any]]) -> list[str]:
+def differences(view: Mapping[str, Any], kept: Sequence[Movement]) -> list[str]:
     """What of one payment's status the ledger does not bear out; empty when all is right."""
     name, status = view["transactionId"], view["status"]
     shown = [(m["amount"], m["currency"]) for m in kept]
@@ -109,51 +145,85 @@ def differences(view: dict[str, Any], kept: list[dict[str, Any]]) -> list[str]:
     return []
 
 
-def _sends(history: list[dict[str, Any]]) -> int:
-    return sum(1 for e in history if e["kind"] == "Planned" and e["data"].get("step", {}).get("kind") in SENDS)
+def looked_back(entries: Sequence[Entry]) -> Past:
+    """Fold a history, which raises InvariantViolated if any attempt was left before it was sealed, and count on the way."""
+    steps = [e.envelope.data.step for e in entries if isinstance(e.envelope.data, Planned) and not e.envelope.data.operation]
+    p = fold(entries)
+    sends = sum(step.kind in SENDS for step in steps)
+    return Past(payment=p, sends=sends, unknown=any(lost(a) for a in p.attempts))
 
 
-def _was_unknown(history: list[dict[str, Any]]) -> bool:
-    """A charge was sent and its answer was lost or unreadable."""
-    fired = {e["seq"] for e in history if e["kind"] == "Planned" and e["data"].get("step", {}).get("kind") in SENDS}
-    answers = {e["data"]["about"]: e["data"]["outcome"]["type"] for e in history if e["kind"] == "Observed"}
-    return any(answers.get(seq, "Unknown") == "Unknown" for seq in fired)
+# --- one provider -----------------------------------------------------------------------------------------------------
 
 
-def summary(result: Balance, traffic: Traffic) -> str:
-    """The figures for a person."""
-    by_status = ", ".join(f"{n} {status}" for status, n in sorted(result.statuses.items()) if status not in UNSETTLED)
-    doubt = result.statuses.get("IN_DOUBT", 0)
-    settled = result.compared - result.open - doubt
-    lines = [
-        "",
-        "What happened:",
-        f"  {len(traffic.ids):4} payments accepted from {traffic.sent} posts",
-        f"  {traffic.replayed:4} duplicate posts answered with the first payment",
-        f"  {settled:4} settled: {by_status}",
-        f"  {result.retried:4} needed more than one send",
-        f"  {result.unknown:4} were unknown for a while and were resolved by asking the provider",
-        f"  {result.reversed:4} taken late, after the payment had ended unpaid, and given back",
+def sides(movements: Sequence[Movement], payments: Iterable[Payment]) -> dict[str, Side]:
+    """Vendor -> its line."""
+    found: dict[str, Side] = defaultdict(Side)
+    holds: dict[tuple[str, str], int] = Counter()
+    fields = {"charge": "charged", "authorize": "held", "capture": "captured", "void": "lapsed", "refund": "refunded"}
+    for m in movements:
+        side, field = found[m["provider"]], fields[m["kind"]]
+        setattr(side, field, getattr(side, field) + 1)
+        holds[m["provider"], m["reference"]] += {"authorize": 1, "capture": -1, "void": -1}.get(m["kind"], 0)
+    for (vendor, _), count in holds.items():
+        found[vendor].open_holds += max(0, count)
+    for kept in net_charges(movements).values():
+        for m in kept:
+            found[m["provider"]].kept += 1
+    for p in payments:
+        for a in p.attempts:
+            amount, back = taken(a), given_back(p, a)
+            found[a.adapter].told_kept += amount > back
+            found[a.adapter].doubt += amount > back and p.status == "IN_DOUBT"
+    return dict(found)
+
+
+def unbalanced(movements: Sequence[Movement], payments: Iterable[Payment]) -> list[str]:
+    """Where a ledger keeps other money than the payments account for. Payments that nobody claims to know are left out."""
+    known = {p.id: p for p in payments if p.status in FINAL or any(verdict(a) == "MISMATCH" for a in p.attempts)}
+    theirs: dict[Key, int] = Counter()
+    for m in movements:
+        if payment_of(m) in known:
+            sign = {"charge": 1, "capture": 1, "refund": -1}.get(m["kind"], 0)
+            theirs[m["provider"], m["currency"]] += sign * m["amount"]
+    ours: dict[Key, int] = Counter()
+    for p in known.values():
+        for a in p.attempts:
+            ours[a.adapter, p.currency] += taken(a) - given_back(p, a)
+    return [
+        f"{vendor} keeps {display(theirs[vendor, currency], currency)} by its ledger, "
+        f"{display(ours[vendor, currency], currency)} by the payments"
+        for vendor, currency in sorted(theirs.keys() | ours.keys())
+        if theirs[vendor, currency] != ours[vendor, currency]
     ]
-    if doubt:
-        lines.append(f"  {doubt:4} IN_DOUBT, not settled: the provider reports something else than was asked; it waits for you")
-    if result.open:
-        lines.append(
-            f"  {result.open:4} still being watched: the provider does not say how it ends; it will be IN_DOUBT, never FAILED"
-        )
-    lines += [
-        "",
-        f"The provider's ledger ({result.movements} movements) against {result.compared} payments:",
-        f"  {result.charges_max:4} charge at most per payment, net of what was given back",
-    ]
-    if result.wrong:
-        lines += [
-            "",
-            "!" * 80,
-            "WRONG: the promise is broken. Please report this.",
-            *(f"  {each}" for each in result.wrong),
-            "!" * 80,
-        ]
-    else:
-        lines.append("       every status agrees with the ledger")
-    return "\n".join(lines)
+
+
+def taken(a: Attempt) -> int:
+    """What an attempt took, as far as its evidence says, in minor units; a hold takes nothing."""
+    seen = [o for _, o in evidence(a) if isinstance(o, Succeeded | Captured | Mismatch)]
+    return seen[-1].amount_minor if seen else 0
+
+
+def given_back(p: Payment, a: Attempt) -> int:
+    """What reversals gave back of it."""
+    done = (o for o in p.operations if o.kind == "reversal" and o.state == "SUCCEEDED" and o.attempt == a.n)
+    return sum(o.amount_minor for o in done)
+
+
+# --- how it went ------------------------------------------------------------------------------------------------------
+
+
+def failed_over(p: Payment) -> bool:
+    """An attempt at another account followed one."""
+    return any(a.account != b.account for a, b in pairwise(p.attempts))
+
+
+def passed_over(p: Payment) -> bool:
+    """It began elsewhere than at the first account of its route, whose breaker was open."""
+    first = next((c.account for c in p.route if c.taken), "")
+    return bool(p.attempts) and p.attempts[0].account != first and f"{first} (circuit breaker open" in p.attempts[0].why
+
+
+def decline_scopes(payments: Iterable[Payment]) -> Counter[str]:
+    """How many attempts were declined, by scope."""
+    return Counter(said[-1].scope for p in payments for a in p.attempts if (said := declines(a)))

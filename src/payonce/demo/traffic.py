@@ -1,107 +1,112 @@
-"""What the demo posts: every kind of luck a payment can have, with duplicate posts and an outage in the middle."""
+"""Who posts the script: a shop that retries, repeats itself, and goes on through an outage of a provider."""
 
 import asyncio
-import secrets
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import httpx2
-from msgspec import Struct
 
-OUTAGE_AT: Final = 0.5  # of the way through the posts
-OUTAGE_S: Final = 3.0
+from payonce.bootstrap import App
+
+from .ground import Ground
+from .script import Part, Post
+
 TRIES_MAX: Final = 50
-LATE: Final = "tok_late_success"
-CURRENCIES: Final = ("INR", "USD", "EUR", "JPY", "KWD", "GBP", "BRL")
-
-
-class Post(Struct, frozen=True, kw_only=True):
-    """One payment to post. ``copies``: how many more times the same request is sent, all at once."""
-
-    key: str
-    body: dict[str, Any]
-    copies: int = 0
-    late: bool = False  # declined first, taken later: it has to be given back
-    endless: bool = False  # the provider never says how it ended
-
-    @property
-    def token(self) -> str:
-        return str(self.body.get("paymentMethod", "forceFail"))
+POLL_S: Final = 0.2
+GAP_S: Final = 0.2  # between the payments of the outage
+# Deadlines, not durations: each ends as soon as what it waits for is there.
+CALM_S: Final = 8.0
+OPENS_S: Final = 30.0
+PLACED_S: Final = 5.0
+HEALS_S: Final = 90.0
 
 
 class Outage:
-    """The provider's outage as the demo switched it."""
+    """The provider's outage as the demo switched it, and what its breaker did, as the registry has it."""
 
     def __init__(self) -> None:
-        self.on = False
-        self.seen = False
-
-
-# token -> how many of them, in the order in which they first appear
-MIX: Final[dict[str, int]] = {
-    LATE: 1,
-    "tok_timeout_then_ok": 2,
-    "tok_ok": 14,
-    "tok_lost_response": 4,
-    "tok_decline_insufficient_funds": 2,
-    "tok_decline_then_ok": 4,
-    "tok_500_then_ok": 2,
-    "tok_500_after_charge": 2,
-    "tok_garbage_response": 2,
-    "tok_rate_limited": 1,
-    "tok_decline_stolen_card": 2,
-    "tok_slow_5s": 1,
-    "tok_wrong_amount": 1,
-}
-
-
-def script(*, endless: bool) -> list[Post]:
-    """The payments in the order in which they are posted; the slow ones come first, every fifth is sent again at once.
-    ``endless`` adds one whose end the provider never tells."""
-    run = f"order-{secrets.token_hex(3)}"  # a kept data folder knows the keys of earlier runs
-    left, tokens = dict(MIX), []
-    while left:  # deal them out evenly
-        for token in list(left):
-            tokens.append(token)
-            left[token] -= 1
-            if not left[token]:
-                del left[token]
-    posts = []
-    for n, token in enumerate(tokens):
-        currency = CURRENCIES[n % len(CURRENCIES)]
-        body = {"amount": 500 + 137 * n, "currency": currency, "paymentMethod": token, "clientId": f"shop-{n % 3 + 1}"}
-        posts.append(Post(key=f"{run}-{n + 1:03}", body=body, copies=2 if n % 5 == 2 else 0, late=token == LATE))
-    forced = {"amount": 4200, "currency": "INR", "metadata": {"forceFail": True}}
-    posts.append(Post(key=f"{run}-forced", body=forced))
-    if endless:
-        body = {"amount": 9900, "currency": "EUR", "paymentMethod": "tok_never_resolves"}
-        posts.append(Post(key=f"{run}-endless", body=body, endless=True))
-    return posts
+        self.on = self.seen = False
+        self.opened = ""  # why the breaker opened
+        self.healed = False
 
 
 class Traffic:
-    """Posts the script over HTTP, like a shop that retries."""
+    """Posts the script over HTTP. ``app`` is asked when the next part of the script may begin."""
 
-    def __init__(self, client: httpx2.AsyncClient, posts: list[Post], outage: Outage, seconds: float) -> None:
-        self.client, self.posts, self.outage, self.seconds = client, posts, outage, seconds
+    def __init__(self, client: httpx2.AsyncClient, posts: list[Post], ground: Ground, app: App, seconds: float) -> None:
+        self.client, self.posts, self.ground, self.seconds = client, posts, ground, seconds
+        self.app = app
+        self.outage = Outage()
         self.by_id: dict[str, Post] = {}
         self.ids: dict[str, set[str]] = {}  # key -> every id it was answered with; more than one would be a bug
-        self.replayed = 0
-        self.sent = 0
-        self._second_posts: list[Post] = []
+        self.replayed = self.sent = 0
+        self.refused: set[str] = set()  # keys of payments that no account of this configuration takes
 
     async def run(self) -> None:
-        """Post everything, evenly over ``seconds``, then the duplicates that come late."""
-        pause = self.seconds / len(self.posts)
+        """Post the mix, evenly over ``seconds``, then the outage, then the duplicates that come late."""
+        mix = self._of("mix")
         async with asyncio.TaskGroup() as group:
-            for n, post in enumerate(self.posts):
-                if n == int(len(self.posts) * OUTAGE_AT):
-                    group.create_task(self._outage())
+            for post in mix:
                 for _ in range(1 + post.copies):
                     group.create_task(self._post(post))
-                await asyncio.sleep(pause)
+                await asyncio.sleep(self.seconds / len(mix))
+        if self.ground.vendor:
+            await self._outage()
         async with asyncio.TaskGroup() as group:
             for post in self.posts[::6]:
                 group.create_task(self._post(post))
+
+    async def _outage(self) -> None:
+        """The provider drops every connection until its breaker is open and others took the payments that may go there;
+        then it comes back, and what waits for it finds that out."""
+        faults = f"/sandbox/faults/{self.ground.vendor}"
+        await _until(self._calm, CALM_S)
+        try:
+            await self.client.put(faults, json={"outage": True})
+            self.outage.on = self.outage.seen = True
+            await self._post_all("down")
+            await _until(self._open, OPENS_S)
+            await self._post_all("open")
+            await _until(self._placed, PLACED_S)
+        finally:
+            await self.client.put(faults, json={})
+            self.outage.on = False
+        if self.outage.opened and await _until(self._closed, HEALS_S):
+            self.outage.healed = True
+        await self._post_all("back")
+
+    async def _calm(self) -> bool:
+        """What the mix sent there has ended, but for what takes long: the outage is to hit payments that begin in it, and
+        they open the breaker."""
+        quick = [name for name, post in self.by_id.items() if not post.slow]
+        found = [p for name in quick if (p := await self.app.store.get(name))]
+        return not any(p.status == "PENDING" and (not p.attempts or p.attempts[-1].account == self.ground.lead) for p in found)
+
+    async def _open(self) -> bool:
+        state = (await self.app.health.states()).get(self.ground.lead)
+        if state is not None and state.breaker is not None:
+            self.outage.opened = self.outage.opened or state.breaker.why
+        return bool(self.outage.opened)
+
+    async def _closed(self) -> bool:
+        state = (await self.app.health.states()).get(self.ground.lead)
+        return state is None or state.breaker is None
+
+    async def _placed(self) -> bool:
+        """Those that need not wait for the provider have gone to another one."""
+        keys = {p.key for p in self._of("open") if "provider" not in p.body}
+        found = [await self.app.store.get(name) for key in keys for name in self.ids.get(key, ())]
+        return all(p is not None and p.attempts for p in found)
+
+    def _of(self, part: Part) -> list[Post]:
+        return [post for post in self.posts if post.part == part]
+
+    async def _post_all(self, part: Part) -> None:
+        async with asyncio.TaskGroup() as group:
+            for post in self._of(part):
+                for _ in range(1 + post.copies):
+                    group.create_task(self._post(post))
+                await asyncio.sleep(GAP_S)
 
     async def _post(self, post: Post) -> None:
         """Until it is accepted, always with the same key: that is all a client has to do."""
@@ -111,6 +116,9 @@ class Traffic:
             if answer.status_code != 503:
                 break
             await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
+        if answer.status_code == 422 and answer.json().get("code") == "no_route":
+            self.refused.add(post.key)
+            return
         if answer.status_code != 202:
             raise RuntimeError(f"POST /payments answered {answer.status_code}: {answer.text[:300]}")
         payment_id = answer.json()["transactionId"]
@@ -118,12 +126,12 @@ class Traffic:
         self.ids.setdefault(post.key, set()).add(payment_id)
         self.replayed += answer.headers.get("idempotent-replayed") == "true"
 
-    async def _outage(self) -> None:
-        """The provider drops every connection for a while."""
-        try:
-            await self.client.put("/sandbox/faults", json={"outage": True})
-            self.outage.on = self.outage.seen = True
-            await asyncio.sleep(OUTAGE_S)
-        finally:
-            await self.client.put("/sandbox/faults", json={})
-            self.outage.on = False
+
+async def _until(holds: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Wait for it, at most so long; whether it came."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await holds():
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(POLL_S)
+    return True

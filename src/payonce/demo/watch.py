@@ -1,30 +1,46 @@
-"""What a person sees while the demo runs: a live table on a terminal, plain lines elsewhere."""
+"""What a person sees while the demo runs: a live table on a terminal, plain lines elsewhere. Each line says what happened
+to a payment, and why."""
 
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from payonce.core.money import display
+from msgspec import Struct
 
+from payonce.core.money import display
+from payonce.core.payment import FINAL, Payment
+
+from .stories import Told
 from .traffic import Traffic
 
 ROWS = 16
 BAR_CHARS = 60
-FINAL = ("SUCCESS", "FAILED", "CANCELED")
+# What happened and why is what the table is for: the rest is shown where the terminal is wide enough.
+COLUMNS = {"amount": 100, "token": 130}
+WHOLE_IDS_CHARS = 150
+TOKEN_CHARS = 26
 AT_REST = (*FINAL, "IN_DOUBT")
 QUIET_S = 5.0  # so long may nothing change before it is said what is awaited
 STYLES = {"SUCCESS": "green", "FAILED": "red", "CANCELED": "red", "IN_DOUBT": "yellow", "PENDING": "cyan"}
 
-View = dict[str, Any]
+
+class News(Struct, frozen=True):
+    """One look: all payments newest first, what happened since the look before, and what was told last of each."""
+
+    payments: Sequence[Payment]
+    told: Sequence[Told]
+    providers: Sequence[str]  # lines about whole providers
+    shut: str  # which of them are down, drained or have an open breaker
+    last: dict[str, str]
 
 
 class Watch(Protocol):
-    def update(self, payments: list[View], traffic: Traffic) -> None:
-        """Show the payments as they are now, newest first."""
+    def update(self, news: News, traffic: Traffic) -> None:
+        """Show what is new."""
 
     def wait(self, text: str) -> None:
         """Nothing changed for a while: what is awaited."""
@@ -36,9 +52,9 @@ class Quiet:
     def __init__(self, now_s: float) -> None:
         self.since_s, self.seen = now_s, ""
 
-    def lasts(self, payments: list[View], now_s: float) -> bool:
+    def lasts(self, payments: Sequence[Payment], now_s: float) -> bool:
         """Nothing changed for QUIET_S, since the last change or since it was said last."""
-        seen = repr([(p["transactionId"], p["status"], p["attempts"], p["reversed"]) for p in payments])
+        seen = repr([(p.id, p.status, len(p.attempts), p.reversed_minor()) for p in payments])
         if seen != self.seen:
             self.since_s, self.seen = now_s, seen
             return False
@@ -69,39 +85,36 @@ def watcher(total: int) -> Iterator[Watch]:
 
 
 class Lines:
-    """One line per change of a payment, and progress now and then."""
+    """One line per thing that happened, and progress now and then."""
 
     def __init__(self, total: int) -> None:
         self.total, self.started = total, time.monotonic()
-        self.shown: dict[str, tuple[str, int]] = {}
-        self.outage = False
-        self.progress = -1
+        self.progress = 0
 
-    def update(self, payments: list[View], traffic: Traffic) -> None:
-        at = f"{time.monotonic() - self.started:5.1f} s"
-        if traffic.outage.on != self.outage:
-            self.outage = traffic.outage.on
-            print(f"{at}  -- the provider is {'down' if self.outage else 'back'} --", flush=True)
-        for p in reversed(payments):
-            state = p["status"], p["reversed"]
-            before = self.shown.get(p["transactionId"])
-            if before == state:
-                continue
-            self.shown[p["transactionId"]] = state
-            was = f"{before[0]} -> " if before else ""
-            print(f"{at}  {p['transactionId']}  {_amount(p):>14}  {_token(p):<31} {was}{_status(p)}", flush=True)
-        done = sum(p["status"] in FINAL for p in payments)
+    def update(self, news: News, traffic: Traffic) -> None:
+        for line in news.providers:
+            self._print(f"-- {line} --")
+        for told in news.told:
+            p = told.payment
+            token = _token(traffic, p)
+            self._print(
+                f"{p.id}  {display(p.amount_minor, p.currency):>13}  {token:<{TOKEN_CHARS}}  {p.status:<8}  {told.text}"
+            )
+        done = sum(p.status in FINAL for p in news.payments)
         if done // 10 != self.progress // 10:
-            print(f"{at}  -- {len(payments)} of {self.total} accepted, {done} settled --", flush=True)
+            self._print(f"-- {len(news.payments)} of {self.total} accepted, {done} settled --")
         self.progress = done
 
     def wait(self, text: str) -> None:
         if text:
-            print(f"{time.monotonic() - self.started:5.1f} s  -- {text} --", flush=True)
+            self._print(f"-- {text} --")
+
+    def _print(self, text: str) -> None:
+        print(f"{time.monotonic() - self.started:5.1f} s  {text}", flush=True)
 
 
 class Table:
-    """The newest payments, counters and a bar."""
+    """The payments that something goes on with, what happened to each last, counters and a bar."""
 
     def __init__(self, total: int, live: Any) -> None:
         self.total, self.live, self.text = total, live, ""
@@ -109,40 +122,48 @@ class Table:
     def wait(self, text: str) -> None:
         self.text = text  # shown with the next update, until something changes
 
-    def update(self, payments: list[View], traffic: Traffic) -> None:
+    def update(self, news: News, traffic: Traffic) -> None:
         from rich.console import Group
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=None, pad_edge=False, expand=False)
-        for name in ("payment", "amount", "what happens to it", "attempts", "status"):
+        width = self.live.console.width
+        whole, shown = width >= WHOLE_IDS_CHARS, [name for name, least in COLUMNS.items() if width >= least]
+        table = RichTable(box=None, pad_edge=False, expand=True)
+        table.add_column("payment", no_wrap=True, width=24 if whole else 12)
+        for name in shown:
             table.add_column(name, justify="right" if name == "amount" else "left", no_wrap=True)
-        # open ones first: they are what is going on; then the newest
-        for p in sorted(payments, key=lambda p: p["status"] in AT_REST)[:ROWS]:
-            status = Text(_status(p), style=STYLES.get(p["status"], ""))
-            table.add_row(p["transactionId"], _amount(p), Text(_token(p)), str(p["attempts"]), status)
-        counts = Counter(p["status"] for p in payments)
-        done = sum(counts[s] for s in FINAL)
-        line = Text(f"{len(payments)} accepted, {traffic.replayed} duplicate posts absorbed   ")
-        for status, n in sorted(counts.items()):
+        table.add_column("status", no_wrap=True, width=8)
+        table.add_column("what happened last, and why", no_wrap=True, overflow="ellipsis", ratio=1)
+        # open ones first: they are what is going on; then where something happened last
+        rows = sorted(news.payments, key=lambda p: (p.status in AT_REST, -p.updated_us))
+        for p in rows[: max(4, min(ROWS, self.live.console.height - 7))]:
+            cells = {"amount": display(p.amount_minor, p.currency), "token": _token(traffic, p)}
+            status = Text(p.status, style=STYLES.get(p.status, ""))
+            name = p.id if whole else f"pay_..{p.id[-6:]}"
+            table.add_row(name, *(Text(cells[c]) for c in shown), status, Text(news.last.get(p.id, "accepted")))
+        for line in news.providers:  # they stay above the table
+            self.live.console.print(Text(f"-- {line} --", style="bold"))
+        self.live.update(Group(table, Text(), self._bar(news), self._counts(news, traffic), Text(self.text, style="dim")))
+
+    def _bar(self, news: News) -> Any:
+        from rich.text import Text
+
+        done = sum(p.status in FINAL for p in news.payments)
+        chars = min(BAR_CHARS, self.live.console.width - 20)
+        full = chars * done // max(1, self.total)
+        return Text.assemble(("━" * full, "green"), ("━" * (chars - full), "dim"), f"  {done} of {self.total} settled")
+
+    def _counts(self, news: News, traffic: Traffic) -> Any:
+        from rich.text import Text
+
+        line = Text(f"{len(news.payments)} accepted, {traffic.replayed} duplicate posts absorbed   ", no_wrap=True)
+        for status, n in sorted(Counter(p.status for p in news.payments).items()):
             line.append(f"{n} {status}  ", style=STYLES.get(status, ""))
-        if traffic.outage.on:
-            line.append("THE PROVIDER IS DOWN", style="bold red")
-        full = BAR_CHARS * done // max(1, self.total)
-        bar = Text.assemble(("━" * full, "green"), ("━" * (BAR_CHARS - full), "dim"), f"  {done} of {self.total} settled")
-        self.live.update(Group(table, Text(), bar, line, Text(self.text, style="dim")))
+        line.append(news.shut, style="bold red")
+        return line
 
 
-def _amount(p: View) -> str:
-    return display(p["amount"], p["currency"])
-
-
-def _token(p: View) -> str:
-    method = p.get("paymentMethod") or {}
-    return str(method.get("token") or "forceFail")
-
-
-def _status(p: View) -> str:
-    if p["reversed"]:
-        return f"{p['status']}, taken late and given back"
-    return f"{p['status']} ({p['reason']})" if p["reason"] and p["status"] != "SUCCESS" else str(p["status"])
+def _token(traffic: Traffic, p: Payment) -> str:
+    post = traffic.by_id.get(p.id)
+    return post.token.removeprefix("tok_") if post else ""
