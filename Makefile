@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Always the environment and the interpreter of this folder, whatever the shell has set up.
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
-SOURCES := src tests tools
+SOURCES := src tests tools examples
 
 .PHONY: help run test check lint types imports docs docs-check wheel fmt clean
 

@@ -5,17 +5,24 @@ Usage: python tools/docs.py [--check]
 """
 
 import difflib
+import importlib
+import inspect
+import pkgutil
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import fields
 
+from payonce import providers
+from payonce.adapter import Adapter, Declined
 from payonce.cli.reference import render as cli_page
 from payonce.config import PROVIDER_KEYS, SANDBOX_TERMS, SETTINGS, Setting
 from payonce.core.errors import DECLINES, PROBLEMS, REASONS
-from payonce.core.payment import FINAL
+from payonce.core.money import EXPONENTS
+from payonce.core.payment import FINAL, Terms
 from payonce.core.states import TRANSITIONS
 from payonce.sandbox.faults import TOKENS, Plan, Profile
 
@@ -37,6 +44,8 @@ FAULTS_SAY: Final = {
     "latency_ms": ("0 to 60000", "milliseconds before a request is looked at"),
     "error_rate": ("0 to 1", "the fraction of requests answered 500 before anything is booked"),
     "outage": ("`true`, `false`", "connections are dropped before anything is booked"),
+    "lookup_lag_ms": ("0 to 60000", "lookups do not show what is younger than this many milliseconds"),
+    "key_window_s": ("0 to 86400", "seconds that an answer is saved under its idempotency key"),
 }
 
 
@@ -107,7 +116,8 @@ def settings_page() -> str:
             "",
             *table(("key", "meaning"), accounts),
             "",
-            "Without any account, test mode has one: `mock`, served by the sandbox in the same process.",
+            "Without any account, test mode has the shipped ones, served by the sandbox in the same process: see",
+            "[routing](routing.md).",
             f"Sandbox accounts forget soon: {sandbox}.",
             "",
         ]
@@ -165,6 +175,7 @@ def sandbox_page() -> str:
             "",
             "`PUT /sandbox/faults` says what is wrong with every vendor from now on, until it is put again; it is kept in",
             "the ledger. `GET` shows it. What is left out is healthy, so `{}` ends all faults. There is no authentication.",
+            "`/sandbox/faults/{vendor}` is for one vendor: the worse of both counts.",
             "",
             *table(("field", "values", "what happens"), ((f"`{f.encode_name}`", *FAULTS_SAY[f.name]) for f in fields(Profile))),
             "",
@@ -201,11 +212,150 @@ def _does(plan: Plan) -> str:
     return does + slow + answers
 
 
+# --- providers ----------------------------------------------------------------------------------------------------
+
+
+def built_in() -> dict[str, Adapter]:
+    """The adapters that payonce brings, by name; what else is installed in this environment is not ours to describe."""
+    modules = [importlib.import_module(f"{providers.__name__}.{m.name}") for m in pkgutil.iter_modules(providers.__path__)]
+    return {module.ADAPTER.name: module.ADAPTER for module in modules}
+
+
+def providers_page() -> str:
+    """What each built-in adapter declares, what that means, and what its author found unusual or could not verify."""
+    adapters = built_in()
+    rows = ((says, *(value(a) for a in adapters.values())) for says, value in FACTS.items())
+    return "\n".join(
+        [
+            "# Providers",
+            "",
+            MADE.format("providers/"),
+            "",
+            "The adapters that payonce brings. [Adding a provider](../adding-a-provider.md) says what each fact means and how",
+            "to bring your own. The facts are frozen into every attempt. An account served by the sandbox has shorter times,",
+            "see [settings](settings.md).",
+            "",
+            *table(("", *(f"`{name}`" for name in adapters)), rows),
+            "",
+            "Any attempt may be left when nothing that could have moved money was sent, or when every such send was answered",
+            "with a documented, final no. How else an attempt is sealed, so that another account may be tried, stands below.",
+            "",
+            "A hard decline, one of the scope customer_input, and insufficient_funds end the payment. After any other the next",
+            "account of the route may be tried. A word that no table has is never guessed: the outcome is unknown, and the",
+            "provider is asked. [Codes](errors.md) explains ours.",
+            "",
+            *(line for adapter in adapters.values() for line in _provider(adapter)),
+        ]
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _span(seconds: int) -> str:
+    """``2 h``; ``never`` for 0."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size and seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s" if seconds else "never"
+
+
+def _currencies(adapter: Adapter) -> str:
+    taken = adapter.CAPABILITIES.currencies
+    if taken is None:
+        return "all of ISO 4217"
+    left = sorted(set(EXPONENTS) - taken)
+    return f"all but {', '.join(left)}" if len(left) < len(taken) else ", ".join(sorted(taken))
+
+
+# the rows of the capability table
+FACTS: Final[dict[str, Callable[[Adapter], str]]] = {
+    "API version": lambda a: a.CAPABILITIES.api_version,
+    "container that succeeds once": lambda a: _yes(a.CAPABILITIES.terms.container),
+    "it can be closed for good": lambda a: _yes(a.CAPABILITIES.terms.closable),
+    "firing only holds, the capture is ours": lambda a: _yes(a.CAPABILITIES.terms.own_capture),
+    "one key covers all sends of a fire": lambda a: _yes(a.CAPABILITIES.terms.keyed),
+    "a fire is replayed under its key for": lambda a: _span(a.CAPABILITIES.terms.replay_span_s),
+    "a refund is replayed for": lambda a: _span(a.CAPABILITIES.terms.refund_replay_span_s),
+    "can be asked by our reference": lambda a: _yes(a.CAPABILITIES.terms.readable),
+    "may still work on a request for": lambda a: _span(a.CAPABILITIES.terms.processing_s),
+    "a read may miss what is younger than": lambda a: _span(a.CAPABILITIES.terms.read_lag_s),
+    "an unresolved attempt is IN_DOUBT after": lambda a: _span(a.CAPABILITIES.terms.horizon_s),
+    "a final payment is watched for": lambda a: _span(a.CAPABILITIES.terms.watch_s),
+    "steps": lambda a: ", ".join(sorted(a.CAPABILITIES.steps)),
+    "currencies": _currencies,
+    "minor units other than ISO's": lambda a: ", ".join(f"{c} {n}" for c, n in a.CAPABILITIES.exponents.items()) or "none",
+}
+
+
+def sealed_by(terms: Terms) -> str:
+    """How an attempt under these terms may be left behind (R4), in words."""
+    if terms.own_capture:
+        return (
+            "The capture takes the money and is our own step: an attempt is left by the recorded decision never to capture. "
+            "What is held then lapses at the provider."
+        )
+    if terms.container and terms.closable:
+        return (
+            "The container is closed, then read again: closed, and nothing in it but final declines, proves that no money "
+            "was taken and none can be."
+        )
+    if terms.container:
+        return "By declines only: a read must show the one try that we made, finally declined, and none besides."
+    if terms.keyed:
+        return "One key covers all sends of a fire: a final decline under it speaks for all of them."
+    return "By the documented no to its one send. It is never sent again."
+
+
+def again_when(terms: Terms) -> str:
+    """What is sent again while the outcome is unknown, in words."""
+    if terms.container:
+        return (
+            "The same bytes on the same container, three times at most, when the send deadline and the processing time are "
+            "over and a read then shows the container open and nothing in progress."
+        )
+    if terms.keyed and terms.replay_span_s:
+        return f"The same bytes under the same key, within {_span(terms.replay_span_s)} of the first send."
+    return "Never. It is read until it is known."
+
+
+def _provider(adapter: Adapter) -> Iterator[str]:
+    """One section: the docstring of its module, how an attempt ends, and the two tables of words."""
+    terms = adapter.CAPABILITIES.terms
+    yield from (f"## {adapter.name}", "", *_docstring(adapter), "")
+    yield from (f"**Sealed:** {sealed_by(terms)}", "", f"**Sent again while unknown:** {again_when(terms)}", "")
+    grouped: dict[Declined, list[str]] = {}
+    for word, meaning in adapter.DECLINES.items():
+        grouped.setdefault(meaning, []).append(f"`{word}`")
+    declines = ((", ".join(w), f"`{d.code}`", "hard" if d.hard else "soft", d.scope) for d, w in grouped.items())
+    yield from (*table(("its word for a decline", "our code", "kind", "scope"), declines), "")
+    meanings: dict[str, list[str]] = {}
+    for word, outcome in adapter.STATUSES.items():
+        meanings.setdefault(outcome, []).append(f"`{word}`")
+    yield from (*table(("its status", "outcome"), ((", ".join(words), outcome) for outcome, words in meanings.items())), "")
+
+
+def _docstring(adapter: Adapter) -> Iterator[str]:
+    """The docstring of its module as Markdown: title, API, what is unusual (a list), what is unverified."""
+    text = inspect.getdoc(inspect.getmodule(type(adapter))) or ""
+    text = re.sub(r"``(.+?)``", r"`\1`", text, flags=re.DOTALL)
+    for line in re.sub(r"\n\n+(?=API)", "\n", text).splitlines():
+        head = re.match(r"(API|Unusual|Unverified)([^:]*):", line)
+        if head:
+            yield from ("", f"**{head[1]}{head[2]}:**{line[head.end() :]}")
+            if head[1] == "Unusual" and line.endswith(":"):
+                yield ""
+        else:
+            yield line
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "states.md": states_page,
     "settings.md": settings_page,
     "errors.md": errors_page,
     "sandbox.md": sandbox_page,
+    "providers.md": providers_page,
     "cli.md": cli_page,
 }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from msgspec import json
-from tools.docs import PAGES, PROVIDER_KEYS_SAY, REFERENCE, drift
+from tools.docs import FACTS, PAGES, PROVIDER_KEYS_SAY, REFERENCE, built_in, drift
 
+from payonce.adapter import Intent, Terms
 from payonce.cli import COMMANDS
 from payonce.config import PROVIDER_KEYS, SETTINGS, load
 from payonce.core.errors import DECLINES, PROBLEMS, REASONS
@@ -123,7 +124,7 @@ def test_commands_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
 def test_named_files_exist(page: Path) -> None:
     """Every file of ours that a page names in backticks is there."""
-    named = re.findall(r"`((?:src|tests|docs|tools|\.ci)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:src|tests|docs|examples|tools|\.ci)/[\w./-]+)`", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -134,6 +135,71 @@ def test_shown_configuration_is_accepted(page: Path, tmp_path: Path) -> None:
         file = tmp_path / f"{number}.toml"
         file.write_text(shown, encoding="utf-8")
         assert load(file=file).file == str(file)
+
+
+GUIDE = ROOT / "docs" / "adding-a-provider.md"
+EXAMPLE = ROOT / "examples" / "wrenmoor"
+SHOWN_FILE = re.compile(r"^<!-- (file|part): (\S+) -->\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def followed(page: str) -> dict[str, str]:
+    """The files that somebody has who does what the page says: whole ones, and those shown in parts."""
+    files: dict[str, str] = {}
+    for kind, name, text in SHOWN_FILE.findall(page):
+        assert kind == "part" or name not in files, f"{name} is shown twice"
+        files[name] = f"{files[name]}\n{text}" if name in files else text
+    return files
+
+
+def lines_of(text: str) -> list[str]:
+    """Without blank lines: between two parts of a file there may be other ones."""
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_following_the_guide_gives_the_example() -> None:
+    """Each file that the page on adding a provider shows is the example's, from its first line to its last; what it does
+    not show is recorded cases only."""
+    files = followed(GUIDE.read_text(encoding="utf-8"))
+    differ = [n for n, text in files.items() if lines_of(text) != lines_of((EXAMPLE / n).read_text(encoding="utf-8"))]
+    assert differ == []
+    ours = {p.relative_to(EXAMPLE).as_posix() for p in tracked_files() if p.is_relative_to(EXAMPLE)}
+    assert {name for name in ours - set(files) if not re.fullmatch(r"fixtures/\w+\.json", name)} == set()
+
+
+def test_the_guide_shows_no_other_code() -> None:
+    """Every block of the page in a language of files is marked with the file that it is of, so that none can drift."""
+    page = GUIDE.read_text(encoding="utf-8")
+    marked = [text for _, _, text in SHOWN_FILE.findall(page)]
+    assert [b for b in blocks(page, "(?:py|python|toml|json|text)") if b not in marked] == []
+
+
+def test_a_drifted_example_is_seen() -> None:
+    """A line that is left out of a part, or changed, makes the files differ."""
+    page = "<!-- part: a.py -->\n```py\none\n```\nand\n<!-- part: a.py -->\n```py\n\ntwo\n```\n"
+    assert lines_of(followed(page)["a.py"]) == lines_of("one\n\n\ntwo\n")
+    assert lines_of(followed(page.replace("two", "too"))["a.py"]) != lines_of("one\n\n\ntwo\n")
+
+
+def test_the_guide_names_every_term() -> None:
+    """The page on adding a provider says something about each field of Terms and each reference of Intent."""
+    page = GUIDE.read_text(encoding="utf-8")
+    asked = {"reference", "refund_reference", "key", "container", "seen"}
+    assert asked <= set(Intent.__struct_fields__)
+    named = [f for f in Terms.__struct_fields__ if f"`{f}`" not in page]
+    assert named + [f for f in sorted(asked) if f"`intent.{f}`" not in page] == []
+
+
+def test_the_providers_page_shows_the_built_in_ones() -> None:
+    """Every adapter of ours, and no other that is installed here, has a column, a section, its words and its terms."""
+    page = (REFERENCE / "providers.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)$", page, re.MULTILINE) == list(built_in())
+    shown = {p.stem for p in (ROOT / "src/payonce/providers").iterdir() if p.stem not in ("__init__", "__pycache__")}
+    assert set(built_in()) == shown
+    for adapter in built_in().values():
+        section = page[page.index(f"## {adapter.name}") :].split("\n## ")[0]
+        assert [word for word in (*adapter.DECLINES, *adapter.STATUSES) if f"`{word}`" not in section] == []
+        assert "Unverified" in section
+    assert all(f"| {fact} |" in page for fact in FACTS)
 
 
 def test_shown_variables_exist() -> None:

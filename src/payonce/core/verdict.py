@@ -192,8 +192,9 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
     else:
         wanted, given_back = part.reference, ""
     if isinstance(outcome, Found):
-        if outcome.reference != wanted and (outcome.reference or outcome.container != "none"):
-            return Absent()  # what a container shows (closed, idle) counts only when it names itself as ours
+        named = outcome.reference or outcome.container_id or outcome.container != "none"
+        if outcome.reference != wanted and named:
+            return Absent()  # what a container shows (closed, idle, its id) counts only when it names itself as ours
         ours = (t for t in outcome.tries if getattr(t, "reference", wanted) == wanted)
         tries = tuple(cast("Try", _compare(p, t)) for t in ours)
         if outcome.tries and not tries:

@@ -1,0 +1,1 @@
+"""Wrenmoor for payonce: the adapter, and a simulator of the vendor for the sandbox."""
