@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from payonce.core.breaker import BAD_MIN, OPEN_US
+from payonce.core.breaker import BAD_MIN, OPEN_US, PROBE_LEASE_US
 from payonce.core.due import Block
 from payonce.core.errors import StoreUnavailable
 from payonce.health import CACHE_US, HOLD_US, Admitted, State
 
-from .two_processes import BAD, Two, logged, run
+from .two_processes import BAD, S, Two, logged, run
 
 
 def test_a_drain_counts_for_both_until_resumed() -> None:
@@ -208,5 +208,47 @@ def test_states_are_read_from_the_registry() -> None:
         assert list(found) == ["mock", "slow"]
         assert (found["mock"].breaker, found["slow"].drain) == (None, None)
         assert found["slow"] != State()
+
+    run(test)
+
+
+def test_a_leave_stands_until_something_changes() -> None:
+    """Just before the claim: a drain, a breaker that opened, or the end of a probe's lease since takes the leave back."""
+
+    async def test(w: Two) -> None:
+        leave = await w.one.admit("mock")
+        assert leave is not None
+        assert await w.one.stands(leave)
+        await w.two.drain("mock", "maintenance", "operator")
+        w.clock.pass_us(CACHE_US)
+        assert not await w.one.stands(leave)
+        await w.two.resume("mock", "operator")
+        await w.open()
+        assert not await w.one.stands(leave)
+        w.clock.pass_us(OPEN_US)
+        probe = await w.one.admit("mock")
+        assert probe is not None
+        assert await w.one.stands(probe)
+        w.clock.pass_us(PROBE_LEASE_US)
+        assert not await w.one.stands(probe)
+
+    run(test)
+
+
+def test_a_registry_out_of_reach_from_the_start_is_asked_less_and_less() -> None:
+    """Nothing new is admitted, it is read once a second at most, and waiting payments look again after 1, 2, 4 ... 32 s."""
+
+    async def test(w: Two) -> None:
+        w.doors[0].readable = False
+        waits = []
+        for _ in range(8):
+            assert await w.one.admit("mock") is None
+            assert await w.one.admit("mock") is None
+            waits.append(((w.blocks(w.one)["mock"].until_us or 0) - w.clock.now_us()) // S)
+            w.clock.pass_us(CACHE_US)
+        assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
+        assert w.doors[0].reads == len(waits)
+        w.doors[0].readable = True
+        assert await w.one.admit("mock") is not None
 
     run(test)

@@ -20,7 +20,8 @@ from .ports import Clock, Lost, Record, Registry, Response
 from .telemetry import get_logger
 
 CACHE_US: Final = 1 * SECOND_US  # how old what the registry said may be
-HOLD_US: Final = 1 * SECOND_US  # how long an account waits when the registry could not be asked about it
+HOLD_US: Final = 1 * SECOND_US  # how long an account waits when the registry could not be asked about it,
+HOLD_MAX_US: Final = 32 * SECOND_US  # doubled up to this with each further failure: many payments may wait
 RACES_MAX: Final = 20  # lost to other operators in a row
 DRAIN_V: Final = 1
 UNREACHED: Final = "whether it may take a new call could not be looked up"
@@ -86,16 +87,16 @@ class Health:
         self._known = False  # the registry has been read at least once
         self._read_at_us = 0
         self._turn = 0  # of reads begun and writes done: an older read must not overwrite what came after it
-        self._trouble = False
+        self._failures = 0
 
     async def refresh(self) -> None:
         """Look again at what other processes and operators did, at most once a second."""
-        if not self._known or self._clock.monotonic_us() - self._read_at_us >= CACHE_US:
+        if (not self._known and not self._failures) or self._clock.monotonic_us() - self._read_at_us >= CACHE_US:
             await self._read()
 
     def blocked(self, now_us: int) -> Mapping[str, Block]:
         """Accounts that may not take a new create or fire at this time, as last known, and why."""
-        found = {name: Block(UNREACHED, until) for name, until in self._held.items() if now_us < until <= now_us + HOLD_US}
+        found = {name: Block(UNREACHED, until) for name, until in self._held.items() if now_us < until <= now_us + HOLD_MAX_US}
         for name, (_, b) in self._breakers.items():
             if breaker.blocks(b, now_us):
                 found[name] = Block(f"circuit breaker open: {b.why}", breaker.look_again_us(b, now_us))
@@ -109,7 +110,7 @@ class Health:
         await self.refresh()
         now_us = self._clock.now_us()
         if not self._known:  # it may be drained
-            self._held[account] = now_us + HOLD_US
+            self._held[account] = now_us + self._hold_us()
             return None
         if account in self.blocked(now_us):
             return None
@@ -124,7 +125,7 @@ class Health:
             return Admitted(account, probe, version + 1)
         await self._read()
         if self._breakers.get(account) == known:  # neither written nor read: do not try again at once
-            self._held[account] = now_us + HOLD_US
+            self._held[account] = now_us + self._hold_us()
         return None
 
     async def stands(self, leave: Admitted) -> bool:
@@ -214,16 +215,20 @@ class Health:
             drains = _drains(await self._registry.all("drain"))
             breakers = _breakers(await self._registry.all("breaker"))
         except PayonceError as error:
-            if not self._trouble:
+            if not self._failures:
                 log.warning("registry cannot be read, what was known stays", error=str(error))
-            self._trouble = True
+            self._failures += 1
             return
-        self._trouble = False
+        self._failures = 0
+        self._held.clear()
         if self._known and turn != self._turn:
             return  # a later read or a write of ours knows better, or will; at the start any answer is better than none
         for name in self._breakers.keys() - breakers.keys():
             self._signals.pop(name, None)  # what was heard before it closed does not open it again
         self._drains, self._breakers, self._known = drains, breakers, True
+
+    def _hold_us(self) -> int:
+        return min(HOLD_MAX_US, HOLD_US << min(max(self._failures - 1, 0), 20))
 
     async def _put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
         """False when the race was lost or the registry did not answer: either way nothing may be built on it."""

@@ -4,10 +4,11 @@ from typing import Any
 
 from payonce.core import ids
 from payonce.core.apply import extend
+from payonce.core.due import Block, Facts, Next
 from payonce.core.events import Accepted, Asked, Event, Hinted, Judged, Observed, Opened, Planned, Resolved
 from payonce.core.outcome import Absent, AnyOutcome, Authorized, Captured, Closed, Created, Declined, Found, Succeeded
 from payonce.core.payment import Attempt, Candidate, Payment, Step, Terms
-from payonce.core.plan import Facts, Next, plan
+from payonce.core.plan import plan
 
 from .vendors import S
 
@@ -116,7 +117,9 @@ class Story:
         return self.p.attempts[-1].reference if self.p.attempts else ids.reference(PID, 1, 0)
 
     def next(self, now_s: float, **facts: Any) -> Next:
-        return plan(self.p, T0 + int(now_s * S), Facts(route=self.route, **facts))
+        given = facts.pop("blocked", {})
+        blocked = {n: Block("down", None if s is None else T0 + s * S, drained=s is None) for n, s in given.items()}
+        return plan(self.p, T0 + int(now_s * S), Facts(route=self.route, blocked=blocked, **facts))
 
     def due(self, now_s: float, **facts: Any) -> tuple[float | None, str]:
         """(seconds after accept, what) in short words: ``read``, ``fire+`` (new attempt), ``Judge FAILED reason``."""
@@ -156,8 +159,8 @@ def no(
     return Declined(code=code, hard=hard, scope=scope, ref=f"t{n}", reference=ref(n), flips_until_us=flips)
 
 
-def found(*tries: Any, container: Any = "none", refunds: Any = ()) -> Found:
-    return Found(tries=tries, container=container, refunds=refunds)
+def found(*tries: Any, container: Any = "none", container_id: str = "", refunds: Any = ()) -> Found:
+    return Found(tries=tries, container=container, container_id=container_id, refunds=refunds)
 
 
 def closed() -> Closed:

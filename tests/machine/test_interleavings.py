@@ -77,7 +77,7 @@ def test_04_a_list_read_from_before_the_refire_arrives_after_it() -> None:
     w.script("A", "fire", "stall:15", "stall:200")
     w.script("A", "decide", "soft", "soft", "yes")  # fire #1 is processed twice, then #2 succeeds
     # the fourth read holds its list back until after fire #2; the fifth lags and licenses it
-    w.script("A", "read", "ok", "ok", "freeze_after:100", "lag:60")
+    w.script("A", "read", "ok", "ok", "freeze_after:160", "lag:100")
     pid = w.pay()
     a = w.vendors["A"]
     w.at(w.now + 16 * S, lambda: a.handle(w.now, a.boxes[0].tries[0].doc))

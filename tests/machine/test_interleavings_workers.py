@@ -10,8 +10,9 @@ from payonce.ports import Change
 from payonce.stores.memory import MemoryStore
 
 from .oracles import check_ledgers, events_of, kept, moves, require, settled, taken
+from .pauses import Pause
 from .vendors import HOUR, S
-from .world import Pause, Task, World, at_once
+from .world import World, at_once
 
 REFUSALS = ("422", "401", "404", "409")
 SHORT = {"A": {"watch_s": 600}}
@@ -89,7 +90,7 @@ def test_15_an_older_worker_meets_a_newer_row() -> None:
     w.run(hours=1)
     require(at_once(w.store.next_due()) is not None and not writes, "the older worker touched it")
     for worker in w.workers:
-        w.push(w.now, Task(worker.run, worker))
+        worker.start()
     settled(w, pid, "SUCCESS")
     require(not writes, "the older worker wrote")
 
@@ -140,11 +141,15 @@ def restore_with_hold(w: World, p: Payment, entries: list[Entry]) -> None:
         worker.engine.hold = True
 
 
-@pytest.mark.parametrize("kind", ["keyed", "unique", "closable", "manual"])
-def test_17_a_backup_is_restored_with_sent_attempts_missing(kind: str) -> None:
-    """Derived keys and references collide at the provider instead of charging again; --hold fires nothing before that."""
+@pytest.mark.parametrize(
+    ("kind", "dedupes"),
+    [("keyed", True), ("unique", False), ("closable", True), ("manual", True), ("closable", False), ("manual", False)],
+)
+def test_17_a_backup_is_restored_with_sent_attempts_missing(kind: str, dedupes: bool) -> None:
+    """Derived keys and references collide at the provider instead of charging again, or the look under --hold finds what
+    was sent; --hold fires nothing before that."""
     w = World({"A": kind})
-    w.vendors["A"].honours_keys = kind != "unique"
+    w.vendors["A"].honours_keys = dedupes
     pid = w.pay()
     accepted = w.payment(pid), list(at_once(w.store.history(pid)))
     w.run(hours=0.01)
@@ -197,7 +202,7 @@ def test_19_a_late_answer_of_an_old_step_while_a_newer_one_is_open(kind: str, la
         w = World({"A": kind, "B": "keyed"}, workers=2, terms=SHORT)
         w.script("A", "fire", f"freeze_after:{late_s}")
         w.script("A", "decide", decision)
-        w.script("A", "read", "5xx_before", "slow")
+        w.script("A", "read", "5xx_before", "stale")
         pid = w.pay()
         p = settled(w, pid, "SUCCESS")
         require(p.attempts[0].steps[0].outcome is not None or kind == "unique", "the late answer was thrown away")

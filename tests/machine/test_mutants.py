@@ -5,18 +5,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
-from payonce import engine
-from payonce.core import apply, operations, plan, verdict
+from payonce import engine, outside
+from payonce.core import apply, attempts, breaker, operations, plan, verdict
+from payonce.core.due import Judge, Next
 from payonce.core.errors import InvariantViolated, NewerSchema
-from payonce.core.outcome import Absent, Closed, Declined, Rejected
+from payonce.core.outcome import Absent, Closed, Created, Declined, Found, Rejected
 from payonce.core.payment import Payment, Step
+from payonce.health import Health
 
 from . import test_interleavings as cases
+from . import test_interleavings_accounts as accounts
 from . import test_interleavings_workers as races
 from . import test_states as states
 from . import test_verdict as verdicts
 from . import world
+from .vendors import FakeAdapter
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -153,7 +158,7 @@ def newer_rows_read(m: pytest.MonkeyPatch) -> None:
 
 
 def lost_is_usable(m: pytest.MonkeyPatch) -> None:
-    m.setattr(engine.Engine, "_repointed", lambda self, p, a: False)
+    m.setattr(outside.Outside, "lost", lambda self, p, a: False)
 
 
 def capture_left(m: pytest.MonkeyPatch) -> None:
@@ -238,6 +243,185 @@ def create_counts(m: pytest.MonkeyPatch) -> None:
     m.setattr(apply, "sealed", lambda a: a.left or stuck(a) in ("NO", "IDLE"))
 
 
+# --- lost creates, breakers, drains, routes, reads of two requests ------------------------------------------------
+
+
+def no_look(m: pytest.MonkeyPatch) -> None:
+    """A create whose answer was lost is made again, unseen."""
+    real = attempts._idle
+
+    def blind(p: Any, a: Any, now: int, settle_by: int, facts: Any) -> Any:
+        due = real(p, a, now, settle_by, facts)
+        if isinstance(due.do, Judge) or due.do.kind != "read":
+            return due
+        return Next(due.at_us, replace(due.do, kind="create"))
+
+    m.setattr(attempts, "_idle", blind)
+
+
+def container_overwritten(m: pytest.MonkeyPatch) -> None:
+    real = apply._observed
+
+    def last_wins(p: Any, env: Any, e: Any) -> Any:
+        after = real(p, env, e)
+        if not isinstance(e.outcome, Created):
+            return after
+        part, _ = operations.part_of(after, e.about)  # type: ignore[misc]
+        return apply._with(after, replace(part, container=e.outcome.container))
+
+    m.setattr(apply, "_observed", last_wins)
+
+
+def strangers_container(m: pytest.MonkeyPatch) -> None:
+    """The container of a read that names another reference is taken all the same."""
+    real = verdict.weigh
+
+    def careless(p: Any, part: Any, step: Any, outcome: Any) -> Any:
+        weighed = real(p, part, step, outcome)
+        foreign = isinstance(outcome, Found) and isinstance(weighed, Absent)
+        return Found(container_id=outcome.container_id) if foreign else weighed
+
+    m.setattr(engine, "weigh", careless)
+
+
+def silence_is_waited_for(m: pytest.MonkeyPatch) -> None:
+    """Neither the create nor the look was answered, and the same account is asked again."""
+    m.setattr(attempts, "Unreadable", Closed)
+
+
+def sleeper_claims(m: pytest.MonkeyPatch) -> None:
+    async def stands(self: Any, leave: Any) -> bool:
+        return True
+
+    m.setattr(Health, "stands", stands)
+
+
+def lost_race_is_won(m: pytest.MonkeyPatch) -> None:
+    real = Health._put
+
+    async def put(self: Any, kind: str, name: str, value: Any, expected_version: int) -> bool:
+        await real(self, kind, name, value, expected_version)
+        return True
+
+    m.setattr(Health, "_put", put)
+
+
+def no_probe_lease(m: pytest.MonkeyPatch) -> None:
+    m.setattr(breaker, "PROBE_LEASE_US", 1)
+
+
+def endless_probe_lease(m: pytest.MonkeyPatch) -> None:
+    m.setattr(breaker, "PROBE_LEASE_US", breaker.OPEN_MAX_US)
+
+
+def later_look_only(m: pytest.MonkeyPatch) -> None:
+    """A read of the registry counts only if no other one began meanwhile."""
+    real = Health._read
+
+    async def read(self: Any) -> None:
+        known, turn = self._known, self._turn + 1
+        await real(self)
+        self._known = self._known and (known or turn == self._turn)
+
+    m.setattr(Health, "_read", read)
+
+
+def refire_unblocked(m: pytest.MonkeyPatch) -> None:
+    """Neither breaker nor drain stops the fire into an idle container."""
+    real = plan._resolve
+    m.setattr(plan, "_resolve", lambda p, a, now, facts: real(p, a, now, replace(facts, blocked={})))
+    m.setattr(engine, "ADMITTED", frozenset({"create"}))
+
+
+def drain_stops_captures(m: pytest.MonkeyPatch) -> None:
+    m.setattr(plan, "held", lambda a: None)
+
+
+def drained_is_no(m: pytest.MonkeyPatch) -> None:
+    """What was sent to a drained account is given up as if it were refused."""
+    real = plan._unresolved
+
+    def row(p: Any, now: int, facts: Any) -> Any:
+        gone = [a for a in p.attempts if (b := facts.blocked.get(a.account)) and b.drained]
+        return None if gone else real(p, now, facts)
+
+    m.setattr(plan, "_unresolved", row)
+    m.setattr(apply, "sealed", lambda a: True)
+
+
+def drained_is_waited_for(m: pytest.MonkeyPatch) -> None:
+    def later(p: Any, facts: Any) -> Any:
+        used = {a.account for a in p.attempts}
+        return next((name for name in p.accounts if name not in used), None)
+
+    m.setattr(attempts, "_freed_later", later)
+
+
+def open_breaker_is_not_waited_for(m: pytest.MonkeyPatch) -> None:
+    m.setattr(attempts, "_freed_later", lambda p, facts: None)
+
+
+def taken_ignored(m: pytest.MonkeyPatch) -> None:
+    m.setattr(Payment, "accounts", property(lambda p: tuple(c.account for c in p.route)))
+
+
+def half_a_read(m: pytest.MonkeyPatch) -> None:
+    """Without its list a read is taken for one that shows an empty list."""
+    real = FakeAdapter.parse_read
+
+    def parse_read(self: Any, intent: Any, response: Any) -> Any:
+        if intent.seen and response.status != 200:
+            response = replace(response, status=200, body=b'{"tries": [], "refunds": []}')
+        return real(self, intent, response)
+
+    m.setattr(FakeAdapter, "parse_read", parse_read)
+
+
+def list_before_state(m: pytest.MonkeyPatch) -> None:
+    real = FakeAdapter.__init__
+
+    def backwards(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self.parts = self.parts[::-1]
+
+    m.setattr(FakeAdapter, "__init__", backwards)
+
+
+def idle_by_arrival(m: pytest.MonkeyPatch) -> None:
+    """The list that came last licenses a fire, whenever it was asked for."""
+
+    def idle(a: Any) -> bool:
+        last = max((s for s in a.steps if s.kind == "read" and s.outcome), key=lambda s: s.seen_at_us, default=None)
+        return last is not None and isinstance(last.outcome, Found) and last.outcome.container == "open"
+
+    m.setattr(plan, "shown_idle", idle)
+
+
+def ignorance_is_bliss(m: pytest.MonkeyPatch) -> None:
+    real = Health.__init__
+
+    def knows(self: Any, *args: Any) -> None:
+        real(self, *args)
+        self._known = True
+
+    m.setattr(Health, "__init__", knows)
+
+
+def no_look_for_containers(m: pytest.MonkeyPatch) -> None:
+    real = outside.Outside.facts
+
+    def facts(self: Any, *args: Any, **kwargs: Any) -> Any:
+        boxed = {a.name for a in self.accounts.values() if a.terms.container}
+        found = real(self, *args, **kwargs)
+        return replace(found, look_first=found.look_first - boxed)
+
+    m.setattr(outside.Outside, "facts", facts)
+
+
+def probe_for_all(m: pytest.MonkeyPatch) -> None:
+    m.setattr(breaker, "blocks", lambda b, now_us: False)
+
+
 CASES: list[Mutant] = [
     Mutant("a rejected replay says nothing of the fire", or_no(rejected), [lambda: cases.test_01_the_replay_of_a_charged_fire_is_refused("422")]),
     Mutant("absent is no proof", or_no(absent), [cases.test_01_duplicate_order_id_is_looked_up_not_believed]),
@@ -279,6 +463,28 @@ CASES: list[Mutant] = [
     Mutant("a list speaks of its own time", lists_by_arrival, [verdicts.test_a_list_that_arrives_late_speaks_of_its_own_time]),
     *(Mutant(f"apply refuses {rule}", not_live, [lambda r=rule, h=history: refused(r, h)]) for rule, history in states.REFUSED[1:4]),
     Mutant("closed means closed and re-read", or_no(closed_unread), [cases.test_02_a_close_that_was_only_requested_proves_nothing]),
+    Mutant("a lost create is looked up", no_look, [lambda: accounts.test_a_lost_create_is_looked_up_not_repeated("closable", False)]),
+    Mutant("a container is written once", container_overwritten, [accounts.test_a_created_that_comes_late_does_not_replace_what_was_found]),
+    Mutant("a strangers container is not taken", strangers_container, [accounts.test_a_strangers_container_is_not_taken]),
+    Mutant("silence sends it to the next account", silence_is_waited_for, [lambda: accounts.test_09_nobody_answers_the_create_nor_the_look("closable")]),
+    Mutant("leave is asked for again before the claim", sleeper_claims, [lambda by=by: accounts.test_an_account_is_blocked_between_plan_and_claim(by) for by in ("breaker", "drain")]),
+    Mutant("an open breaker stops new calls", probe_for_all, [accounts.test_the_account_of_an_open_breaker_is_passed_over_and_heals]),
+    Mutant("one probe at a time", lost_race_is_won, [accounts.test_one_of_two_workers_gets_the_one_probe]),
+    Mutant("a probe has a lease", no_probe_lease, [accounts.test_the_slot_of_a_dead_probe_is_free_when_its_lease_ends]),
+    Mutant("the lease of a probe ends", endless_probe_lease, [accounts.test_the_slot_of_a_dead_probe_is_free_when_its_lease_ends]),
+    Mutant("the first look counts", later_look_only, [accounts.test_processes_that_look_for_the_first_time_at_once_know_what_they_read]),
+    Mutant("what is not known is not assumed", ignorance_is_bliss, [accounts.test_a_process_that_never_reached_the_registry_starts_nothing]),
+    Mutant("a breaker stops the re-fire", refire_unblocked, [lambda: accounts.test_a_breaker_stops_the_refire_but_no_read_and_no_capture("closable")]),
+    Mutant("a drain stops the re-fire", refire_unblocked, [lambda: accounts.test_a_drain_during_unknown_seals_before_it_leaves("manual")]),
+    Mutant("drained is not NO", drained_is_no, [lambda: accounts.test_a_drain_is_no_no("unique")]),
+    Mutant("a hold is captured under a drain", drain_stops_captures, [accounts.test_a_hold_at_a_drained_account_is_captured]),
+    Mutant("a drain is not waited for", drained_is_waited_for, [lambda: accounts.test_after_a_no_only_what_frees_itself_is_waited_for("drain")]),
+    Mutant("an open breaker is waited for", open_breaker_is_not_waited_for, [lambda: accounts.test_after_a_no_only_what_frees_itself_is_waited_for("breaker")]),
+    Mutant("half a read is none", half_a_read, [lambda: accounts.test_the_second_request_of_a_read_is_lost("closable", "404")]),
+    Mutant("state before list", list_before_state, [accounts.test_paid_and_closed_between_the_two_requests_of_a_read]),
+    Mutant("an old read licenses nothing", idle_by_arrival, [lambda: accounts.test_a_read_from_before_the_refire_arrives_after_it("tries")]),
+    Mutant("a restored container is looked for", no_look_for_containers, [lambda: races.test_17_a_backup_is_restored_with_sent_attempts_missing("manual", False)]),
+    Mutant("what is not taken is not used", taken_ignored, [accounts.test_what_the_route_skipped_is_never_used]),
 ]  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 # ruff: noqa: E501 - tables with one history a line
 
 import pytest
+from msgspec.structs import replace
 
+from payonce.core.attempts import LOOK_US
 from payonce.core.outcome import NotSent, Processing, Refunded, Rejected, RequiresAction, Unknown, Unreadable
 from payonce.core.payment import Terms
 from payonce.core.retry import backoff_us, retry_after_us
@@ -12,6 +14,7 @@ from .story import ABSENT, CLOSABLE, KEYED, KEYLESS, MANUAL, UNIQUE, Story, capt
 LOST = Unknown(reason="timeout")
 GONE = Unreadable(reason="503")
 H = 86_400
+LOOK = LOOK_US // 1_000_000
 BUSY = Processing(ref="t", reference=ref())
 
 
@@ -19,15 +22,28 @@ def box(*terms: Terms) -> Story:
     return Story(*terms).boxed(0).fire(1).saw(LOST, 11)
 
 
+def ended_absent(times: int) -> Story:
+    story = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2)
+    for day in range(times):
+        story.read((4 + day) * H + 9, ABSENT)
+    return story
+
+
 def idle() -> object:
     return found(container="open")
+
+
+def lost_create(*terms: Terms, **more: object) -> Story:
+    return Story(*(terms or (CLOSABLE,)), **more).step("create", 0, opens=True).saw(LOST, 10)
 
 
 # a row: its name, a history, now in seconds, facts, and what is wanted: due in seconds and what to do
 ROWS = [
     ("no attempt: the first account of the route", Story(), 1, {}, (0, "fire+ A")),
-    ("no attempt, all blocked: wait", Story(), 50, {"blocked": frozenset("AB")}, (80, "FAILED no_provider_available")),
-    ("no attempt, first blocked: the next", Story(), 1, {"blocked": frozenset("A")}, (0, "fire+ B")),
+    ("no attempt, all blocked: wait", Story(), 50, {"blocked": {"A": None, "B": 95}}, (50 + LOOK, "fire+ A")),
+    ("no attempt, all blocked: the first one that will be free", Story(), 50, {"blocked": {"A": None, "B": 55}}, (55, "fire+ B")),
+    ("no attempt, all blocked until it is too late", Story(), 50, {"blocked": {"A": 90_000, "B": 90_001}}, (86_400, "FAILED no_provider_available")),
+    ("no attempt, first blocked: the next", Story(), 1, {"blocked": {"A": None}}, (0, "fire+ B")),
     ("no attempt until settle_by", Story(), H + 9, {}, (H, "FAILED no_provider_available")),
     ("open step, lease live: what is due at its end", Story(UNIQUE).fire(0), 1, {}, (18, "read")),
     ("unread hint: read now, in a final status too", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).hint(50), 50, {}, (50, "read")),
@@ -76,27 +92,41 @@ ROWS = [
     ("final: watched until watch_until", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4 * H - 1, found(no())), 4 * H, {}, (4 * H, "read")),
     ("final: quiet after watch_until", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4 * H, found(no())), 4 * H, {}, (None, "quiet")),
     ("SUCCESS at the first attempt: quiet", Story(KEYED).fire(0).saw(yes(), 1), 2, {}, (None, "quiet")),
+    ("a watch that ends absent looks again", ended_absent(1), 5 * H, {}, (5 * H + 9, "read")),
+    ("a watch that ends absent three times is over", ended_absent(3), 8 * H, {}, (None, "quiet")),
     ("cancel asked, nothing sent", Story(KEYED).cancel(3), 4, {}, (3, "CANCELED canceled")),
     ("cancel asked, attempt unknown: not yet", Story(UNIQUE).fire(0).saw(LOST, 10).cancel(11), 12, {}, (11, "read")),
     ("created: fire", Story(CLOSABLE).boxed(0), 1, {}, (0, "fire")),
-    ("create unknown: again, up to three times", Story(CLOSABLE).step("create", 0, opens=True).saw(LOST, 10), 11, {}, (None, "create")),
-    ("create unknown three times: next account", Story(CLOSABLE).step("create", 0, opens=True).saw(LOST, 1).step("create", 2).saw(LOST, 3).step("create", 4).saw(LOST, 5), 6, {}, (5, "fire+ B")),
+    ("create unknown: look it up", lost_create(), 11, {}, (11, "read")),
+    ("create unknown, found by our reference: fire into it", lost_create().read(11, found(container="open", container_id="box")), 12, {}, (11, "fire")),
+    ("create unknown, not found: again, up to three times", lost_create().read(11, ABSENT), 12, {}, (None, "create")),
+    ("create unknown, the look too: next account", lost_create().read(11, GONE), 12, {}, (11, "fire+ B")),
+    ("create unknown, the look too, no other account: again", lost_create(route=("A",)).read(11, GONE), 12, {}, (None, "create")),
+    ("create unknown, cannot be looked up: again", lost_create(replace(CLOSABLE, readable=False)), 11, {}, (None, "create")),
+    ("create unknown three times: next account", lost_create().read(11, ABSENT).step("create", 12).saw(LOST, 13).read(14, ABSENT).step("create", 15).saw(LOST, 16).read(17, ABSENT), 18, {}, (17, "fire+ B")),
+    ("drained while nothing was sent: next account", Story(CLOSABLE).boxed(0), 1, {"blocked": {"A": None}}, (0, "fire+ B")),
+    ("blocked, and B was tried without effect: another turn for B", Story(KEYED, route=("B", "A")).fire(0).saw(NotSent(reason="dns"), 1).fire(2, opens=True).saw(NotSent(reason="dns"), 3), 4, {"blocked": {"A": None}}, (3, "fire+ B")),
+    ("a soft no, the other account is free by itself later", Story(KEYED).fire(0).saw(no(), 1), 2, {"blocked": {"B": 9}}, (9, "fire+ B")),
+    ("idle container, breaker open: read on", box(CLOSABLE).read(60, idle()), 61, {"blocked": {"A": 99}}, (63, "read")),
+    ("idle order of our capture, drained: left", box(MANUAL).read(60, idle()), 61, {"blocked": {"A": None}}, (60, "left never_captured")),
+    ("held, drained: captured all the same", box(MANUAL).read(60, found(hold(), container="open")), 61, {"blocked": {"A": None}}, (60, "capture")),
+    ("idle container, drained: closed, not fired again", box(CLOSABLE).read(60, idle()), 61, {"blocked": {"A": None}}, (60, "close")),
     ("not sent: next account", Story(KEYED).fire(0).saw(NotSent(reason="dns"), 1), 2, {}, (1, "fire+ B")),
     ("rejected: next account", Story(KEYED).fire(0).saw(Rejected(reason="401"), 1), 2, {}, (1, "fire+ B")),
     ("not sent, only account: the same attempt again", Story(KEYED, route=("A",)).fire(0).saw(NotSent(reason="dns"), 1), 2, {}, (None, "fire")),
-    ("breaker opens before the fire: next account", Story(CLOSABLE).boxed(0), 1, {"blocked": frozenset("A")}, (0, "fire+ B")),
+    ("breaker opens before the fire: next account", Story(CLOSABLE).boxed(0), 1, {"blocked": {"A": None}}, (0, "fire+ B")),
     ("settle_by passed, nothing sent", Story(KEYED, route=("A",)).fire(0).saw(NotSent(reason="dns"), 1), H + 5, {}, (H, "FAILED no_provider_available")),
     ("a hard decline ends it", Story(KEYED).fire(0).saw(no(hard=True, code="stolen_card"), 1), 2, {}, (1, "FAILED stolen_card")),
     ("customer input ends it", Story(KEYED).fire(0).saw(no(scope="customer_input", code="cvc"), 1), 2, {}, (1, "FAILED cvc")),
     ("insufficient funds end it", Story(KEYED).fire(0).saw(no(code="insufficient_funds"), 1), 2, {}, (1, "FAILED insufficient_funds")),
     ("configuration may move on", Story(KEYED).fire(0).saw(no(scope="configuration"), 1), 2, {}, (1, "fire+ B")),
     ("attempts_max reached", Story(KEYED, attempts_max=1).fire(0).saw(no(), 1), 2, {}, (1, "FAILED declined")),
-    ("no account may take another", Story(KEYED).fire(0).saw(no(), 1), 2, {"blocked": frozenset("B")}, (1, "FAILED declined")),
+    ("no account may take another", Story(KEYED).fire(0).saw(no(), 1), 2, {"blocked": {"B": None}}, (1, "FAILED declined")),
     ("status was IN_DOUBT: no failover", Story(UNIQUE).fire(0).saw(LOST, 1).judge("IN_DOUBT", 20).read(30, found(no())), 31, {}, (30, "FAILED declined")),
     ("NO: next account", Story(KEYED).fire(0).saw(no(), 1), 2, {}, (1, "fire+ B")),
     ("left: next account", box(MANUAL).read(40, idle()).fire(41).saw(no(), 42).judge("left", 43, attempt=0), 43, {}, (43, "fire+ B")),
     ("settle_by passed after a NO", Story(KEYED).fire(0).saw(no(), 1), H + 5, {}, (H, "FAILED declined")),
-    ("the only account, blocked: wait for it", Story(KEYED, route=("A",)).fire(0).saw(no(), 1), 2, {"blocked": frozenset("A")}, (32, "FAILED no_provider_available")),
+    ("the only account, blocked: wait for it", Story(KEYED, route=("A",)).fire(0).saw(no(), 1), 2, {"blocked": {"A": None}}, (2 + LOOK, "fire+ A")),
 ]  # fmt: skip
 
 

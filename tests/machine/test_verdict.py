@@ -147,6 +147,8 @@ def test_weigh_a_foreign_object_is_no_evidence() -> None:
     assert mixed.tries == (yes(0),)
     assert isinstance(weigh(story.p, story.a, read, found(no(1), container="closed")), Absent)
     assert isinstance(weigh(story.p, story.a, read, Found(container="closed", reference=ref(1))), Absent)
+    assert isinstance(weigh(story.p, story.a, read, Found(container_id="box", reference=ref(1))), Absent)
+    assert isinstance(weigh(story.p, story.a, read, Found(container_id="box")), Absent)
     assert isinstance(weigh(story.p, story.a, read, Found(container="closed", reference=ref(0))), Found)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from payonce.adapter import (
     Absent,
     Authorized,
@@ -101,6 +103,7 @@ class Vendor:
         self.keys: dict[str, tuple[int, Try | Box]] = {}
         self.ledger: list[Move] = []
         self.honours_keys = kind.startswith("keyed")  # container kinds: per world
+        self.one_box = False  # a second container with the same reference is refused
         self.now = 0
         self.hold_us = 5 * 24 * HOUR
         self.changed: Callable[[str], None] = _nobody
@@ -118,6 +121,8 @@ class Vendor:
         known = self.keys.get(doc["key"])
         if known and self.honours_keys and isinstance(known[1], Box):
             box = known[1]
+        elif self.one_box and any(b.reference == doc["reference"] for b in self.boxes):
+            return 409, {"why": "duplicate reference"}
         else:
             box = Box(f"box_{self.name}{len(self.boxes)}", doc["reference"], born_us=self.now)
             self.boxes.append(box)
@@ -248,20 +253,26 @@ class Vendor:
         boxes = [b for b in boxes if b.born_us <= at]
         if not boxes:
             return 404, {}
+        if self.terms.container:  # of several with one reference the one that was used
+            boxes = [next((b for b in boxes if b.tries), boxes[0])]
         tries = [t for b in boxes for t in b.tries if t.state(at)]
         closed = boxes[0].closed_us
         container = "closed" if closed is not None and closed <= at else "open"
-        return 200, {
+        state = {
             "state": "found",
             "reference": boxes[0].reference,
+            "container": container if self.terms.container else "none",
+            "container_id": boxes[0].id,
+        }
+        listed = {
             "tries": [self.view(t, at) for t in tries],
             "refunds": [
                 {"ref": "r_" + t.ref, "reference": t.refund_reference, "amount": t.doc["amount"], "currency": t.doc["currency"]}
                 for t in tries
                 if t.refund_reference
             ],
-            "container": container if self.terms.container else "none",
         }
+        return 200, {"state": state, "tries": listed}.get(doc["part"], {**state, **listed})
 
     def view(self, t: Try, at: int) -> dict[str, Any]:
         state = t.state(at)
@@ -296,15 +307,18 @@ class Vendor:
 
 
 class FakeAdapter:
-    """The one adapter of all fake vendors."""
+    """The one adapter of all fake vendors. ``parts``: the requests of a read; two of them where the container and its
+    tries have to be asked for one after the other."""
 
     STATUSES: Mapping[str, str] = {}
     DECLINES: Mapping[str, Declined] = {}
 
-    def __init__(self, name: str, terms: Terms) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, terms: Terms, *, parts: tuple[str, ...] = ("all",), currencies: frozenset[str] | None = None
+    ) -> None:
+        self.name, self.parts = name, parts
         steps = frozenset({"create", "fire", "replay", "read", "close", "capture", "void", "refund"})
-        self.CAPABILITIES = Capabilities(terms=terms, steps=steps)  # type: ignore[arg-type]
+        self.CAPABILITIES = Capabilities(terms=terms, steps=steps, currencies=currencies)  # type: ignore[arg-type]
 
     def credentials_of(self, values: Mapping[str, str]) -> object:
         return values
@@ -321,6 +335,7 @@ class FakeAdapter:
             "container": intent.container,
             "provider_ref": intent.provider_ref,
             "refund_reference": intent.refund_reference,
+            "part": self.parts[len(intent.seen)] if kind == "read" else "",
         }
         return HttpRequest(method="POST", path="/" + kind, body=json.dumps(doc).encode())
 
@@ -339,11 +354,15 @@ class FakeAdapter:
         return Unknown(reason=str(response.status), retry_after_s=retry_after_s(response))
 
     def parse_read(self, intent: Intent, response: Response) -> Any:
-        if response.status == 404:
+        if response.status == 404 and not intent.seen:
             return Absent()
         if response.status != 200:
             return Unreadable(reason=str(response.status), retry_after_s=retry_after_s(response))
-        doc = json.loads(response.body)
+        answers = [json.loads(each.body) for each in (*intent.seen, response)]
+        if len(answers) < len(self.parts):
+            about = replace(intent, seen=(*intent.seen, response), container=answers[0].get("container_id", intent.container))
+            return self.build(about)
+        doc = {name: value for each in answers for name, value in each.items()}
         return Found(
             tries=tuple(self._outcome(t) for t in doc["tries"]),
             refunds=tuple(
@@ -352,6 +371,7 @@ class FakeAdapter:
             ),
             reference=doc["reference"],
             container=sys.intern(doc["container"]),  # msgspec leaves out a default by identity
+            container_id=sys.intern(doc["container_id"]),
         )
 
     def _outcome(self, d: dict[str, Any]) -> Any:

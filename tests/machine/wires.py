@@ -1,32 +1,26 @@
 """The store and the wire as one worker sees them: they fail as the world's script or dice say."""
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from payonce.core.errors import StoreUnavailable
 from payonce.core.payment import Payment, StoredRequest
 from payonce.ports import Change, Committed, Conflict, Lost, Response, Unclear
 
-from .oracles import Violation, at_once, check_commit, check_first_byte
-from .vendors import S
+from .oracles import Violation, at_once, check_claim, check_commit, check_first_byte
+from .pauses import Crash, Pause
+from .vendors import S, Vendor
 
 if TYPE_CHECKING:
     from .world import Worker
 
 
-class Crash(BaseException):
-    """Kills the worker: the coroutine is dropped where it stands."""
-
-
-class Pause:
-    """Hand control to the driver until ``at_us``; None = until a payment is due."""
-
-    def __init__(self, at_us: int | None) -> None:
-        self.at_us = at_us
-
-    def __await__(self) -> Generator["Pause", None, None]:
-        yield self
+WORDS = {
+    *("ok", "not_sent", "lost_before", "lost_after", "stall", "stale", "dup", "lag", "freeze_before", "freeze_after"),
+    *("5xx_before", "5xx_after", "429", "401", "404", "409", "422", "requested", "crossed"),
+    *("wrong_amount", "wrong_currency", "wrong_mode", "wrong_reference"),
+}
 
 
 class FlakyStore:
@@ -47,11 +41,15 @@ class FlakyStore:
 
     async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         await self.worker.pause()  # between plan and claim
+        word, _, seconds = self.worker.world.word("store", "bodies").partition(":")
+        if word == "freeze":
+            await Pause(self.worker.world.now + int(seconds) * S)
         found: dict[tuple[str, str], bytes] = await self.inner.bodies(keys)
         return found
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         w, world = self.worker, self.worker.world
+        check_claim(world, w.engine, change)
         await w.pause()
         current = await self.inner.get(change.payment.id)
         fresh = (current.version if current else 0) == expected_version
@@ -60,6 +58,7 @@ class FlakyStore:
         word = next((k for k in kinds if world.hit(k)), "ok") if word == "" else word
         word, _, seconds = word.partition(":")
         if word == "crash_before":
+            world.dying = True
             raise Crash
         if word == "store_down":
             raise StoreUnavailable
@@ -77,6 +76,7 @@ class FlakyStore:
         if word == "freeze_after":
             await Pause(world.now + int(seconds) * S)
         if word == "crash_after":
+            world.dying = True
             raise Crash
         await w.pause()
         return Unclear() if word == "unclear_done" else result
@@ -105,13 +105,15 @@ class Net:
         vendor, doc = world.vendors[request.account], json.loads(body)
         budget = w.monotonic_us() + send_by_us - w.now_us()
         await w.pause()
-        word = world.word(vendor.name, doc["kind"]) or world.draw(vendor, doc["kind"])
+        word = world.word(vendor.name, "tries" if doc["part"] == "tries" else doc["kind"]) or world.draw(vendor, doc["kind"])
         word, _, seconds = word.partition(":")
+        if word not in WORDS:
+            world.broken = Violation(f"the wire does not know the word {word}")
         wait = int(seconds or 0) * S
         if word == "freeze_before":
             await Pause(world.now + wait)
         if world.deadline_checked and (w.now_us() > send_by_us or w.monotonic_us() > budget):
-            return Lost(sent=False, reason="deadline")
+            return Lost(sent=False, reason="deadline", ours=True)
         if word == "not_sent" or (vendor.name in world.outages and world.rng.random() < 0.5):
             return Lost(sent=False, reason="connect")
         try:
@@ -136,6 +138,7 @@ class Net:
         if word == "requested":  # accepted, not done
             status, said = 200, {"state": "closed", "container": doc["container"], "reference": doc["reference"]}
         else:
+            doc = _crossed(vendor, doc) if word == "crossed" else doc
             status, said = vendor.handle(world.now, doc, wait if word == "lag" else 0)
         said = _lie(word, said)
         if word == "dup":
@@ -145,6 +148,12 @@ class Net:
             return Response(status=502, headers={}, body=b"") if word == "5xx_after" else Lost(sent=True, reason="timeout")
         await Pause(gives_up - 1 if word == "stale" else world.now + wait if word == "freeze_after" else world.now + 1)
         return Response(status=status, headers={}, body=json.dumps(said).encode())
+
+
+def _crossed(vendor: Vendor, doc: dict[str, Any]) -> dict[str, Any]:
+    """The vendor takes us for somebody else: a read of another payment's object."""
+    box = next((b for b in vendor.boxes if b.reference != doc["reference"]), None)
+    return {**doc, "reference": box.reference, "container": box.id} if box else doc
 
 
 def _lie(word: str, said: dict[str, Any]) -> dict[str, Any]:

@@ -14,14 +14,18 @@ from msgspec.structs import replace
 from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import Details, NewPayment
 from payonce.core.payment import Payment, Terms
+from payonce.core.routing import Rules
 from payonce.dispatch import Account
 from payonce.engine import Engine, Policy, Ports
+from payonce.health import Admitted, Health
 from payonce.ports import Scope
-from payonce.stores.memory import MemoryStore
+from payonce.stores.memory import MemoryRegistry, MemoryStore
 
 from .oracles import Violation, at_once
+from .pauses import Crash, Pause
+from .registry import WatchedHealth
 from .vendors import TERMS, FakeAdapter, S, Vendor
-from .wires import Crash, FlakyStore, Net, Pause
+from .wires import FlakyStore, Net
 
 SCOPE = Scope("mer_default", "test")
 START_US = 1_700_000_000 * S
@@ -32,6 +36,7 @@ class Task:
     def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]], worker: "Worker | None") -> None:
         self.make, self.worker = make, worker
         self.coro: Coroutine[Any, Any, Any] | None = None
+        self.dead = False
 
     def step(self) -> Pause:
         """Run to the next pause. Raises StopIteration at the end, and Crash."""
@@ -40,8 +45,10 @@ class Task:
         return pause
 
     def drop(self) -> None:
+        self.dead = True
         if self.coro:
-            self.coro.close()
+            with suppress(Crash):
+                self.coro.close()
 
 
 class Worker:
@@ -49,9 +56,18 @@ class Worker:
 
     def __init__(self, world: "World", n: int, accounts: Mapping[str, Account]) -> None:
         self.world, self.n, self.offset_us = world, n, 0
-        self.down_until_us = 0
+        self.tasks: list[Task] = []
         wired = Ports(store=FlakyStore(self), transport=Net(self), clock=self, entropy=self, wake=self)
-        self.engine = Engine(wired, accounts, world.policy)
+        self.engine = Engine(wired, accounts, world.policy, rules=world.rules, health=WatchedHealth(self))
+
+    def start(self, after_us: int = 0) -> None:
+        """A new process: what the one before had in hand, and what its health had heard, is gone."""
+        for task in self.tasks:
+            task.drop()
+        self.engine.health = WatchedHealth(self)
+        self.tasks = [Task(self.run, self) for _ in range(self.world.tasks)]
+        for task in self.tasks:
+            self.world.push(self.world.now + after_us, task)
 
     def now_us(self) -> int:
         return self.world.now + self.offset_us
@@ -87,7 +103,8 @@ class Worker:
 
 
 class World:
-    """``accounts``: name -> kind, in route order. ``rates``: fault -> probability per occasion."""
+    """``accounts``: name -> kind, in route order. ``tasks``: of each worker at once. ``rates``: fault -> probability per
+    occasion. ``parts``: the requests of a read at an account; ``currencies``: what it takes, where not all."""
 
     def __init__(
         self,
@@ -95,9 +112,13 @@ class World:
         *,
         seed: int = 1,
         workers: int = 1,
+        tasks: int = 1,
         rates: Mapping[str, float] | None = None,
         terms: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Policy | None = None,
+        rules: Rules | None = None,
+        parts: Mapping[str, tuple[str, ...]] | None = None,
+        currencies: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.rng, self.rates, self.policy = random.Random(seed), dict(rates or {}), policy or Policy()
         self.now, self.steps, self.count = START_US, 0, 0
@@ -107,8 +128,15 @@ class World:
         self.outages: set[str] = set()
         self.broken: Violation | None = None
         self.faults_end_us = START_US + 10**18
-        self.deadline_checked, self.lied, self.blocked, self.buggy = True, False, frozenset[str](), False
+        self.deadline_checked, self.lied, self.buggy = True, False, False
         self.sent: list[tuple[int, str, str, str]] = []
+        self.rules, self.parts, self.currencies = rules or Rules(), dict(parts or {}), dict(currencies or {})
+        self.tasks = tasks
+        self.registry, self.registry_down, self.dying = MemoryRegistry(), False, False
+        self.operator = Health(self.registry, self)
+        self.task: Task | None = None  # whose turn it is
+        self.probes: dict[str, Admitted] = {}  # by account: the one call let through, until it reports back
+        self.probed: set[tuple[str, int]] = set()
         self.claimed: dict[tuple[str, int], int] = {}
         self.shadow: dict[str, Payment] = {}
         self.transitions: set[tuple[str, str, str]] = set()
@@ -118,7 +146,7 @@ class World:
         made = {n: self.account(n, **(terms or {}).get(n, {})) for n in accounts}
         self.workers = [Worker(self, n, made) for n in range(workers)]
         for each in self.workers:
-            self.push(self.now, Task(each.run, each))
+            each.start()
 
     def _vendor(self, name: str, kind: str) -> Vendor:
         def at(at_us: int, do: Callable[[], None]) -> None:
@@ -135,13 +163,41 @@ class World:
         terms: Terms = replace(TERMS[self.vendors[name].kind], **changes)
         return Account(
             name=name,
-            adapter=FakeAdapter(self.vendors[name].kind, terms),
+            adapter=self._adapter(name, terms),
             mode="test",
             base_url=f"https://{name}.test",
             credential_id="cred1",
             credentials={},
             terms=terms,
         )
+
+    def _adapter(self, name: str, terms: Terms) -> FakeAdapter:
+        parts, currencies = self.parts.get(name, ("all",)), self.currencies.get(name)
+        return FakeAdapter(self.vendors[name].kind, terms, parts=parts, currencies=currencies)
+
+    # --- the operator ------------------------------------------------------------------------------------------
+
+    def now_us(self) -> int:
+        return self.now
+
+    def monotonic_us(self) -> int:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("an operator does not wait")
+
+    def drain(self, account: str) -> None:
+        at_once(self.operator.drain(account, "maintenance", "ops"))
+
+    def resume(self, account: str, *, close_breaker: bool = False) -> None:
+        at_once(self.operator.resume(account, "ops", close_breaker=close_breaker))
+        if close_breaker:
+            self.probes.pop(account, None)
+
+    def reroute(self, rules: Rules) -> None:
+        """New rules for what has no route yet."""
+        for each in self.workers:
+            each.engine.outside = replace(each.engine.outside, rules=rules)
 
     # --- scripts and dice --------------------------------------------------------------------------------------
 
@@ -150,7 +206,8 @@ class World:
         commits, "late " before it for those that lose the race; "decide" for what
         the vendor makes of a new try): ok not_sent lost_before lost_after stall:S stale dup:S lag:S 5xx_before
         5xx_after 429 401 404 409 freeze_before:S freeze_after:S wrong_amount wrong_currency wrong_mode
-        wrong_reference requested (a close that is only promised)."""
+        wrong_reference requested (a close that is only promised) crossed (the read of a stranger's object). The second
+        request of a read is of kind "tries"."""
         self.scripts[name, kind].extend(words)
 
     def word(self, name: str, kind: str) -> str:
@@ -168,7 +225,7 @@ class World:
         if kind == "read":
             if self.hit("lag"):
                 return f"lag:{self.rng.choice((3, 5, 600))}"
-            return next((f for f in ("stale", "wrong_reference", "wrong_read") if self.hit(f)), "ok").replace(
+            return next((f for f in ("stale", "crossed", "wrong_reference", "wrong_read") if self.hit(f)), "ok").replace(
                 "_read", "_amount"
             )
         if self.hit("stall"):
@@ -192,6 +249,7 @@ class World:
 
     def close(self) -> None:
         """Drop every coroutine."""
+        self.dying = True
         for task in [*self.idle, *(each[3] for each in self.heap)]:
             if isinstance(task, Task):
                 task.drop()
@@ -245,6 +303,9 @@ class World:
         due = at_once(self.store.next_due())
         if due is None or not self.idle:
             return None
+        self.idle = [each for each in self.idle if not each.dead]
+        if not self.idle:
+            return None
         task = self.rng.choice(self.idle)
         assert task.worker is not None
         at_us = max(self.now, due - task.worker.offset_us)
@@ -255,14 +316,17 @@ class World:
         return task
 
     def _step(self, task: Task) -> None:
+        if task.dead:
+            return
+        self.task = task
         try:
             pause = task.step()
         except StopIteration:
             return
         except Crash:
-            task.drop()
-            if task.worker is not None:
-                self.push(self.now + self.rng.randrange(90) * S, Task(task.worker.run, task.worker))
+            if task.worker is not None:  # all tasks of the process die with it
+                task.worker.start(self.rng.randrange(90) * S)
+            self.dying = False
             return
         if pause.at_us is None:
             self.idle.append(task)
