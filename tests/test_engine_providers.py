@@ -31,7 +31,7 @@ ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock")
 STORM_S = 60  # afterwards the weather is fine and nobody dies
 REST_S = 3600
 ADVANCES_MAX = 5_000  # of one world: more is a spin
-SEEDS = 60
+SEEDS = 40
 
 
 class Killed(BaseException):
@@ -47,7 +47,7 @@ class Spell(NamedTuple):
 
 
 class World:
-    """Time, chance and what survives a process: store, registry, ledger. ``engine`` is the process that lives now."""
+    """Time, chance and what survives a process: store, registry, ledger. ``engines`` are the processes that live now."""
 
     def __init__(self, seed: int, *, stormy: bool) -> None:
         self.dice, self.now, self.deaths = random.Random(seed), START_US, 0
@@ -57,10 +57,13 @@ class World:
         self.spells = {name: self._weather() if stormy else [] for name in sorted(self.vendors)}
         self.dies = self.dice.choice((0.0, 0.01, 0.04)) if stormy else 0.0
         self.wire = Wire(self)
-        self.engine = self.process()
+        self.engines = [self.process() for _ in range(2 if stormy else 1)]
+        self.hints = 0.02 if stormy else 0.0
+        self.ids: list[str] = []
 
     def _weather(self) -> list[Spell]:
-        spells, at = [], START_US
+        spells: list[Spell] = []
+        at = START_US
         while at < START_US + STORM_S * S and len(spells) < 4:
             at += self.dice.randrange(1, 20) * S
             ends = at + self.dice.randrange(1, 15) * S
@@ -92,7 +95,8 @@ class World:
 
     async def accept(self, key: str, token: str, currency: str = "INR", amount: int = 1050, provider: str = "") -> str:
         wanted = NewPayment(amount_minor=amount, currency=currency, provider=provider, details=Details(payment_method=token))
-        return (await self.engine.submit(SCOPE, wanted, key, actor="test")).payment.id
+        self.ids.append((await self.engines[0].submit(SCOPE, wanted, key, actor="test")).payment.id)
+        return self.ids[-1]
 
     async def settle(self) -> None:
         """Advance what is due until nothing is owed within the hour, through every death."""
@@ -102,12 +106,15 @@ class World:
                 return
             self.now = max(self.now, due)
             self.wire.catch_up()
-            (payment_id, *_) = await self.engine.sweep(1)
+            n = self.dice.randrange(len(self.engines))
+            (payment_id, *_) = await self.engines[n].sweep(1)
+            if self.dice.random() < self.hints:  # a webhook, true or not
+                await self.engines[n].ingest(self.dice.choice(self.ids), actor="webhook")
             try:
-                await self.engine.advance(payment_id)
+                await self.engines[n].advance(payment_id)
             except Killed:
                 self.deaths += 1
-                self.engine = self.process()
+                self.engines[n] = self.process()
         raise AssertionError("it does not come to rest")
 
     def movements(self) -> list[dict[str, Any]]:
@@ -225,10 +232,10 @@ def ends(token: str, account: str) -> tuple[str, str]:
     return (status, TAKEN[account] if status == "SUCCESS" else "")
 
 
-async def alone(token: str, *money: Any, provider: str = "") -> tuple[Payment, list[dict[str, Any]]]:
+async def alone(token: str, provider: str = "") -> tuple[Payment, list[dict[str, Any]]]:
     """One payment in fine weather, from its first step to its last watch read."""
     w = World(1, stormy=False)
-    ids = {token: await w.accept(token, token, *money, provider=provider)}
+    ids = {token: await w.accept(token, token, provider=provider)}
     await w.settle()
     return (await judged(w, ids))[token]
 
@@ -237,7 +244,7 @@ async def alone(token: str, *money: Any, provider: str = "") -> tuple[Payment, l
 @pytest.mark.parametrize("token", ENDS_AS)
 def test_each_token_ends_at_each_vendor_as_the_vendor_would_have_it(token: str, account: str) -> None:
     """Status and movements of money of a payment that names its account."""
-    p, ours = asyncio.run(alone(token, provider=account))
+    p, ours = asyncio.run(alone(token, account))
     assert (p.status, " ".join(sorted(m["kind"] for m in ours))) == ends(token, account), p.reason
 
 
@@ -265,25 +272,31 @@ def test_every_token_has_a_stated_end() -> None:
     assert set(ENDS_AS) == set(TOKENS)
 
 
+# A storm may outlast the sandbox's short horizon, or the time to look for an account.
+OUTLASTED = (("IN_DOUBT", "horizon"), ("FAILED", "no_provider_available"))
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, 10))
 def test_storms_and_deaths_never_charge_twice(first: int) -> None:
     """Seeds of outages, errors, late lookups and kills at any call: the books agree, and nothing was left that was alive."""
 
-    async def run(seed: int) -> tuple[int, int]:
+    async def run(seed: int) -> tuple[int, int, int]:
         w = World(seed, stormy=True)
-        tokens, ids = [*TOKENS], {}
+        ids = {}
         for n in range(24):
-            provider = w.dice.choice(("", "", "", *ACCOUNTS))
-            key, token = f"{n}", w.dice.choice(tokens)
-            money = (w.dice.choice(("INR", "USD", "EUR")), w.dice.choice((1050, 2_000_000)))
-            ids[f"seed {seed}: {key} {token}"] = await w.accept(key, token, *money, provider)
+            token, provider = w.dice.choice([*TOKENS]), w.dice.choice(("", "", "", *ACCOUNTS))
+            currency, amount = w.dice.choice(("INR", "USD", "EUR")), w.dice.choice((1050, 2_000_000))
+            ids[f"seed {seed}: {n} {token}"] = await w.accept(f"{n}", token, currency, amount, provider)
         await w.settle()
-        found = await judged(w, ids)
-        for key, (p, _) in found.items():
-            declines = ENDS_AS.get(key.split()[-1]) == {"FAILED"}
-            assert not (declines and p.status == "SUCCESS"), key
-        return w.deaths, sum(len({a.account for a in p.attempts}) > 1 for p, _ in found.values())
+        doubts = moved = 0
+        for key, (p, _) in (await judged(w, ids)).items():
+            if p.status not in ENDS_AS[key.split()[-1]]:
+                assert (p.status, p.reason) in OUTLASTED, key
+                doubts += 1
+            moved += len({a.account for a in p.attempts}) > 1
+        return w.deaths, moved, doubts
 
-    results = [asyncio.run(run(seed)) for seed in range(first, first + 10)]
-    assert sum(deaths for deaths, _ in results) > 0, "nobody died"
-    assert sum(moved for _, moved in results) > 20, "hardly anything was failed over"
+    deaths, moved, doubts = (sum(each) for each in zip(*[asyncio.run(run(n)) for n in range(first, first + 10)], strict=True))
+    assert deaths > 0, "nobody died"
+    assert moved > 20, "hardly anything was failed over"
+    assert doubts < 12, "most storms end well"

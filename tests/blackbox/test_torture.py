@@ -1,60 +1,59 @@
-"""The promise, from outside: every accepted payment ends right and none is charged twice, whatever is killed when.
+"""The promise, from outside: every accepted payment ends right and none is charged twice, over all three accounts and
+every rule, whatever is killed and whichever vendor is down when.
 
-Witness is the sandbox's own ledger, never our store.
+Witness is the sandbox's own ledger, never our store; what happened before what is judged from each history.
 """
 
 import asyncio
 import random
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
 
-from .running import Payonce, net_charges
+from payonce.accounts import offers_of
+from payonce.config import load
+from payonce.core.payment import Payment
+from payonce.core.routing import Asked, route
+from payonce.providers import load_adapters
+from payonce.sandbox.faults import TOKENS
 
-TOKENS = (
-    "tok_ok",
-    "tok_decline_insufficient_funds",
-    "tok_decline_stolen_card",
-    "tok_decline_then_ok",
-    "tok_timeout_then_ok",
-    "tok_lost_response",
-    "tok_500_then_ok",
-    "tok_500_after_charge",
-    "tok_garbage_response",
-    "tok_slow_5s",
-    "tok_rate_limited",
-    "tok_wrong_amount",
-    "tok_never_resolves",
-    "tok_late_success",
-)
-CURRENCIES = ("INR", "USD", "EUR", "JPY", "KWD", "GBP")
+from .judging import ENDS_AS, histories, net_charges, of_payment, wrong_with_history, wrong_with_holds
+from .running import Payonce
+
+CURRENCIES = ("INR", "USD", "INR", "EUR", "JPY", "INR", "KWD", "GBP")
+AMOUNTS = (100, 1050, 999_999, 1_000_000, 2_500_000)  # two of them at or above the threshold of the second rule
+ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock")
 PAYMENTS = 200
+FORCED_EVERY = 7
 KILLS = 4
-SETTLE_DEADLINE_S = 200
-FINAL = ("SUCCESS", "FAILED", "IN_DOUBT")
-SURE = {  # what each token must end as, whenever the process died
-    "tok_ok": "SUCCESS",
-    "tok_decline_insufficient_funds": "FAILED",
-    "tok_decline_stolen_card": "FAILED",
-    "tok_decline_then_ok": "SUCCESS",
-    "tok_timeout_then_ok": "SUCCESS",
-    "tok_lost_response": "SUCCESS",
-    "tok_500_then_ok": "SUCCESS",
-    "tok_500_after_charge": "SUCCESS",
-    "tok_garbage_response": "SUCCESS",
-    "tok_slow_5s": "SUCCESS",
-    "tok_rate_limited": "SUCCESS",
-    "tok_wrong_amount": "IN_DOUBT",
-    "tok_never_resolves": "IN_DOUBT",
-    # tok_late_success: FAILED and given back; SUCCESS when the process died before it heard of the decline
-}
+SETTLE_DEADLINE_S = 240
+SHUT_DEADLINE_S = 20
+ENDS = ("SUCCESS", "FAILED", "IN_DOUBT")
+
+
+class Posted(NamedTuple):
+    body: dict[str, Any]
+    ids: set[str]
+
+
+def bodies(dice: random.Random) -> dict[str, dict[str, Any]]:
+    """Every token with many currencies and amounts; one in seven names its account."""
+    made: dict[str, dict[str, Any]] = {}
+    for n in range(PAYMENTS):
+        currency = dice.choice(CURRENCIES)
+        body = {"amount": dice.choice(AMOUNTS) + n, "currency": currency, "paymentMethod": [*TOKENS][n % len(TOKENS)]}
+        if n % FORCED_EVERY == 0:  # seven and the number of tokens share no divisor: every token is forced, too
+            body["provider"] = dice.choice(ACCOUNTS if currency != "KWD" else ACCOUNTS[:2])
+        made[f"torture-{n}"] = {**body, "clientId": f"shop-{n % 3}"}
+    return made
 
 
 async def post(client: httpx2.AsyncClient, url: str, key: str, body: dict[str, Any]) -> str:
     """Post until it is accepted, always with the same key, as a careful client does."""
-    for _ in range(400):
+    for _ in range(600):
         try:
             answer = await client.post(f"{url}/payments", json=body, headers={"Idempotency-Key": key})
         except httpx2.HTTPError:
@@ -68,71 +67,150 @@ async def post(client: httpx2.AsyncClient, url: str, key: str, body: dict[str, A
     raise AssertionError("the payment was never accepted")
 
 
-async def posts_and_kills(server: Payonce, dice: random.Random) -> dict[str, tuple[dict[str, Any], set[str]]]:
-    """200 payments, a fifth of them posted twice (some at once), while the server is killed again and again."""
-    bodies: dict[str, dict[str, Any]] = {}
-    for n in range(PAYMENTS):
-        token, currency = TOKENS[n % len(TOKENS)], CURRENCIES[n % len(CURRENCIES)]
-        bodies[f"torture-{n}"] = {"amount": 100 + n, "currency": currency, "paymentMethod": token, "clientId": f"shop-{n % 3}"}
-    jobs = list(bodies) + dice.sample(list(bodies), PAYMENTS // 5)
+async def come(condition: Callable[[], bool], what: str, seconds: float, every: float = 0.1) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(every)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+class Weather(NamedTuple):
+    """What is wrong during one wave of posts: begun before it, over after it, or with the kill in its middle."""
+
+    down: tuple[str, ...]
+    beside: Mapping[str, Mapping[str, Any]] = {}
+    across_kill: bool = True
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        return (*self.down, *self.beside)
+
+
+WAVES: Sequence[Weather] = (
+    Weather(("razorpay",)),
+    Weather(("cashfree",), {"mock": {"errorRate": 0.3}}),
+    Weather(("mock",), {"razorpay": {"lookupLagMs": 1500}}),
+    Weather(("razorpay", "cashfree"), across_kill=False),
+    Weather(("mock",)),
+)
+
+
+async def storm(server: Payonce, weather: Weather, posting: list[asyncio.Task[str]], *, kill: bool) -> None:
+    """Some vendors are down until everybody has noticed; the process dies in between or after it."""
+    while sum(task.done() for task in posting) < len(posting) // 2:
+        await asyncio.sleep(0.01)
+    for vendor in weather.down:
+        name = vendor if vendor == "mock" else f"{vendor}_mock"
+        shut = f"{name}: circuit breaker open"
+        await come(lambda shut=shut: shut in server.shut(), f"the breaker of {name} opens", SHUT_DEADLINE_S)  # type: ignore[misc]
+    if kill and weather.across_kill:
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+    await asyncio.gather(*posting)
+    for vendor in weather.vendors:
+        await asyncio.to_thread(server.fault, vendor)
+    if kill and not weather.across_kill:
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+
+
+async def posts_kills_and_outages(server: Payonce, dice: random.Random) -> dict[str, Posted]:
+    """200 payments, a fifth of them posted twice (some at once), while vendors fail and the server is killed."""
+    posted = {key: Posted(body, set()) for key, body in bodies(dice).items()}
+    jobs = list(posted) + dice.sample(list(posted), PAYMENTS // 5)
     dice.shuffle(jobs)
-    ids: dict[str, set[str]] = {key: set() for key in bodies}
+    size = -(-len(jobs) // len(WAVES))
     async with httpx2.AsyncClient(timeout=5) as client:
-        wave = -(-len(jobs) // (KILLS + 1))
-        for start in range(0, len(jobs), wave):
-            keys = jobs[start : start + wave]
-            running = [asyncio.create_task(post(client, server.url, key, bodies[key])) for key in keys]
-            if start + wave < len(jobs):
-                while sum(task.done() for task in running) < len(running) // 2:
-                    await asyncio.sleep(0.01)
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
-            for key, payment_id in zip(keys, await asyncio.gather(*running), strict=True):
-                ids[key].add(payment_id)
-    return {key: (bodies[key], ids[key]) for key in bodies}
+        for n, weather in enumerate(WAVES):
+            for vendor in weather.vendors:
+                await asyncio.to_thread(server.fault, vendor, **weather.beside.get(vendor, {"outage": True}))
+            keys = jobs[n * size : (n + 1) * size]
+            posting = [asyncio.create_task(post(client, server.url, key, posted[key].body)) for key in keys]
+            await storm(server, weather, posting, kill=n < KILLS)
+            for key, task in zip(keys, posting, strict=True):
+                posted[key].ids.add(task.result())
+    return posted
 
 
-def settled(server: Payonce, late: set[str]) -> bool:
-    payments = server.payments()
-    done = all(p["status"] in FINAL for p in payments.values())
-    failed = [payments[i] for i in late if payments[i]["status"] == "FAILED"]
-    return done and all(p["reversed"] == p["amount"] for p in failed)
+def settled(server: Payonce) -> bool:
+    """All are final or in doubt, and what mock took after its decline was given back."""
+    payments = server.payments().values()
+    late = [p for p in payments if p["paymentMethod"]["token"] == "tok_late_success" and p["status"] == "FAILED"]
+    owed = [p for p in late if p["provider"] == "mock" and p["reversed"] != p["amount"]]
+    return all(p["status"] in ENDS for p in payments) and not owed
+
+
+def check_money(body: dict[str, Any], payment: dict[str, Any], movements: list[dict[str, Any]]) -> None:
+    """What the payment says is what the vendors' books say."""
+    payment_id, token = payment["transactionId"], body["paymentMethod"]
+    kept, seen = net_charges(movements, payment_id), (token, payment, of_payment(movements, payment["transactionId"]))
+    assert len(kept) <= 1, ("charged twice", seen)
+    assert payment["status"] in ENDS_AS.get(token, frozenset(ENDS)), seen
+    if payment["status"] == "SUCCESS":
+        vendor = payment["provider"].removesuffix("_mock")
+        assert [(m["provider"], m["amount"], m["currency"]) for m in kept] == [(vendor, body["amount"], body["currency"])], seen
+        assert payment["captured"] == body["amount"], seen
+    if payment["status"] == "FAILED":
+        assert kept == [], seen
+    if payment["status"] == "IN_DOUBT" and token == "tok_never_resolves":
+        assert kept == [], seen
+    if body.get("provider"):
+        assert {m["provider"] for m in of_payment(movements, payment_id)} <= {body["provider"].removesuffix("_mock")}, seen
+
+
+def check_route(body: dict[str, Any], p: Payment) -> str:
+    """The frozen route is what the shipped rules say, and nobody left it; the account it begins with."""
+    settings = load()
+    adapters = load_adapters()
+    asked = Asked(
+        mode="test",
+        currency=body["currency"],
+        amount_minor=body["amount"],
+        merchant_id=p.merchant_id,
+        client_id=body["clientId"],
+        provider=body.get("provider", ""),
+    )
+    wanted = route(settings.rules, asked, offers_of(settings.providers, adapters))
+    assert (p.rule, p.route) == (wanted.rule, wanted.candidates)
+    assert {a.account for a in p.attempts} <= set(p.accounts)
+    first = "razorpay_mock" if body["currency"] == "INR" else "cashfree_mock" if body["amount"] >= 1_000_000 else "mock"
+    if first == "cashfree_mock" and body["currency"] == "KWD":
+        first = "mock"  # three decimals: the next that takes it
+    assert p.accounts[0] == (body.get("provider") or first)
+    return p.accounts[0]
 
 
 @pytest.mark.slow
 def test_every_payment_ends_right_and_none_is_charged_twice(tmp_path: Path) -> None:
-    """200 payments over every token, a fifth posted twice, the server killed four times with kill -9."""
+    """200 payments over every token, account and rule, a fifth posted twice, each vendor down twice, four times kill -9."""
     server = Payonce(tmp_path / "data")
     server.start()
     try:
-        posted = asyncio.run(posts_and_kills(server, random.Random(20261124)))
-        late = {next(iter(ids)) for body, ids in posted.values() if body["paymentMethod"] == "tok_late_success"}
-
-        async def wait() -> None:
-            async with asyncio.timeout(SETTLE_DEADLINE_S):
-                while not await asyncio.to_thread(settled, server, late):
-                    await asyncio.sleep(0.5)
-
-        asyncio.run(wait())
+        posted = asyncio.run(posts_kills_and_outages(server, random.Random(20261124)))
+        asyncio.run(come(lambda: settled(server), "every payment is settled", SETTLE_DEADLINE_S, every=0.5))
         payments, movements = server.payments(), server.ledger()
         verify = server.cli("verify", "--json")
+        past = asyncio.run(histories(server.data_dir / "payments.db", list(payments)))
         assert len(payments) == PAYMENTS
+        first_choices, failed_over = [], 0
         for body, ids in posted.values():
             assert len(ids) == 1, "one key made two payments"
             (payment_id,) = ids
-            payment, kept = payments[payment_id], net_charges(movements, payment_id)
-            token = body["paymentMethod"]
-            assert len(kept) <= 1, f"{token} {payment_id} was charged twice"
-            assert payment["status"] == SURE.get(token, payment["status"]), (token, payment)
-            if payment["status"] == "SUCCESS":
-                assert [(m["amount"], m["currency"]) for m in kept] == [(body["amount"], body["currency"])], (token, kept)
-            if payment["status"] == "FAILED":
-                assert kept == [], (token, kept)
+            check_money(body, payments[payment_id], movements)
+            p, wrong = wrong_with_history(past[payment_id])
+            assert wrong == []
+            assert p.status == payments[payment_id]["status"]
+            first_choices.append(check_route(body, p))
+            failed_over += len({a.account for a in p.attempts}) > 1
+        assert wrong_with_holds(movements) == []
+        assert min(first_choices.count(name) for name in ACCOUNTS) >= PAYMENTS // 8, "every rule chose often"
+        assert failed_over >= PAYMENTS // 20, "outages and soft declines sent payments to another account"
         assert verify.returncode == 0, verify.stdout + verify.stderr
         assert server.stop() == 0
     finally:
-        if server.process and server.process.poll() is None:
-            server.kill()
+        server.end()
 
 
 def test_one_key_fifty_times_at_once(tmp_path: Path) -> None:
@@ -157,9 +235,9 @@ def test_one_key_fifty_times_at_once(tmp_path: Path) -> None:
     try:
         ids, status = asyncio.run(fifty())
         assert (len(ids), status) == (1, 422)
-        assert [(m["kind"], m["amount"]) for m in server.ledger()] == [("charge", 4200)]
+        taken = [(m["provider"], m["kind"], m["amount"]) for m in server.ledger()]
+        assert taken == [("razorpay", "authorize", 4200), ("razorpay", "capture", 4200)]
         assert len(server.payments()) == 1
         assert server.stop() == 0
     finally:
-        if server.process and server.process.poll() is None:
-            server.kill()
+        server.end()

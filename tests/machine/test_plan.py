@@ -37,6 +37,14 @@ def lost_create(*terms: Terms, **more: object) -> Story:
     return Story(*(terms or (CLOSABLE,)), **more).step("create", 0, opens=True).saw(LOST, 10)
 
 
+def never_sent(until_s: float) -> Story:
+    """A dozen tries that did not leave, the last one ended at ``until_s``: the pause has grown to minutes."""
+    story = Story(KEYED, route=("A",))
+    for n in range(12):
+        story.fire(until_s - 24 + 2 * n, opens=n == 0).saw(NotSent(reason="dns"), until_s - 22 + 2 * n)
+    return story
+
+
 # a row: its name, a history, now in seconds, facts, and what is wanted: due in seconds and what to do
 ROWS = [
     ("no attempt: the first account of the route", Story(), 1, {}, (0, "fire+ A")),
@@ -54,7 +62,7 @@ ROWS = [
     ("UNKNOWN at the horizon, readable: read once more", Story(UNIQUE).fire(0).saw(LOST, 10).read(H - 1, ABSENT), H, {}, (H, "read")),
     ("UNKNOWN past the horizon, read since", Story(UNIQUE).fire(0).saw(LOST, 10).read(H, ABSENT), H, {}, (H, "IN_DOUBT horizon")),
     ("closable past the horizon: close first", box(CLOSABLE).read(H + 1, ABSENT), H + 1, {}, (H + 1, "close")),
-    ("closed past the horizon: re-read", box(CLOSABLE).read(H + 1, ABSENT).step("close", H + 2).saw(LOST, H + 3), H + 4, {}, (H + 3, "read")),
+    ("closed past the horizon: re-read", box(CLOSABLE).read(H + 1, ABSENT).step("close", H + 2).saw(LOST, H + 3), H + 4, {}, (H + 8, "read")),
     ("closed and re-read: in doubt", box(CLOSABLE).read(H + 1, ABSENT).step("close", H + 2).saw(LOST, H + 3).read(H + 4, GONE), H + 5, {}, (H + 4, "IN_DOUBT horizon")),
     ("keyed UNKNOWN: read first", Story(KEYED).fire(0).saw(LOST, 10), 10, {}, (11, "read")),
     ("keyed UNKNOWN, read: replay on the schedule", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT), 11, {}, (14, "replay")),
@@ -74,7 +82,7 @@ ROWS = [
     ("container, read unreadable: no fire", box(CLOSABLE).read(40, GONE), 41, {}, (43, "read")),
     ("container, one decline seen of two fires: close", box(CLOSABLE).read(40, idle()).fire(41).saw(no(), 42).read(43, found(no(), container="open")), 44, {}, (43, "close")),
     ("container, three fires: close", box(CLOSABLE).read(40, idle()).fire(41).saw(LOST, 51).read(90, idle()).fire(91).saw(LOST, 101).read(140, idle()), 141, {}, (140, "close")),
-    ("closed: the re-read that seals comes soon", box(CLOSABLE).read(40, idle()).fire(41).saw(no(), 42).read(43, found(no(), container="open")).step("close", 44).saw(closed(), 45), 46, {}, (46, "read")),
+    ("closed: the re-read that seals comes after the read lag", box(CLOSABLE).read(40, idle()).fire(41).saw(no(), 42).read(43, found(no(), container="open")).step("close", 44).saw(closed(), 45), 46, {}, (50, "read")),
     ("action expired: close", Story(CLOSABLE).boxed(0).fire(1).saw(RequiresAction(ref="t", reference=ref(), expires_at_us=1_700_000_090_000_000), 2).read(91, found(RequiresAction(ref="t", reference=ref(), expires_at_us=1_700_000_090_000_000), container="open")), 92, {}, (91, "close")),
     ("not live: a cancel closes", box(CLOSABLE).cancel(12).read(13, idle()), 14, {}, (13, "close")),
     ("held: capture", Story(MANUAL).boxed(0).fire(1).saw(hold(), 2), 2, {}, (2, "capture")),
@@ -115,6 +123,8 @@ ROWS = [
     ("rejected: next account", Story(KEYED).fire(0).saw(Rejected(reason="401"), 1), 2, {}, (1, "fire+ B")),
     ("not sent, only account: the same attempt again", Story(KEYED, route=("A",)).fire(0).saw(NotSent(reason="dns"), 1), 2, {}, (None, "fire")),
     ("breaker opens before the fire: next account", Story(CLOSABLE).boxed(0), 1, {"blocked": {"A": None}}, (0, "fire+ B")),
+    ("never sent, and the pause goes past settle_by: a last try", never_sent(H - 9), H - 8, {}, (H - 1, "fire")),
+    ("never sent, and a last try just made: FAILED", never_sent(H - 1), H - 1, {}, (H, "FAILED no_provider_available")),
     ("settle_by passed, nothing sent", Story(KEYED, route=("A",)).fire(0).saw(NotSent(reason="dns"), 1), H + 5, {}, (H, "FAILED no_provider_available")),
     ("a hard decline ends it", Story(KEYED).fire(0).saw(no(hard=True, code="stolen_card"), 1), 2, {}, (1, "FAILED stolen_card")),
     ("customer input ends it", Story(KEYED).fire(0).saw(no(scope="customer_input", code="cvc"), 1), 2, {}, (1, "FAILED cvc")),

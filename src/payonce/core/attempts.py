@@ -91,12 +91,15 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
     elsewhere = _untried_account(p, facts) or (_another_turn(p, facts) if stuck else None)
     if elsewhere is not None:
         return Next(last.ended_us, _open(p, elsewhere, facts))
-    pause = max(backoff_us(p.id, p.version, len(a.steps)), retry_after_us(last.outcome))
+    pause = max(backoff_us(p.id, p.version, len(tried)), retry_after_us(last.outcome))  # lookups in between do not count
     at = last.ended_us + pause
     if stuck:
         block = facts.blocked.get(a.account)
         free = block.until_us if block and block.until_us else now + LOOK_US
         at = max(at, free, now + SECOND_US)
+    last_chance = settle_by - SECOND_US
+    if at >= settle_by and not stuck and last.ended_us + max(retry_after_us(last.outcome), SECOND_US) <= last_chance:
+        at = last_chance
     if at >= settle_by:
         return Next(max(settle_by, last.ended_us), _failed())
     return Next(at, call(kind, a))

@@ -138,7 +138,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     readable, lost = _readable(a, facts), a.n in facts.lost
     wait = max(schedule_us(terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
-        wait = SECOND_US  # the re-read that seals it: a failover waits for it
+        wait = max(1, terms.read_lag_s) * SECOND_US  # the re-read that seals it: a failover waits for it
     at, soonest = last.ended_us + wait, last.ended_us + retry_after_us(last.outcome)
     live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold and now < horizon
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
@@ -173,7 +173,8 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
         idle_from = (send.send_by_us if send else 0) + terms.processing_s * SECOND_US
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
-        return Next(min(at, max(horizon, last.ended_us)), call("read", a))
+        shown = last.ended_us + (terms.read_lag_s * SECOND_US if last.kind == "close" else 0)  # sooner it may not show yet
+        return Next(min(max(at, shown), max(horizon, shown)), call("read", a))
     return _past_horizon(p, a, max(horizon, last.ended_us))
 
 
@@ -203,7 +204,7 @@ def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
         closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
         daily = _daily(a, call("close" if closing else "read", a), last)
         if daily and last.kind == "close" and _readable(a, facts):
-            daily = Next(last.ended_us + SECOND_US, daily.do)
+            daily = Next(last.ended_us + max(1, a.terms.read_lag_s) * SECOND_US, daily.do)
         due += [daily] if daily else []
     if unsettled and (due or p.status == "IN_DOUBT"):
         return _earliest([*due, *_losers(p, facts)]) or QUIET

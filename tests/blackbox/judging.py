@@ -1,0 +1,167 @@
+"""Judges payments from outside: the money by the sandbox's ledger over all vendors, the order of things by each history.
+
+The rules are written from protocol.md, sections 1 and 2, once more: a judge that asked the machine for its own verdict
+would believe its mistakes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from payonce.core.apply import apply
+from payonce.core.events import Entry, Judged, Planned
+from payonce.core.outcome import AnyOutcome, Captured, Declined, Found, Mismatch, NotSent, Rejected, Succeeded
+from payonce.core.payment import Attempt, Payment, Step
+from payonce.stores.sqlite import open_to_read
+
+TAKES = ("charge", "capture")
+FINAL = ("SUCCESS", "FAILED", "CANCELED")
+MONEY = ("fire", "replay", "capture")
+# What each token must end as at whichever vendor it is decided, whenever the process died. Where a token gets a card
+# declined for good, or lets it through in the end, neither a kill nor an outage of some seconds may change that: what
+# was lost is looked up or sent again, and what cannot be is left for the next account.
+ENDS_AS: Mapping[str, frozenset[str]] = {
+    "tok_ok": frozenset({"SUCCESS"}),
+    "tok_decline_insufficient_funds": frozenset({"FAILED"}),
+    "tok_decline_stolen_card": frozenset({"FAILED"}),
+    "tok_decline_do_not_honor": frozenset({"FAILED"}),  # soft: by all three accounts, or three times by a forced one
+    "tok_decline_expired_card": frozenset({"FAILED"}),
+    "tok_decline_processing_error": frozenset({"FAILED"}),  # the same
+    "tok_decline_then_ok": frozenset({"SUCCESS"}),  # by the second attempt, wherever that is
+    "tok_technical_then_ok": frozenset({"SUCCESS"}),
+    "tok_not_enabled_then_ok": frozenset({"SUCCESS"}),
+    "tok_timeout_then_ok": frozenset({"SUCCESS"}),
+    "tok_lost_response": frozenset({"SUCCESS"}),
+    "tok_500_then_ok": frozenset({"SUCCESS"}),
+    "tok_500_after_charge": frozenset({"SUCCESS"}),
+    "tok_garbage_response": frozenset({"SUCCESS"}),
+    "tok_slow_5s": frozenset({"SUCCESS"}),
+    "tok_rate_limited": frozenset({"SUCCESS"}),
+    "tok_wrong_amount": frozenset({"IN_DOUBT"}),  # at razorpay it is a hold that we never take
+    "tok_never_resolves": frozenset({"IN_DOUBT"}),
+    # At mock the decline counts and the late charge is given back: FAILED; SUCCESS when the process died before it heard
+    # of the decline. At razorpay the decline may still turn: the hold is left, and the next account is tried. At
+    # cashfree the order cannot be closed while the payment may succeed: SUCCESS.
+    "tok_late_success": frozenset({"SUCCESS", "FAILED"}),
+}
+
+
+# --- money --------------------------------------------------------------------------------------------------------
+
+
+def of_payment(movements: list[dict[str, Any]], payment_id: str) -> list[dict[str, Any]]:
+    """Its movements at every vendor: a reference begins with the id of its payment."""
+    return [m for m in movements if m["reference"][:20] == payment_id[4:]]
+
+
+def net_charges(movements: list[dict[str, Any]], payment_id: str) -> list[dict[str, Any]]:
+    """The charges of a payment that were not given back in full, over all its attempts and vendors. What was given back
+    under a reference covers its charges one after the other, never two with the same money."""
+    ours, kept = of_payment(movements, payment_id), []
+    for place in sorted({(m["provider"], m["reference"]) for m in ours}):
+        here = [m for m in ours if (m["provider"], m["reference"]) == place]
+        back = sum(m["amount"] for m in here if m["kind"] == "refund")
+        for charge in (m for m in here if m["kind"] in TAKES):
+            if back >= charge["amount"]:
+                back -= charge["amount"]
+            else:
+                kept.append(charge)
+    return kept
+
+
+def wrong_with_holds(movements: list[dict[str, Any]]) -> list[str]:
+    """A hold is taken once, or released, or still held: never both, and nothing is taken that was not held."""
+    wrong = []
+    for hold in {(m["provider"], m["providerRef"]) for m in movements}:
+        kinds = [m["kind"] for m in movements if (m["provider"], m["providerRef"]) == hold]
+        if "capture" in kinds and (kinds.count("capture") > 1 or "authorize" not in kinds or "void" in kinds):
+            wrong.append(f"{hold}: {kinds}")
+    return wrong
+
+
+# --- history ------------------------------------------------------------------------------------------------------
+
+
+async def histories(store: Path, ids: Sequence[str]) -> dict[str, list[Entry]]:
+    """The events of payments, read from the payments file."""
+    books = await open_to_read(store)
+    try:
+        return {i: list(await books.history(i, after_seq=0, limit=10_000)) for i in ids}
+    finally:
+        await books.close()
+
+
+def wrong_with_history(entries: Sequence[Entry]) -> tuple[Payment, list[str]]:
+    """The payment that a history is, and what it did that the rules forbid."""
+    p: Payment | None = None
+    wrong: list[str] = []
+    for entry in entries:
+        event, seq = entry.envelope.data, entry.envelope.seq
+        if p is not None:
+            wrong += [f"{p.id} #{seq}: {each}" for each in _forbidden(p, event)]
+        p = apply(p, entry)
+    assert p is not None
+    return p, wrong
+
+
+def _forbidden(p: Payment, event: object) -> Iterator[str]:
+    match event:
+        case Planned():
+            if event.opens:
+                yield from (f"goes on to {event.opens.account}, but {why}" for a in p.attempts if (why := still_alive(a)))
+            if event.route and p.route:
+                yield "the route changed after the first plan"
+            if not event.operation and event.step.kind in MONEY and (p.winner is not None or p.status in FINAL):
+                yield f"{event.step.kind} after the payment ended"
+            if event.step.kind == "capture" and p.attempts[event.attempt].left:
+                yield "capture of a hold that was left"
+        case Judged(what="FAILED"):
+            yield from (f"fails, but {why}" for a in p.attempts if (why := still_alive(a)))
+
+
+def still_alive(a: Attempt) -> str:
+    """Why money may still move in this attempt; empty when the provider has proven, or we have decided, that none can."""
+    here = f"attempt {a.n + 1} at {a.account}"
+    sends = [s for s in a.steps if s.kind in MONEY and not isinstance(s.outcome, NotSent | Rejected)]
+    seen = [(s, o) for s in a.steps for o in _told(s)]
+    if any(isinstance(o, Succeeded | Captured | Mismatch) for _, o in seen):
+        return f"{here} took money"
+    reads = sorted((s for s in a.steps if isinstance(s.outcome, Found)), key=lambda s: s.seq)
+    if not sends:
+        return f"{here} shows tries that are not ours" if any(_told(s) for s in reads) else ""
+    captures = [s for s in sends if s.kind == "capture"]
+    if a.terms.own_capture and a.left and not captures:
+        return ""  # only a hold is left, and we are on record never to take it
+    if a.terms.closable:  # a decline inside an order that can still be paid is history, not a no
+        return "" if _closed_for_good(a, reads) else f"{here} was not closed and read again"
+    if all(any(_is_no(a, s, o) for o in _told(s)) for s in sends):
+        return ""
+    if a.terms.keyed and any(_is_no(a, s, o) for s, o in seen):
+        return ""
+    fires = [s for s in sends if s.kind == "fire"]
+    if reads and len(fires) == len(sends) == 1 and reads[-1].seq > sends[-1].seq:
+        tries = _told(reads[-1])
+        if len(tries) == 1 and _is_no(a, reads[-1], tries[0]):
+            return ""  # the list of tries has its one entry for our one fire
+    return f"{here} is not proven over ({[(s.kind, type(s.outcome).__name__) for s in a.steps]})"
+
+
+def _closed_for_good(a: Attempt, reads: Sequence[Step]) -> bool:
+    """The youngest read shows the container closed and every try in it refused."""
+    last = reads[-1] if reads else None
+    if last is None or not isinstance(last.outcome, Found) or last.outcome.container != "closed":
+        return False
+    return all(_is_no(a, last, each) for each in last.outcome.tries)
+
+
+def _told(step: Step) -> tuple[AnyOutcome, ...]:
+    if isinstance(step.outcome, Found):
+        return step.outcome.tries
+    return () if step.outcome is None else (step.outcome,)
+
+
+def _is_no(a: Attempt, step: Step, o: AnyOutcome) -> bool:
+    """A refusal that can no longer turn into a success when the call that shows it began."""
+    if not isinstance(o, Declined):
+        return False
+    return o.flips_until_us is None or step.at_us >= o.flips_until_us + a.terms.read_lag_s * 1_000_000
