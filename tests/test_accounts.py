@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from payonce.accounts import offers_of
 from payonce.adapter import Capabilities
+from payonce.bootstrap import accounts_of
 from payonce.config import load
 from payonce.core.errors import ConfigError
 from payonce.core.routing import Offer
@@ -39,3 +40,29 @@ def test_an_offer_is_what_the_account_can_take(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"payonce\.toml: providers\.euro: there is no adapter some\. Installed: mock\."):
         offers_of(settings.providers, {"mock": ADAPTER})
+
+
+@pytest.mark.parametrize(
+    ("mode", "url", "refused"),
+    [
+        ("live", "https://sandbox.cashfree.com/pg", "the provider's test host"),
+        ("live", "https://SANDBOX.cashfree.com:443/pg/", "the provider's test host"),
+        ("live", "https://sandbox.cashfree.com./pg", "the provider's test host"),
+        ("test", "https://api.cashfree.com/pg", "the provider's live host"),
+        ("live", "https://api.cashfree.com/pg", ""),
+        ("test", "https://sandbox.cashfree.com/pg", ""),
+        ("live", "https://passes-on.shop.example/pg", ""),
+        ("test", "http://127.0.0.1:8080/pg", ""),
+    ],
+)
+def test_the_host_fits_the_mode(tmp_path: Path, mode: str, url: str, refused: str) -> None:
+    """No money is called taken that was a test's, and a test takes none: an adapter names hosts of one mode only."""
+    file = tmp_path / "payonce.toml"
+    secrets = 'client_id = "env:CF_ID"\nclient_secret = "env:CF_SECRET"\n'
+    file.write_text(f'version = 1\n[providers.cashfree]\nmode = "{mode}"\nbase_url = "{url}"\n{secrets}')
+    settings, env = load(file=file), {"CF_ID": "id", "CF_SECRET": "secret"}
+    if refused:
+        with pytest.raises(ConfigError, match=rf"payonce\.toml: providers\.cashfree: .*{refused}.*Nothing was started"):
+            accounts_of(settings, env)
+    else:
+        assert accounts_of(settings, env)["cashfree"].mode == mode

@@ -60,6 +60,19 @@ def adapter_of(p: ProviderConfig, adapters: Mapping[str, Adapter]) -> Adapter:
     return adapters[p.adapter]
 
 
+def require_host_of_mode(p: ProviderConfig, adapter: Adapter) -> None:
+    """A vendor whose credentials do not tell test from live tells it by the host: money of a test is no money, and a test
+    must take none. Raises ConfigError for a host that the adapter declares to be of the other mode."""
+    other = "test" if p.mode == "live" else "live"
+    hosts: frozenset[str] = getattr(adapter, f"{other.upper()}_HOSTS", frozenset())
+    host = (urlsplit(p.base_url).hostname or "").rstrip(".")
+    if host in hosts:
+        raise ConfigError(
+            f"{p.origin}: providers.{p.name}: {host} is the provider's {other} host, and the account is in {p.mode} mode. "
+            "Correct one of them. Nothing was started."
+        )
+
+
 def offers_of(accounts: Iterable[ProviderConfig], adapters: Mapping[str, Adapter]) -> tuple[Offer, ...]:
     """What each account can take, for routing. Raises ConfigError when an adapter is not installed."""
     return tuple(

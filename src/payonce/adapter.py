@@ -121,7 +121,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
 
 class Adapter(Protocol):
-    """One provider. Every method is a pure function of its arguments."""
+    """One provider. Every method is a pure function of its arguments. Where the host tells test from live, it may declare
+    TEST_HOSTS and LIVE_HOSTS (frozensets of host names in lower case): an account of the other mode is refused there."""
 
     name: str
     CAPABILITIES: Capabilities

@@ -8,14 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from payonce.adapter import EXPONENTS, Declined, Found, HttpRequest, Intent, Rejected, Response, Succeeded, Unknown, Unreadable
+from payonce.adapter import (
+    EXPONENTS,
+    Authorized,
+    Declined,
+    Found,
+    HttpRequest,
+    Intent,
+    Rejected,
+    Response,
+    Succeeded,
+    Unknown,
+    Unreadable,
+)
 from payonce.core import verdict
 from payonce.core.errors import DECLINES, ConfigError
 from payonce.core.ids import reference
 from payonce.core.outcome import AnyOutcome
 from payonce.core.payment import Attempt, Step
 from payonce.providers.cashfree import ADAPTER
-from payonce.providers.cashfree.words import REASONS, SOURCES
+from payonce.providers.cashfree.words import NOT_FIRED, REASONS, SOURCES
 from payonce.sandbox import cashfree as simulator
 from payonce.sandbox.faults import TOKENS
 from payonce.testing.provider_cases import Subject
@@ -36,6 +48,16 @@ PAYMENT = {
     "payment_status": "SUCCESS",
     "payment_amount": 10.5,
     "payment_currency": "INR",
+}
+FAILED = PAYMENT | {"payment_status": "FAILED"}
+REFUND = {
+    "refund_id": "r",
+    "order_id": REFERENCE,
+    "refund_status": "SUCCESS",
+    "refund_amount": 10.5,
+    "refund_currency": "INR",
+    "cf_refund_id": "1",
+    "cf_payment_id": "12376123",
 }
 
 
@@ -207,20 +229,72 @@ def test_a_read_asks_for_refunds_only_when_money_was_taken() -> None:
 
 
 def test_answers_that_contradict_each_other_are_unreadable() -> None:
-    """More given back than taken, a list about another order, a paid order without its payment."""
-    refund = {"refund_id": "r", "order_id": REFERENCE, "refund_status": "SUCCESS", "refund_amount": 10.51}
-    refund |= {"refund_currency": "INR", "cf_refund_id": "1", "cf_payment_id": "12376123"}
-    assert isinstance(read(ORDER, PAYMENT, refunds=[refund]), Unreadable)
-    assert isinstance(read(ORDER, PAYMENT, refunds=[refund | {"order_id": "x", "refund_amount": 1}]), Unreadable)
+    """A refund of more than was paid, in another currency, of another order; a paid order without its payment."""
+    assert isinstance(read(ORDER, PAYMENT, refunds=[REFUND | {"refund_amount": 10.51}]), Unreadable)
+    assert isinstance(read(ORDER, PAYMENT, refunds=[REFUND | {"order_id": "x"}]), Unreadable)
+    assert isinstance(read(ORDER, PAYMENT, refunds=[REFUND | {"refund_currency": "USD"}]), Unreadable)
     assert isinstance(read(ORDER, PAYMENT | {"order_amount": 11}), Unreadable)
     assert isinstance(read(ORDER | {"order_status": "PAID"}), Unreadable)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"payment_status": "never_heard_of"},
+        {"payment_status": None},
+        {"cf_payment_id": ""},
+        {"payment_amount": None},
+        {"payment_amount": "NaN"},
+        {"order_id": "theirs"},
+        {"order_amount": 11},
+    ],
+)
+def test_money_is_shown_whatever_lies_beside_it(odd: dict[str, Any]) -> None:
+    """A try that nobody can read hides neither a charge nor a hold; alone or beside what is no money it is unreadable."""
+    taken, held = read(ORDER, PAYMENT, PAYMENT | odd), read(ORDER, PAYMENT | odd, PAYMENT | {"is_captured": False})
+    assert isinstance(taken, Found)
+    assert [type(t) for t in taken.tries] == [Succeeded, Unknown]
+    assert isinstance(held, Found)
+    assert [type(t) for t in held.tries] == [Unknown, Authorized]
+    assert isinstance(read(ORDER, PAYMENT | odd), Unreadable)
+    assert isinstance(read(ORDER | {"order_status": "TERMINATED"}, FAILED, PAYMENT | odd), Unreadable)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"refund_status": "never_heard_of"},
+        {"refund_status": None},
+        {"cf_refund_id": None},
+        {"refund_amount": "NaN"},
+        {"refund_amount": -4},
+    ],
+)
+def test_a_refund_that_cannot_be_read_hides_no_charge(odd: dict[str, Any]) -> None:
+    """It counts as little as one under way; those beside it count."""
+    found = read(ORDER, PAYMENT, refunds=[REFUND | odd, REFUND | {"refund_id": "r2", "refund_amount": 2}])
+    assert isinstance(found, Found)
+    assert [(type(t), t.refunded_minor) for t in found.tries if isinstance(t, Succeeded)] == [(Succeeded, 200)]
+    assert [(r.reference, r.amount_minor) for r in found.refunds] == [("r2", 200)]
+
+
+@pytest.mark.parametrize(
+    ("given", "refunded"),
+    [([10.5], 1050), ([10.51], 1050), ([10.739], 1050), ([6, 4.739], 1050), ([10.5, 10.5], 1050), ([4.005], 400)],
+)
+def test_no_more_is_given_back_than_was_taken(given: list[float], refunded: int) -> None:
+    """A refund may hold the surcharge, or be made twice: at most what was taken for us counts, in whole minor units."""
+    surcharge = {"payment_surcharge_service_charge": 0.2025, "payment_surcharge_service_tax": 0.0365}
+    paid = PAYMENT | {"payment_amount": 10.739, "payment_surcharge": surcharge}
+    found = read(ORDER, paid, refunds=[REFUND | {"refund_amount": amount} for amount in given])
+    assert isinstance(found, Found)
+    assert [t.refunded_minor for t in found.tries if isinstance(t, Succeeded)] == [refunded]
+    assert isinstance(read(ORDER, paid, refunds=[REFUND | {"refund_amount": 10.74}]), Unreadable)
+
+
 def test_refunds_of_another_payment_of_the_order_are_not_counted() -> None:
     """A refund belongs to the payment that it names."""
-    refund = {"refund_id": "r", "order_id": REFERENCE, "refund_status": "SUCCESS", "refund_amount": 10.5}
-    refund |= {"refund_currency": "INR", "cf_refund_id": "1", "cf_payment_id": 999}
-    found = read(ORDER, PAYMENT, refunds=[refund])
+    found = read(ORDER, PAYMENT, refunds=[REFUND | {"cf_payment_id": 999}])
     assert isinstance(found, Found)
     assert [t.refunded_minor for t in found.tries if isinstance(t, Succeeded)] == [0]
 
@@ -234,6 +308,19 @@ def test_a_refusal_by_something_in_between_proves_nothing(status: int) -> None:
     assert isinstance(ADAPTER.parse(intent(), Response(status=status, headers={}, body=own)), Rejected)
     for raw in (other, b"<html>denied</html>", b"{}"):
         assert isinstance(ADAPTER.parse(intent(), Response(status=status, headers={}, body=raw)), Unknown)
+
+
+@pytest.mark.parametrize("code", sorted(NOT_FIRED))
+def test_only_what_is_wrong_with_the_request_rejects_a_fire(code: str) -> None:
+    """Its listed words as 400 alone; the same answer to a create is a refusal whatever the word."""
+    for status, word, kind, means in (
+        (400, code, "fire", Rejected),
+        (404, code, "fire", Unknown),
+        (400, f"{code}_x", "fire", Unknown),
+        (400, f"{code}_x", "create", Rejected),
+    ):
+        raw = json.dumps({"message": "", "code": word, "type": "invalid_request_error"}).encode()
+        assert isinstance(ADAPTER.parse(intent(kind), Response(status=status, headers={}, body=raw)), means)
 
 
 @pytest.mark.parametrize(
@@ -274,9 +361,6 @@ def attempt(outcome: AnyOutcome, at_us: int = 10) -> Attempt:
     )  # fmt: skip
 
 
-FAILED = PAYMENT | {"payment_status": "FAILED"}
-
-
 @pytest.mark.parametrize(
     ("status", "payments", "concluded"),
     [
@@ -285,13 +369,17 @@ FAILED = PAYMENT | {"payment_status": "FAILED"}
         ("TERMINATED", [FAILED], "NO"),
         ("EXPIRED", [FAILED], "UNKNOWN"),
         ("TERMINATED", [], "NO"),
-        ("EXPIRED", [], "NO"),
+        ("EXPIRED", [], "UNKNOWN"),
         ("ACTIVE", [], "UNKNOWN"),
         ("TERMINATION_REQUESTED", [PAYMENT], "YES"),
         ("ACTIVE", [PAYMENT], "YES"),
         ("ACTIVE", [PAYMENT | {"payment_status": "PENDING"}], "OPEN"),
         ("EXPIRED", [PAYMENT | {"payment_status": "PENDING"}], "OPEN"),
         ("TERMINATED", [FAILED, PAYMENT | {"payment_status": "PENDING"}], "OPEN"),
+        ("ACTIVE", [PAYMENT | {"payment_status": "NOT_ATTEMPTED"}], "OPEN"),
+        ("TERMINATION_REQUESTED", [PAYMENT | {"payment_status": "NOT_ATTEMPTED"}], "OPEN"),
+        ("EXPIRED", [PAYMENT | {"payment_status": "NOT_ATTEMPTED"}], "OPEN"),
+        ("TERMINATED", [PAYMENT | {"payment_status": "NOT_ATTEMPTED"}], "NO"),
         ("ACTIVE", [PAYMENT | {"is_captured": False}], "OPEN"),
     ],
 )
@@ -300,9 +388,10 @@ def test_only_a_terminated_order_seals_a_decline(status: str, payments: list[dic
     assert verdict.verdict(attempt(read(ORDER | {"order_status": status}, *payments))) == concluded
 
 
-def test_a_decline_of_an_expired_order_is_final_a_day_later() -> None:
-    """A payment begun before the expiry ends within a day: what was read after that is the last word."""
-    outcome = read(ORDER | {"order_status": "EXPIRED"}, FAILED)
+@pytest.mark.parametrize("payments", [[FAILED], []])
+def test_a_decline_of_an_expired_order_is_final_a_day_later(payments: list[dict[str, Any]]) -> None:
+    """A payment begun before the expiry ends within a day: what was read after that is the last word, or its silence."""
+    outcome = read(ORDER | {"order_status": "EXPIRED"}, *payments)
     assert isinstance(outcome, Found)
     (decline,) = outcome.tries
     assert isinstance(decline, Declined)

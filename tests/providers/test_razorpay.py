@@ -188,6 +188,45 @@ def test_a_read_never_asks_for_too_much() -> None:
     assert len(said.tries) == 5
 
 
+def test_what_was_given_back_is_what_the_list_says() -> None:
+    """Processed refunds of this payment count; others, and the payment's own number, do not, unless the list is not whole."""
+    charge = payment(status="captured", captured=True, amount_refunded=900)
+    one = {"id": "rfnd_1", "amount": 300, "currency": "INR", "payment_id": charge["id"], "receipt": "r", "status": "processed"}
+    beside = [one | {"status": word} for word in ("failed", "pending", "never_heard_of")]
+    beside += [one | {"payment_id": "pay_other"}, {"id": "rfnd_2"}]
+    found = read(order(status="paid"), listed(charge), listed(one, *beside))
+    assert [(type(t), t.refunded_minor) for t in found.tries] == [(Succeeded, 300)]
+    assert [r.amount_minor for r in found.refunds] == [300]
+    full = read(order(status="paid"), listed(charge), listed(*[one | {"status": "failed"}] * 100))
+    assert [t.refunded_minor for t in full.tries] == [900]
+
+
+@pytest.mark.parametrize("reason", [*sorted({*REFUSALS, *GUARDS, *DECLINES}), "payment_pending", "NA", None])
+def test_a_refused_capture_is_looked_up(reason: str | None) -> None:
+    """It may be captured already, whatever words say so; only who may not ask at all is rejected."""
+    capture = replace(FIRE, kind="capture", provider_ref=PAY)
+    for more in ({}, {"field": "amount"}, {"metadata": {"payment_id": PAY, "order_id": ORDER}}):
+        error = {"error": {"code": "BAD_REQUEST_ERROR", "reason": reason, **more}}
+        assert isinstance(ADAPTER.parse(capture, answer(error, 400)), Unknown)
+        assert isinstance(ADAPTER.parse(capture, answer(error, 401)), Rejected)
+
+
+@pytest.mark.parametrize(
+    ("reason", "field", "means"),
+    [
+        *((reason, "order_id", Unknown) for reason in ("payment_pending", "duplicate_rrn_found", "mandate_creation_timeout")),
+        *((reason, "x", Unknown) for reason in ("never_heard_of", "card_declined", "deemed_transaction")),
+        ("input_validation_failed", None, Rejected),
+        *((none, "contact", Rejected) for none in (None, "", "NA")),
+        *((none, field, Unknown) for none in (None, "NA") for field in (None, "", "NA", "order_id")),
+    ],
+)
+def test_a_fire_is_refused_by_known_words_only(reason: str | None, field: str | None, means: type) -> None:
+    """A known refusal, or a field and no reason; a field of the order may say that the order was paid."""
+    error = {"code": "BAD_REQUEST_ERROR", "reason": reason, "field": field, "metadata": {}}
+    assert isinstance(ADAPTER.parse(FIRE, answer({"error": error}, 400)), means)
+
+
 def test_too_many_orders_of_a_receipt_are_not_guessed_at() -> None:
     """A full page may not be all: which order is the oldest is not known then."""
     lost = replace(READ, container="")

@@ -25,6 +25,7 @@ from payonce.adapter import (
     Found,
     HttpRequest,
     Intent,
+    Outcome,
     Refunded,
     Response,
     Succeeded,
@@ -88,12 +89,13 @@ class ProviderContract:
         )
 
     def test_unmapped_words_are_unknown(self, subject: Subject) -> None:
-        """A status word or decline code that nobody mapped is never guessed."""
+        """A status word or decline code that nobody mapped is never guessed. It hides no money that is shown beside it."""
         _none(
             f"{c.name}, {s.says}: {outcome}"
             for c in subject.cases
             for s in unmapped(c, subject.adapter)
             if not isinstance(outcome := subject.learn(c, s.response, s.at), Unreadable if c.read else Unknown)
+            and not _shows_less(outcome, c.outcome)
         )
 
     def test_what_is_about_something_else_says_so(self, subject: Subject) -> None:
@@ -155,6 +157,20 @@ def _says_so(outcome: AnyOutcome, spoilt: Spoilt, case: Case) -> bool:
     changed = {"amount_minor": case.intent.amount_minor, "currency": case.intent.currency}.get(spoilt.field)
     changed = {"mode": case.intent.mode, "reference": case.intent.reference}.get(spoilt.field, changed)
     return len(ours) == len(now) and all(n == (spoilt.value if o == changed else o) for o, n in zip(ours, now, strict=True))
+
+
+def _shows_less(outcome: AnyOutcome, recorded: AnyOutcome) -> bool:
+    """A read that still shows money, and claims nothing else than was recorded: unknown tries, and less given back."""
+    if not isinstance(outcome, Found) or not any(isinstance(t, Succeeded | Authorized) for t in outcome.tries):
+        return False
+
+    def plain(part: Outcome) -> Outcome:
+        return msgspec.structs.replace(part, refunded_minor=0) if isinstance(part, Succeeded) else part
+
+    known = [plain(part) for part in parts(recorded)[1:]]
+    given = sum(t.refunded_minor for t in parts(recorded) if isinstance(t, Succeeded))
+    claimed = sum(t.refunded_minor for t in outcome.tries if isinstance(t, Succeeded))
+    return claimed <= given and all(isinstance(part, Unknown) or plain(part) in known for part in parts(outcome)[1:])
 
 
 def _none(problems: Iterable[str]) -> None:

@@ -13,15 +13,21 @@ Unusual:
 - While the order is open a failed payment is provisional: until the order's expiry and a day, the longest time that a
   payment may take to end (page on the payment lifecycle). So a decline leads to close, re-read, and only then further.
 - TERMINATED stands only when no payment is in process. TERMINATION_REQUESTED proves nothing and may still become PAID.
-  EXPIRED takes no new payment, but one begun before may end as PAID: closed, with its failures provisional as above.
+  EXPIRED takes no new payment, but one begun before may end as PAID, and may not be listed yet: closed, with its
+  failures, and its having no payment, provisional as above.
+- NOT_ATTEMPTED is a payment that the customer has not opened: waiting while the order can be paid, a no once TERMINATED.
+- A fire is Rejected only by 401, 403, a feature that is not enabled, and the vendor's listed words about the request itself
+  (NOT_FIRED; error pages, and its repository cashfree/agent-skills). ``order_inactive`` may mean that it worked before.
+- One odd entry of a list hides no money beside it; alone it makes the read unreadable.
 - ``payment_status`` is a published, closed list: it decides that a payment is a no (DECLINES). ``error_details`` has
   no published list: it may only refine what to do next (REASONS, then SOURCES), never whether it is a no. So an error
   that nobody mapped is a soft decline of the issuer, and hangs nothing.
 - CANCELLED is a success that came after the vendor's time limit and is given back by the vendor.
-- A surcharge that the payment itself names is the customer's fee to the merchant's account, no part of our amount.
+- A surcharge that the payment itself names is the customer's fee to the merchant's account, no part of our amount. Where
+  it is given back too, no more than our amount counts as given back.
 - A refund that is PENDING, ONHOLD, CANCELLED or FAILED is Unknown: nothing says that the last two are final, and giving
   back twice is worse than a refund in doubt.
-- Nothing names the mode: it is that of host and credentials, so outcomes carry the intent's.
+- Nothing in an answer names the mode: it is that of the host, so outcomes carry the intent's (TEST_HOSTS, LIVE_HOSTS).
 - Who has the ``payment_session_id`` may pay the order, without credentials: it is never shown by ``expose``.
 - Customer: metadata customerId, customerPhone (10 digits), customerEmail, customerName. The vendor demands the first two:
   where they are missing or not as it wants them, the first 20 characters of the reference and PHONE_NOBODY stand in.
@@ -97,6 +103,8 @@ class Cashfree:
     CAPABILITIES = CAPABILITIES
     STATUSES = STATUSES
     DECLINES = DECLINES
+    TEST_HOSTS = frozenset({"sandbox.cashfree.com"})
+    LIVE_HOSTS = frozenset({"api.cashfree.com"})
     SANDBOX_CREDENTIALS: Mapping[str, str] = {"client_id": "sandbox", "client_secret": "sandbox"}
 
     def credentials_of(self, values: Mapping[str, str]) -> Credentials:

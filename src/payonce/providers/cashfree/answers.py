@@ -1,9 +1,10 @@
 """What the vendor's answers mean: to sends, and to the two or three requests of a read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final, cast
+from decimal import ROUND_DOWN, Decimal
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -35,9 +36,20 @@ from payonce.adapter import (
 )
 
 from .building import get, place
-from .words import DECLINES, OPEN_PAYMENTS, ORDER_STATUSES, REASONS, REFUND_STATUSES, REJECTIONS, SOURCES
+from .words import (
+    DECLINES,
+    NOT_FIRED,
+    OPEN_PAYMENTS,
+    ORDER_STATUSES,
+    REASONS,
+    REFUND_STATUSES,
+    REJECTIONS,
+    SOURCES,
+    UNPAID,
+)
 
 PAYMENT_ENDS_S: Final = 86_400  # the longest time limit of a payment that an account can have
+_T = TypeVar("_T")
 NEVER_US: Final = 253_402_300_799_000_000  # an expiry that cannot be read is never over
 
 
@@ -103,7 +115,7 @@ class _Strange(Exception):
 def sent(intent: Intent, response: Response) -> SendOutcome:
     """What a whole answer to a send means."""
     if response.status != 200:
-        return _refused(response)
+        return _refused(intent, response)
     try:
         match intent.kind:
             case "create":
@@ -143,10 +155,16 @@ def _refund_of(refund: _Refund) -> SendOutcome:
     return _refunded(refund)
 
 
-def _refused(response: Response) -> SendOutcome:
-    if _error_of(response).type in REJECTIONS.get(response.status, ()):
-        return Rejected(reason=_said(response))
-    return Unknown(reason=_said(response), retry_after_s=_wait_s(response))
+def _refused(intent: Intent, response: Response) -> SendOutcome:
+    """A fire that came twice may be refused because it had worked before: only what is wrong with the request itself, or
+    with who asks, says that nothing was paid. The other steps move no money, or are told apart by the refund's id."""
+    error, said = _error_of(response), _said(response)
+    if error.type not in REJECTIONS.get(response.status, ()):
+        return Unknown(reason=said, retry_after_s=_wait_s(response))
+    who = response.status in (401, 403) or error.type == "feature_not_enabled"
+    if intent.kind == "fire" and not who and not (response.status == 400 and error.code in NOT_FIRED):
+        return Unknown(reason=f"{said}: look it up")
+    return Rejected(reason=said)
 
 
 # --- reads --------------------------------------------------------------------------------------------------------
@@ -173,39 +191,71 @@ def _whole(intent: Intent, answers: Sequence[Response]) -> ReadOutcome | HttpReq
     path = place(intent)
     if len(answers) == 1:
         return get(f"{path}/payments")
-    payments = _decoded(answers[1], tuple[_Payment, ...])
-    for payment in payments:
-        _agree(order, payment)
-    taken = [payment for payment in payments if payment.payment_status == "SUCCESS"]
+    payments = [_unless_odd(partial(_payment, order, raw)) for raw in _decoded(answers[1], tuple[msgspec.Raw, ...])]
+    taken = any(isinstance(each, _Payment) and each.payment_status == "SUCCESS" for each in payments)
     if order.order_status == "PAID" and not taken:
-        raise _Strange("the order is PAID, its payment is not listed yet")
+        odd = [each.reason for each in payments if isinstance(each, Unknown)]
+        raise _Strange(odd[0] if odd else "the order is PAID, its payment is not listed yet")
     if taken and len(answers) == 2:
         return get(f"{path}/refunds")
-    refunds = _decoded(answers[2], tuple[_Refund, ...]) if taken else ()
-    for refund in refunds:
-        if refund.refund_status not in REFUND_STATUSES:
-            raise _Strange(f"unmapped refund status {refund.refund_status[:40]}")
-    done = [refund for refund in refunds if refund.refund_status == "SUCCESS"]
+    done = _done(order, _decoded(answers[2], tuple[msgspec.Raw, ...])) if taken else []
+    tries = tuple(
+        each if isinstance(each, Unknown) else _unless_odd(partial(_try, intent, order, each, done)) for each in payments
+    )
+    unclear = [each.reason for each in tries if isinstance(each, Unknown)]
+    if unclear and not any(isinstance(each, Succeeded | Authorized) for each in tries):
+        raise _Strange(unclear[0])  # money that is shown counts, whatever lies beside it
+    if order.order_status == "EXPIRED" and not tries:
+        tries = (replace(UNPAID, reference=order.order_id, vendor_code="EXPIRED", flips_until_us=_ends_us(order)),)
     return Found(
-        tries=tuple(_try(intent, order, payment, done) for payment in payments),
-        refunds=tuple(_refunded(refund) for refund in done),
+        tries=tries,
+        refunds=tuple(refund for each in done if (refund := _whole_units(each))),
         container="closed" if order.order_status in ("TERMINATED", "EXPIRED") else "open",
         container_id=order.payment_session_id or "" if _as_asked(intent, order) else "",
         reference=order.order_id,
     )
 
 
-def _agree(order: _Order, payment: _Payment) -> None:
-    """Both answers must be about one order."""
+def _unless_odd(make: Callable[[], _T]) -> _T | Unknown:
+    """An entry of the list; one that is odd hides none of the others."""
+    try:
+        return make()
+    except _Strange as strange:
+        return Unknown(reason=str(strange))
+    except ArithmeticError:
+        return Unknown(reason="not an amount")
+
+
+def _payment(order: _Order, raw: msgspec.Raw) -> _Payment:
+    """An entry of the list of payments, about this order."""
+    payment = cast("_Payment", _decoded(raw, _Payment))
     theirs = (payment.order_id, payment.order_amount, payment.order_currency)
     ours = (order.order_id, order.order_amount, order.order_currency)
     if any(told is not None and told != known for told, known in zip(theirs, ours, strict=True)):
         raise _Strange("the list of payments is about another order")
+    return payment
+
+
+def _done(order: _Order, entries: Sequence[msgspec.Raw]) -> list[_Refund]:
+    """What was given back. An entry that is odd counts as little as one that is PENDING: it hides no charge."""
+    done = []
+    for raw in entries:
+        try:
+            refund = cast("_Refund", _decoded(raw, _Refund))
+            known = refund.refund_status in REFUND_STATUSES and refund.refund_amount.is_finite() and _id_of(refund.cf_refund_id)
+        except _Strange:
+            continue
+        if refund.order_id != order.order_id:
+            raise _Strange("the list of refunds is about another order")
+        if known and refund.refund_status == "SUCCESS" and refund.refund_amount > 0:
+            done.append(refund)
+    return done
 
 
 def _try(intent: Intent, order: _Order, payment: _Payment, refunds: Sequence[_Refund]) -> Try:
     ref, reference = _id_of(payment.cf_payment_id), payment.order_id
-    if payment.payment_status in OPEN_PAYMENTS:
+    never_opened = payment.payment_status == "NOT_ATTEMPTED" and order.order_status == "TERMINATED"  # nor can it be now
+    if payment.payment_status in OPEN_PAYMENTS and not never_opened:
         return Processing(ref=ref, reference=reference)
     if payment.payment_status in DECLINES:
         why, word = _why(payment)
@@ -214,7 +264,8 @@ def _try(intent: Intent, order: _Order, payment: _Payment, refunds: Sequence[_Re
     if payment.payment_status != "SUCCESS":
         raise _Strange(f"unmapped payment status {payment.payment_status[:40]}")
     currency = payment.payment_currency or ""
-    amount = _minor(_without_surcharge(payment), currency)
+    taken = _without_surcharge(payment)
+    amount = _minor(taken, currency)
     if payment.is_captured is False:
         return Authorized(ref=ref, reference=reference, amount_minor=amount, currency=currency, mode=intent.mode)
     return Succeeded(
@@ -223,7 +274,7 @@ def _try(intent: Intent, order: _Order, payment: _Payment, refunds: Sequence[_Re
         amount_minor=amount,
         currency=currency,
         mode=intent.mode,
-        refunded_minor=_refunded_minor(order, payment, refunds, amount),
+        refunded_minor=_refunded_minor(payment, refunds, taken),
     )
 
 
@@ -239,16 +290,26 @@ def _why(payment: _Payment) -> tuple[Declined, str]:
     return SOURCES.get(details.error_source or "", DECLINES[status]), words[0][:64] if words else status
 
 
-def _refunded_minor(order: _Order, payment: _Payment, refunds: Sequence[_Refund], taken_minor: int) -> int:
-    total = 0
+def _refunded_minor(payment: _Payment, refunds: Sequence[_Refund], taken: Decimal) -> int:
+    """What was given back of what was taken for us: a refund may hold the surcharge too, or be made twice."""
+    total = Decimal(0)
     for refund in refunds:
-        if (refund.order_id, refund.refund_currency) != (order.order_id, payment.payment_currency):
-            raise _Strange("the list of refunds is about another order")
-        if refund.cf_payment_id is None or _id_of(refund.cf_payment_id) == _id_of(payment.cf_payment_id):
-            total += _minor(refund.refund_amount, refund.refund_currency)
-    if total > taken_minor:
-        raise _Strange("more was given back than was taken")
-    return total
+        if refund.refund_currency != payment.payment_currency:
+            raise _Strange("a refund in another currency than its payment")
+        if refund.cf_payment_id in (None, "") or str(refund.cf_payment_id) == _id_of(payment.cf_payment_id):
+            if payment.payment_amount is None or refund.refund_amount > payment.payment_amount:
+                raise _Strange("a refund of more than was paid")
+            total += refund.refund_amount
+    currency = payment.payment_currency or ""
+    return _minor(min(total, taken).quantize(Decimal(1).scaleb(-EXPONENTS[currency]), ROUND_DOWN), currency)
+
+
+def _whole_units(refund: _Refund) -> Refunded | None:
+    """A refund whose amount has no name in minor units (a surcharge has parts of them) is none of ours."""
+    try:
+        return _refunded(refund)
+    except (_Strange, ArithmeticError):
+        return None
 
 
 def _refunded(refund: _Refund) -> Refunded:
@@ -304,9 +365,9 @@ def _id_of(value: str | int) -> str:
     return str(value)
 
 
-def _decoded(response: Response, kind: type[Any]) -> Any:
+def _decoded(answer: Response | msgspec.Raw, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(response.body, type=kind)
+        return msgspec.json.decode(answer.body if isinstance(answer, Response) else answer, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise _Strange("not the JSON we know") from error
 

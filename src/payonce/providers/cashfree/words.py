@@ -33,7 +33,10 @@ DECLINES: Final[Mapping[str, Declined]] = {
     "USER_DROPPED": Declined(code="authentication_failed", hard=False, scope="customer_input"),
     "CANCELLED": Declined(code="processing_error", hard=False, scope="provider_technical"),
     "VOID": Declined(code="hold_lapsed", hard=False, scope="provider_technical"),
+    # in a TERMINATED order, which nobody can pay any more
+    "NOT_ATTEMPTED": Declined(code="authentication_failed", hard=False, scope="customer_input"),
 }
+UNPAID: Final = DECLINES["CANCELLED"]  # an EXPIRED order without a payment: what was sent never came to anything
 # error_reason or error_code of a FAILED payment
 REASONS: Final[Mapping[str, Declined]] = {
     "bank_rejected": Declined(code="do_not_honor", hard=False, scope="issuer"),
@@ -67,6 +70,17 @@ REJECTIONS: Final[Mapping[int, frozenset[str]]] = {
     403: frozenset({"authentication_error", "feature_not_enabled"}),
     404: frozenset({"invalid_request_error"}),
 }
+# 400 codes of POST /orders/sessions about the request itself, the same whenever it comes. Not those about the order
+# (order_inactive, 404 orderpay_not_found), which our own earlier fire may have paid, nor the catch-alls request_failed and
+# request_invalid, nor those on no list of the vendor (payment_session_id_invalid).
+_NOT_FIRED: Final = (
+    "version_missing version_invalid channel_missing phone_missing phone_invalid provider_missing order_amount_invalid"
+    " payment_method_missing payment_method_invalid payment_method_unsupported"
+    " card_invalid card_unsupported card_submission_disabled card_number_missing card_number_invalid card_cvv_missing"
+    " card_cvv_invalid card_expiry_mm_missing card_expiry_yy_missing card_bank_name_missing card_bank_name_invalid"
+    " emi_tenure_missing netbanking_bank_code_invalid"
+)
+NOT_FIRED: Final = frozenset(_NOT_FIRED.split())
 SHOWN: Final = frozenset(
     {
         "cf_order_id",

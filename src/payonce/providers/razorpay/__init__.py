@@ -15,6 +15,9 @@ Unusual:
 - ``failed`` may become ``authorized`` for 3 days (late authorisation): technical reasons, timeouts and cancellations are
   provisional until then (one page says 5 days: watched as long; we never take a late hold that was left). The answer to
   a POST names no time, so they are unknown there, and read.
+- A refused fire was not executed only by a word of REFUSALS, or by a field without a reason. A refused capture always is
+  looked up: what is captured already is said in several ways.
+- ``amount_refunded`` counts refunds under way, and may keep one that failed (unverified): the list of refunds decides.
 - A hold that lapsed is given back by Razorpay. It shows as ``refunded`` with ``captured`` false (unverified): no money.
 - No entity names the mode: it is that of the key (rzp_test_, rzp_live_), so outcomes carry the intent's. The prefix is
   kept in ``Credentials.mode``.

@@ -1,5 +1,7 @@
 """What Razorpay's answers mean. See the docstring of the package."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from payonce.adapter import (
@@ -34,6 +36,7 @@ from .vendor import (
     ORDER_STATUSES,
     ORDERS_MAX,
     PROVISIONAL,
+    REFUNDS_MAX,
     REFUSALS,
     Error,
     Failure,
@@ -120,14 +123,17 @@ def refused(intent: Intent, response: Response) -> SendOutcome:
     said = f"{error.code[:40]} {reason[:60]}".strip()
     if response.status in (401, 403):
         return Rejected(reason=said) if error.code == "BAD_REQUEST_ERROR" else Unknown(reason=said)
+    if intent.kind == "capture":
+        return Unknown(reason=f"{said}: look it up")  # it may be captured already, whatever words say so
     if reason in GUARDS or (intent.kind == "create" and error.field == "receipt"):
         return Unknown(reason=f"{said}: look it up")
     if payment_id := error.about("payment_id"):
         return _declined(intent, error, payment_id) if intent.kind == "fire" else Unknown(reason=said)
-    named = reason in REFUSALS or (bool(error.field) and reason not in DECLINES)
+    # without a reason, a field is enough, but for the order's: it may say that the order was paid
+    named = reason in REFUSALS or (reason in ("", "NA") and error.field not in (None, "", "NA", "order_id"))
     if named and error.code == "BAD_REQUEST_ERROR":
         return Rejected(reason=said)
-    return Unknown(reason=said)  # a capture of what is captured already among them: a read shows it
+    return Unknown(reason=said)
 
 
 def _declined(intent: Intent, error: Error, payment_id: str) -> SendOutcome:
@@ -202,17 +208,22 @@ def _found(
     given_back = [p for p in payments if p.amount_refunded and p.captured is not False][: READS_MAX - used]
     if len(answers) < used + len(given_back):
         ref = given_back[len(answers) - used].id
-        return HttpRequest(method="GET", path=f"/payments/{quoted(ref)}/refunds?count=100")
+        return HttpRequest(method="GET", path=f"/payments/{quoted(ref)}/refunds?count={REFUNDS_MAX}")
     refunds: list[Refund] = []
+    told: dict[str, int] = {}
     for payment, answer in zip(given_back, answers[used:], strict=False):
         doc: Refunds | None = decoded(answer.body, Refunds)
-        if doc is None or (odd := [r.status for r in doc.items if r.status not in ("pending", "processed", "failed")]):
-            return Unreadable(reason="not the refunds we know" if doc is None else f"unmapped refund status {odd[0][:40]}")
-        refunds += [r for r in doc.items if r.payment_id == payment.id]
+        if doc is None:
+            return Unreadable(reason="not the refunds we know")
+        # an odd entry counts as little as one under way: it hides no charge
+        known = [r for each in doc.items if (r := converted(each, Refund)) and r.payment_id == payment.id]
+        refunds += known
+        if len(doc.items) < REFUNDS_MAX:
+            told[payment.id] = sum(r.amount for r in known if r.status == "processed")
         if any(r.currency != payment.currency for r in refunds):
             return Unreadable(reason="a refund in another currency than its payment")
     reference = order.receipt or ""
-    tries = tuple(_try(intent, reference, p, refunds) for p in payments)
+    tries = tuple(_try(intent, reference, p, told) for p in payments)
     unclear = [t.reason for t in tries if isinstance(t, Unknown)]
     if order.status == "paid" and not any(isinstance(t, Succeeded) for t in tries):
         unclear = ["a paid order shows no captured payment"]
@@ -227,7 +238,9 @@ def _found(
     )
 
 
-def _try(intent: Intent, reference: str, p: Payment, refunds: list[Refund]) -> Try:
+def _try(intent: Intent, reference: str, p: Payment, told: Mapping[str, int]) -> Try:
+    """``told``: what the list of refunds, where it was asked whole, says of money that was given back. ``amount_refunded``
+    also counts refunds under way, and may keep one that failed."""
     match p.status:
         case "created":
             return Processing(ref=p.id, reference=reference)
@@ -239,14 +252,13 @@ def _try(intent: Intent, reference: str, p: Payment, refunds: list[Refund]) -> T
             lapsed = Declined(code="hold_lapsed", hard=False, scope="provider_technical", vendor_code="refunded")
             return msgspec.structs.replace(lapsed, ref=p.id, reference=reference)
         case "captured" | "refunded" if p.captured or (p.status == "captured" and p.captured is None):
-            under_way = sum(r.amount for r in refunds if r.payment_id == p.id and r.status == "pending")
             return Succeeded(
                 ref=p.id,
                 reference=reference,
                 amount_minor=p.amount,
                 currency=p.currency,
                 mode=intent.mode,
-                refunded_minor=max((p.amount_refunded or 0) - under_way, 0),
+                refunded_minor=told.get(p.id, p.amount_refunded or 0),
             )
     return Unknown(reason=f"unmapped status {p.status[:40]}")
 

@@ -79,6 +79,7 @@ REFUSALS: Final = frozenset(
 )
 FLIPS_S: Final = 3 * 86_400  # how long a failed payment may still turn out to be authorized
 ORDERS_MAX: Final = 100  # of one receipt: the vendor's largest page
+REFUNDS_MAX: Final = 100  # of one payment: likewise
 NO_SUCH_ID: Final = "The id provided does not exist"  # the vendor has no code for it
 
 
@@ -122,7 +123,7 @@ class Payments(Struct, frozen=True):
 
 
 class Refunds(Struct, frozen=True):
-    items: tuple[Refund, ...]
+    items: tuple[Any, ...]  # of Refund, but for odd ones
 
 
 class Fired(Struct, frozen=True):
