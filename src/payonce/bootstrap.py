@@ -12,7 +12,7 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, resolve_secret
+from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, require_host_of_mode, resolve_secret
 from .adapter import Adapter
 from .config import Settings
 from .core.errors import ConfigError
@@ -183,6 +183,7 @@ def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None)
         credentials = adapter.credentials_of(values or (adapter.SANDBOX_CREDENTIALS if sandboxed else {}))
         if getattr(credentials, "mode", p.mode) != p.mode:
             raise ConfigError(f"{p.origin}: providers.{p.name}: its key is not one of {p.mode} mode. Nothing was started.")
+        require_host_of_mode(p, adapter)
     return Account(
         name=p.name,
         adapter=adapter,
@@ -197,13 +198,13 @@ def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None)
 async def refuse_repointed(engine: Engine, scope: Scope) -> None:
     """Refuse to start when an account with open attempts points elsewhere now: nothing could resolve them."""
     left = OPEN_CHECKED_MAX
-    for filters in (Filters(status="PENDING"), Filters(status="IN_DOUBT")):
+    for filters in (Filters(status="PENDING"), Filters(status="REQUIRES_ACTION"), Filters(status="IN_DOUBT")):
         cursor: str | None = None
         while left > 0:
             page = await engine.store.list(scope, filters, 100, cursor)
             left -= len(page.payments)
             for p in page.payments:
-                if names := engine.repointed(p):
+                if names := engine.outside.repointed(p):
                     raise ConfigError(
                         f"The account {names[0]} has another base_url, adapter or credential than the open payment {p.id} was "
                         "sent with. Nothing was started or sent. Restore the account, or give the new one another name."

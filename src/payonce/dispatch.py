@@ -58,7 +58,7 @@ def opened(p: Payment, call: Call, account: Account, facts: Facts) -> tuple[Call
         return call, None
     kind: StepKind = "create" if account.terms.container else "fire"
     if call.kind == "read":
-        kind = "read"  # look first: see Facts.look_first
+        kind = "read"  # a look at what was found: see Facts.found_at
     head = Opened(
         n=call.attempt,
         account=account.name,

@@ -15,13 +15,13 @@ from . import dispatch
 from .adapter import READS_MAX
 from .core import idempotency, ids
 from .core.apply import extend
-from .core.due import Call, Facts, Judge, Next, Reverse
+from .core.due import Call, Facts, Judge, Next, Reverse, held_back
 from .core.errors import FieldError, InvariantViolated, NewerSchema, Refused, StoreUnavailable
 from .core.events import Accepted, Event, Hinted, Judged, Observed, Planned, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import part_of, resolution, reversal
 from .core.outcome import AnyOutcome
-from .core.payment import LateSuccess, Payment, Step
+from .core.payment import FINAL, LateSuccess, Payment, Step
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.routing import Rules
@@ -52,7 +52,6 @@ LEASE_MARGIN_MS = 2_000  # from the end of the call to the end of the lease
 ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
 RACES_MAX = 20  # lost to other writers in a row
 RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
-HELD_BACK: frozenset[str] = frozenset({"create", "fire", "replay", "capture", "void", "refund"})  # what --hold stops
 ADMITTED: frozenset[str] = frozenset({"create", "fire"})  # what a breaker stops: only what is new
 
 log = get_logger("engine")
@@ -190,6 +189,9 @@ class Engine:
             if first:  # the row was due but plan says later: the facts changed
                 await self.store.defer(p.id, p.version, due.at_us)
             return False
+        if self.hold and held_back(due.do):
+            await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
+            return False
         match due.do:
             case Judge() as judge:
                 event: Event = Judged(what=judge.what, reason=judge.reason, attempt=judge.attempt, operation=judge.operation)
@@ -201,9 +203,6 @@ class Engine:
                 await self.store.defer(p.id, p.version, now + DAY_US)
                 return False
             case Call() as call:
-                if self.hold and call.kind in HELD_BACK:
-                    await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
-                    return False
                 return await self._admitted(p, call, facts)
             case None:
                 raise InvariantViolated("plan named a time but no action")
@@ -370,9 +369,15 @@ class Engine:
         """What is due for the payment, as this process sees it now."""
         return plan(p, self.clock.now_us(), self._facts(p, await self.details(p)))
 
-    def repointed(self, p: Payment) -> list[str]:
-        """Accounts of unresolved attempts that are missing or point elsewhere now."""
-        return self.outside.repointed(p)
+    async def adopt(self, p: Payment, account: str) -> None:
+        """After a restore: the next attempt was found at this account. Look at it there, on record. "" = it fits nowhere."""
+        if not account:
+            await self._write(p, [Judged(what="attention" if p.status in FINAL else "IN_DOUBT", reason="restored_elsewhere")])
+            return
+        facts = self.outside.found(p, await self.details(p), account)
+        due = plan(p, now := self.clock.now_us(), facts)
+        if isinstance(due.do, Call) and due.do.opens and (due.at_us or 0) <= now:
+            await self._call(p, due.do, facts, [])
 
     def _change(
         self, p: Payment, events: list[Event], bodies: Mapping[str, bytes], refs: tuple[Ref, ...], actor: str = "worker"

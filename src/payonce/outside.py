@@ -4,12 +4,13 @@ new now. ``plan`` is told it as ``Facts``; everything else it reads from the his
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .core import routing
 from .core.due import Block, Facts
 from .core.errors import Refused
 from .core.idempotency import Details, NewPayment
-from .core.payment import Attempt, Payment
+from .core.payment import Attempt, Candidate, Payment
 from .core.routing import Asked, Offer, Rules
 from .core.verdict import unresolved
 from .dispatch import Account
@@ -28,17 +29,7 @@ class Outside(Struct, frozen=True, kw_only=True):
         """Why a new payment cannot be accepted: a sandbox token in live mode, or no account that may take it."""
         if scope.mode == "live" and request.details.payment_method.startswith("tok_"):
             return Refused("test_token_refused", "tok_* tokens belong to the sandbox.")
-        asked = Asked(
-            mode=scope.mode,
-            currency=request.currency,
-            amount_minor=request.amount_minor,
-            merchant_id=scope.merchant_id,
-            client_id=request.client_id,
-            method=request.details.payment_method_type,
-            metadata=request.details.metadata,
-            provider=request.provider,
-        )
-        found = routing.route(self.rules, asked, self._offers())
+        found = self._route(scope, request, request.details)
         if found.taken:
             return None
         if request.provider and request.provider not in self.accounts:  # its name is the caller's text: it is not repeated
@@ -51,7 +42,7 @@ class Outside(Struct, frozen=True, kw_only=True):
         read and close, but fire nothing."""
         chosen = routing.Route(rule=p.rule, candidates=p.route)
         if not p.route and details is not None:
-            chosen = self.route(p, details)
+            chosen = self._route(Scope(p.merchant_id, p.mode), p, details)
         names = [c.account for c in chosen.taken]
         gone = [name for name in names if (a := self.accounts.get(name)) is None or a.mode != p.mode]
         settle = [self.accounts[name].terms.settle_s for name in names if name in self.accounts]
@@ -66,19 +57,12 @@ class Outside(Struct, frozen=True, kw_only=True):
             look_first=frozenset(look),
         )
 
-    def route(self, p: Payment, details: Details) -> routing.Route:
-        """The route of a payment, as the rules of today have it."""
-        asked = Asked(
-            mode=p.mode,
-            currency=p.currency,
-            amount_minor=p.amount_minor,
-            merchant_id=p.merchant_id,
-            client_id=p.client_id,
-            method=details.payment_method_type,
-            metadata=details.metadata,
-            provider=p.provider,
-        )
-        return routing.route(self.rules, asked, self._offers())
+    def found(self, p: Payment, details: Details, account: str) -> Facts:
+        """As ``facts`` under hold, for a payment whose next attempt was found at this account."""
+        facts = self.facts(p, details, {}, hold=True)
+        there = Candidate(account=account, why="found there after a restore")
+        others = (c for c in facts.route if c.account != account)
+        return replace(facts, found_at=account, route=(there, *others))
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""
@@ -90,6 +74,18 @@ class Outside(Struct, frozen=True, kw_only=True):
         then = (a.base_url, a.credential_id, a.adapter, p.mode)
         return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
 
-    def _offers(self) -> list[Offer]:
+    def _route(self, scope: Scope, asking: Payment | NewPayment, details: Details) -> routing.Route:
+        """What the rules of today say."""
+        asked = Asked(
+            mode=scope.mode,
+            merchant_id=scope.merchant_id,
+            currency=asking.currency,
+            amount_minor=asking.amount_minor,
+            client_id=asking.client_id,
+            method=details.payment_method_type,
+            metadata=details.metadata,
+            provider=asking.provider,
+        )
         accounts = self.accounts.values()
-        return [Offer(account=a.name, mode=a.mode, currencies=a.adapter.CAPABILITIES.currencies) for a in accounts]
+        offers = [Offer(account=a.name, mode=a.mode, currencies=a.adapter.CAPABILITIES.currencies) for a in accounts]
+        return routing.route(self.rules, asked, offers)

@@ -3,14 +3,13 @@
 import pytest
 
 from payonce.core.errors import NewerSchema
-from payonce.core.events import Entry, Hinted
+from payonce.core.events import Hinted
 from payonce.core.payment import Payment
 from payonce.engine import Policy
-from payonce.ports import Change
-from payonce.stores.memory import MemoryStore
 
 from .oracles import check_ledgers, events_of, kept, moves, require, settled, taken
 from .pauses import Pause
+from .restoring import backup, reconcile, restore
 from .vendors import HOUR, S
 from .world import World, at_once
 
@@ -129,52 +128,38 @@ def test_16_byte_identical_claims_of_two_workers() -> None:
     settled(w, pid, "SUCCESS")
 
 
-def restore_with_hold(w: World, p: Payment, entries: list[Entry]) -> None:
-    """The store as it was just after the payment was accepted; every worker holds."""
-    restored, w.shadow[p.id] = MemoryStore(), p
-    bodies = at_once(w.store.bodies([(p.id, p.details_sha256)]))
-    details = {p.details_sha256: bodies[p.id, p.details_sha256]}
-    at_once(restored.commit(Change(payment=p, entries=tuple(entries), due_us=w.now, bodies=details), 0))
-    w.store = restored
-    for worker in w.workers:
-        worker.engine.store.inner = restored  # type: ignore[attr-defined]
-        worker.engine.hold = True
-
-
 @pytest.mark.parametrize(
     ("kind", "dedupes"),
     [("keyed", True), ("unique", False), ("closable", True), ("manual", True), ("closable", False), ("manual", False)],
 )
 def test_17_a_backup_is_restored_with_sent_attempts_missing(kind: str, dedupes: bool) -> None:
-    """Derived keys and references collide at the provider instead of charging again, or the look under --hold finds what
-    was sent; --hold fires nothing before that."""
+    """Derived keys and references collide at the provider instead of charging again, or `payonce reconcile` finds what was
+    sent; --hold fires nothing before that."""
     w = World({"A": kind})
     w.vendors["A"].honours_keys = dedupes
     pid = w.pay()
-    accepted = w.payment(pid), list(at_once(w.store.history(pid)))
+    accepted = backup(w, pid)
     w.run(hours=0.01)
     require(len(taken(w, pid)) == 1, "not charged yet")
-    restore_with_hold(w, *accepted)
+    restore(w, accepted)
     sent = len(w.sent)
     w.run(hours=1)
     require(not [s for s in w.sent[sent:] if s[2] != "read"], "--hold fired")
-    for worker in w.workers:
-        worker.engine.hold = False
+    require(reconcile(w, pid), "not answered")
     settled(w, pid, "SUCCESS")
 
 
 def test_17_a_backup_older_than_the_key_window_is_restored() -> None:
-    """The vendor has forgotten the key: only the look before the first send, under --hold, finds the charge."""
+    """The vendor has forgotten the key: only `payonce reconcile` finds the charge."""
     w = World({"A": "keyed"})
     pid = w.pay()
-    accepted = w.payment(pid), list(at_once(w.store.history(pid)))
+    accepted = backup(w, pid)
     w.run(hours=0.01)
     require(len(taken(w, pid)) == 1, "not charged yet")
     w.now += 30 * HOUR
-    restore_with_hold(w, *accepted)
+    restore(w, accepted)
     w.run(hours=1)
-    for worker in w.workers:
-        worker.engine.hold = False
+    require(reconcile(w, pid), "not answered")
     settled(w, pid, "SUCCESS")
     require(len(taken(w, pid)) == 1, "charged again")
 

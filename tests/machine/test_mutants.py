@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from payonce import engine, outside
+from payonce import engine, outside, restore
 from payonce.core import apply, attempts, breaker, operations, plan, verdict
 from payonce.core.due import Judge, Next
+from payonce.core.due import held_back as real_held_back
 from payonce.core.errors import InvariantViolated, NewerSchema
 from payonce.core.outcome import Absent, Closed, Created, Declined, Found, Rejected
 from payonce.core.payment import Payment, Step
@@ -18,6 +19,7 @@ from payonce.health import Health
 from . import test_interleavings as cases
 from . import test_interleavings_accounts as accounts
 from . import test_interleavings_workers as races
+from . import test_restore as restored
 from . import test_states as states
 from . import test_verdict as verdicts
 from . import world
@@ -407,15 +409,35 @@ def ignorance_is_bliss(m: pytest.MonkeyPatch) -> None:
     m.setattr(Health, "__init__", knows)
 
 
-def no_look_for_containers(m: pytest.MonkeyPatch) -> None:
+def nothing_is_looked_for(m: pytest.MonkeyPatch) -> None:
+    async def answered(*_: Any) -> bool:
+        return True
+
+    m.setattr(restore, "_look", answered)
+
+
+def hold_ends_payments(m: pytest.MonkeyPatch) -> None:
+    m.setattr(engine, "held_back", lambda do: not isinstance(do, Judge) and real_held_back(do))
+
+
+def hold_begins_attempts(m: pytest.MonkeyPatch) -> None:
     real = outside.Outside.facts
 
     def facts(self: Any, *args: Any, **kwargs: Any) -> Any:
-        boxed = {a.name for a in self.accounts.values() if a.terms.container}
-        found = real(self, *args, **kwargs)
-        return replace(found, look_first=found.look_first - boxed)
+        return replace(real(self, *args, **kwargs), hold=False)
 
     m.setattr(outside.Outside, "facts", facts)
+    m.setattr(engine, "held_back", lambda do: False)
+
+
+def doubt_ends_by_itself(m: pytest.MonkeyPatch) -> None:
+    real = plan._doubt
+    m.setattr(plan, "_doubt", lambda p, now, facts: real(replace(p, reason="horizon"), now, facts))
+
+
+def doubt_is_forgotten(m: pytest.MonkeyPatch) -> None:
+    real = apply._attention
+    m.setattr(apply, "_attention", lambda p, verdicts: real(replace(p, attention=""), verdicts))
 
 
 def probe_for_all(m: pytest.MonkeyPatch) -> None:
@@ -483,7 +505,12 @@ CASES: list[Mutant] = [
     Mutant("half a read is none", half_a_read, [lambda: accounts.test_the_second_request_of_a_read_is_lost("closable", "404")]),
     Mutant("state before list", list_before_state, [accounts.test_paid_and_closed_between_the_two_requests_of_a_read]),
     Mutant("an old read licenses nothing", idle_by_arrival, [lambda: accounts.test_a_read_from_before_the_refire_arrives_after_it("tries")]),
-    Mutant("a restored container is looked for", no_look_for_containers, [lambda: races.test_17_a_backup_is_restored_with_sent_attempts_missing("manual", False)]),
+    Mutant("a restored container is looked for", nothing_is_looked_for, [lambda: races.test_17_a_backup_is_restored_with_sent_attempts_missing("manual", False)]),
+    Mutant("every account is asked after a restore", nothing_is_looked_for, [lambda: restored.test_what_was_charged_at_another_account_is_found("keyed", 0), restored.test_an_attempt_that_was_left_is_never_fired_again, restored.test_a_gap_is_left_to_a_person]),
+    Mutant("no payment ends unpaid under hold", hold_ends_payments, [lambda: restored.test_what_was_charged_at_another_account_is_found("keyed", 30)]),
+    Mutant("no attempt begins under hold", hold_begins_attempts, [lambda: restored.test_what_was_charged_at_another_account_is_found("unique", 0)]),
+    Mutant("what was restored elsewhere does not end by itself", doubt_ends_by_itself, [restored.test_a_gap_is_left_to_a_person]),
+    Mutant("what was restored elsewhere is not forgotten", doubt_is_forgotten, [restored.test_the_doubt_stays_visible_when_an_attempt_turns_out_to_be_charged]),
     Mutant("what is not taken is not used", taken_ignored, [accounts.test_what_the_route_skipped_is_never_used]),
 ]  # fmt: skip
 

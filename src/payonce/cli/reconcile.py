@@ -11,6 +11,7 @@ from payonce.core.due import Call
 from payonce.core.payment import Payment, PaymentStatus
 from payonce.core.verdict import verdict
 from payonce.ports import Filters
+from payonce.restore import blind, find_lost
 
 from . import OK, UNAVAILABLE
 from .app import wait_for
@@ -40,8 +41,9 @@ def reconcile(
 ) -> int:
     """Compare every payment that is not certain with its provider: it is read, nothing is fired.
 
-    Works beside a running server. When every provider has answered, a hold (`serve --hold`) is lifted and every
-    process on the store begins to fire. Exit code 6 when some did not answer.
+    Works beside a running server. Under a hold (`serve --hold`, after a restore) every account is asked as well for
+    attempts that the backup does not have. When every provider has answered, the hold is lifted and every process on the
+    store begins to fire. Exit code 6 when some did not answer.
 
     Parameters
     ----------
@@ -63,11 +65,11 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
     require_store(settings)
     count = silent = 0
     async with open_app(settings, hold=True) as app:  # this process fires nothing, whatever it finds
-        turn = asyncio.Semaphore(AT_ONCE)
+        turn, restored = asyncio.Semaphore(AT_ONCE), app.hold.on()
 
         async def one(p: Payment) -> Compared:
             async with turn:
-                return await compare(app, p, timeout_s=timeout_s, once=once)
+                return await compare(app, p, timeout_s=timeout_s, once=once, restored=restored)
 
         for each in asyncio.as_completed([one(p) async for p in unresolved(app)]):
             result = await each
@@ -79,6 +81,8 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
                 put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
         if not silent or release:
             app.hold.lift()
+        if restored and (names := blind(app.engine)):
+            say(f"Cannot be asked by our reference: {', '.join(names)}. Compare what was lost with its own records.")
     say(f"{counted(count, 'payment')} compared, {silent} without an answer.")
     if silent and not release:
         say("A hold stays. Run it again, or lift it with --release.")
@@ -103,23 +107,30 @@ async def unresolved(app: App) -> AsyncIterator[Payment]:
 async def owes_read(app: App, p: Payment) -> bool:
     """A read that was asked for has not been answered, or an attempt is to be looked at before its first send."""
     due = (await app.engine.next(p)).do
-    look = due if isinstance(due, Call) and due.kind == "read" else None
-    first_look = look is not None and (look.opens or all(verdict(a) == "IDLE" for a in p.attempts))
+    first_look = isinstance(due, Call) and due.kind == "read" and all(verdict(a) == "IDLE" for a in p.attempts)
     return first_look or any(a.hint is not None and verdict(a) != "YES" for a in p.attempts)
 
 
-async def compare(app: App, p: Payment, *, timeout_s: float, once: bool) -> Compared:
-    """Ask about one payment until the provider answered, or the time is over."""
-    deadline = app.clock.monotonic_us() + round(timeout_s * 1_000_000)
-    await app.engine.ingest(p.id, actor="operator:reconcile")
+async def compare(app: App, p: Payment, *, timeout_s: float, once: bool, restored: bool) -> Compared:
+    """Ask about one payment until the provider answered, or the time is over. ``restored``: also for attempts that are not
+    on record, at every account."""
+    began = app.clock.monotonic_us()
+    answered = await read_again(app, p.id, began + round(timeout_s * 1_000_000), once=once)
+    if answered and (restored or "restored_elsewhere" in (p.reason, p.attention)):
+        left_s = timeout_s - (app.clock.monotonic_us() - began) / 1_000_000
+        answered = await find_lost(app.engine, p.id, timeout_s=left_s, once=once)
+    after = await app.store.get(p.id) or p
+    return Compared(payment=p.id, before=p.status, after=after.status, answered=answered, money=money(after)[0])
+
+
+async def read_again(app: App, payment_id: str, deadline_us: int, *, once: bool) -> bool:
+    """Read every attempt on record that carried money forward. False when one was not answered."""
+    await app.engine.ingest(payment_id, actor="operator:reconcile")
     asked = False
-    while True:
-        now = await app.store.get(p.id)
-        answered = now is not None and not await owes_read(app, now)
-        if answered or (once and asked) or app.clock.monotonic_us() >= deadline:
-            break
-        await app.engine.advance(p.id)
+    while (p := await app.store.get(payment_id)) is not None and await owes_read(app, p):
+        if (once and asked) or app.clock.monotonic_us() >= deadline_us:
+            return False
+        await app.engine.advance(payment_id)
         asked = True
         await app.clock.sleep(LOOK_AGAIN_S)
-    after = now or p
-    return Compared(payment=p.id, before=p.status, after=after.status, answered=answered, money=money(after)[0])
+    return p is not None

@@ -102,7 +102,7 @@ def _check(p: Payment, said: Said) -> None:
     try:
         resolution(p, said.decision, said.reason, said.provider_ref, said.amount_minor, accept_amount=said.accept_amount)
     except Refused as error:
-        if error.code != "resolution_incomplete":
+        if error.code != "resolution_incomplete" or any(f.field == "provider_ref" and "hold" in f.rule for f in error.errors):
             raise
         names = {"provider_ref": "--provider-ref", "amount": "--amount", "reason": "--reason"}
         if missing := [names[f.field] for f in error.errors if f.rule == "is required"]:

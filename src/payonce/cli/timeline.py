@@ -314,6 +314,8 @@ def _doubt(p: Payment, amount: str) -> tuple[str, str]:
     seen = [verdict(a) for a in p.attempts]
     if "MISMATCH" in seen:
         text = f"Something was taken, but not {amount} as asked: compare it with the provider."
+    elif p.reason == "given_back":
+        text = f"{amount} was taken and given back in full, not at our request: nothing is kept, and nothing is sent again."
     else:
         text = f"{amount} may or may not have been taken; it is never sent again, and it is read daily."
     return text, f"Look at the provider, then: payonce resolve {p.id} --as charged|not-charged|reversed --reason ..."

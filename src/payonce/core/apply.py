@@ -10,7 +10,7 @@ from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Obs
 from .operations import operation, part_of, reversal_of, state
 from .outcome import Captured, Created, Found, Mismatch, RequiresAction, Succeeded, Unreadable
 from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
-from .verdict import Verdict, captures, evidence, last_found, sealed, unresolved, verdict
+from .verdict import Verdict, captures, evidence, given_back, last_found, sealed, unresolved, verdict
 
 
 def fold(entries: Iterable[Entry]) -> Payment:
@@ -95,7 +95,7 @@ def _planned(p: Payment, env: Envelope, e: Planned) -> Payment:
         o = operation(p, e.operation)
         return _with(p, replace(o, steps=(*o.steps, e.step)))
     if e.opens:
-        p = _opened(p, e.opens)
+        p = _opened(p, e.opens, look=e.step.kind == "read")
     a = p.attempts[e.attempt]
     if e.step.kind in MONEY_STEPS or e.step.kind == "create":
         _require(p.live, "no money step after a winner, a final status or a cancel")
@@ -109,9 +109,10 @@ def _planned(p: Payment, env: Envelope, e: Planned) -> Payment:
     return p if p.route else replace(p, rule=e.rule, route=e.route)
 
 
-def _opened(p: Payment, e: Opened) -> Payment:
+def _opened(p: Payment, e: Opened, *, look: bool) -> Payment:
     _require(e.n == len(p.attempts) <= ATTEMPTS_MAX, "attempts are numbered in order")
-    _require(all(sealed(a) for a in p.attempts), "an attempt is left only when it is sealed (R4)")
+    left = all(sealed(a) or (look and verdict(a) == "YES") for a in p.attempts)  # a look sends nothing: a surplus was found
+    _require(left, "an attempt is left only when it is sealed (R4)")
     _require(e.reference == ids.reference(p.id, 1, e.n), "a reference is derived, never chosen")
     fresh = Attempt(
         n=e.n,
@@ -183,14 +184,16 @@ def _judged(p: Payment, e: Judged) -> Payment:
             _require(all(sealed(a) for a in p.attempts), "a payment ends unpaid only when every attempt is sealed (R4)")
             return _charge_state(replace(p, status=e.what, reason=e.reason, attention=""), "FAILED", e.reason)
         case "IN_DOUBT":
-            return _charge_state(replace(p, status="IN_DOUBT", reason=e.reason), "IN_DOUBT", e.reason)
+            told = e.reason if e.reason == "restored_elsewhere" else p.attention  # stays, whatever an attempt turns out to be
+            return _charge_state(replace(p, status="IN_DOUBT", reason=e.reason, attention=told), "IN_DOUBT", e.reason)
 
 
 def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     """An operator's word settles what is unresolved; what a provider proves later still counts."""
     touched = p
     for a in p.attempts:
-        chosen = a.n == e.attempt if e.verdict == "charged" else verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")
+        unclear = verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH") or (verdict(a) == "YES" and p.winner is None)
+        chosen = a.n == e.attempt if e.verdict == "charged" else unclear
         if chosen:
             decided = replace(a, resolved=e.verdict, resolved_seq=env.seq, resolved_us=env.at_us)
             touched = _with(touched, decided)
@@ -211,14 +214,14 @@ def _conclude(p: Payment) -> Payment:
     verdicts = [verdict(a) for a in p.attempts]
     if p.winner is None and (p.status not in ("FAILED", "CANCELED") or p.late_success == "accept"):
         for a, v in zip(p.attempts, verdicts, strict=True):
-            if v == "YES" and reversal_of(p, a.n) is None:
+            if v == "YES" and reversal_of(p, a.n) is None and not given_back(a):
                 taken = next(o for _, o in evidence(a) if isinstance(o, Succeeded | Captured))
                 p = _win(p, a.n, taken.ref, taken.amount_minor)
                 break
-    mismatch = "MISMATCH" in verdicts
     if p.status in ("PENDING", "REQUIRES_ACTION"):
-        if mismatch:
-            p = _charge_state(replace(p, status="IN_DOUBT", reason="mismatch"), "IN_DOUBT", "mismatch")
+        if "MISMATCH" in verdicts or "YES" in verdicts:  # a yes that did not win was given back already, in full
+            doubt = "mismatch" if "MISMATCH" in verdicts else "given_back"
+            p = _charge_state(replace(p, status="IN_DOUBT", reason=doubt), "IN_DOUBT", doubt)
         else:
             acting = any(v == "OPEN" and _acting(a) for a, v in zip(p.attempts, verdicts, strict=True))
             p = replace(p, status="REQUIRES_ACTION" if acting else "PENDING")
@@ -226,6 +229,8 @@ def _conclude(p: Payment) -> Payment:
 
 
 def _attention(p: Payment, verdicts: list[Verdict]) -> str:
+    if p.attention == "restored_elsewhere":
+        return p.attention
     if any(o.state == "IN_DOUBT" or (o.kind == "reversal" and o.state == "FAILED") for o in p.operations[1:]):
         return "reversal_unresolved"
     if p.status in FINAL and "MISMATCH" in verdicts:

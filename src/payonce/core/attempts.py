@@ -10,7 +10,8 @@ from .retry import SECOND_US, backoff_us, retry_after_us
 from .verdict import declines, effective, verdict
 
 CREATES_MAX = 3
-LOOK_US = 10 * SECOND_US  # how soon an account is looked at again that only somebody can free
+LOOK_US = 10 * SECOND_US  # how soon an account is looked at again that only somebody can free,
+LOOK_MAX_US = 300 * SECOND_US  # rarer the longer a payment waits: many may
 
 
 def first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -20,11 +21,11 @@ def first_attempt(p: Payment, now: int, facts: Facts) -> Next | None:
     names = [c.account for c in facts.route if c.taken]
     account = next((name for name in names if name not in facts.blocked), None)
     give_up = p.created_us + facts.settle_s * SECOND_US
-    if now >= give_up and account not in facts.look_first:
+    if now >= give_up:
         return Next(give_up, _failed())
     if account is None:
         return _await(p, names, now, give_up, facts, over=_failed())
-    return Next(p.created_us, _open(p, account, facts))
+    return Next(p.created_us, _open(p, account))
 
 
 def last_attempt(p: Payment, now: int, facts: Facts) -> Next:
@@ -50,7 +51,7 @@ def last_attempt(p: Payment, now: int, facts: Facts) -> Next:
     at = max(last.ended_us, p.updated_us) + max(pause, retry_after_us(last.outcome) if account == a.account else 0)
     if max(at, now) >= settle_by or account in facts.blocked:
         return Next(max(settle_by, p.updated_us), over)
-    return Next(at, _open(p, account, facts))
+    return Next(at, _open(p, account))
 
 
 def why_this_account(p: Payment, account: str, facts: Facts) -> str:
@@ -58,6 +59,8 @@ def why_this_account(p: Payment, account: str, facts: Facts) -> str:
     names = p.accounts or tuple(c.account for c in facts.route if c.taken)
     over = [f"{name} ({facts.blocked[name].why})" for name in names if name != account and name in facts.blocked]
     passed = f"; passed over: {', '.join(over)}" if over else ""
+    if account == facts.found_at:
+        return "found there after a restore"
     if not p.attempts:
         return "first of the route" + passed if not over else "the first of the route that may take it" + passed
     a = p.attempts[-1]
@@ -90,12 +93,12 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
         return Next(min(last.ended_us + pause, settle_by), call(kind, a))
     elsewhere = _untried_account(p, facts) or (_another_turn(p, facts) if stuck else None)
     if elsewhere is not None:
-        return Next(last.ended_us, _open(p, elsewhere, facts))
+        return Next(last.ended_us, _open(p, elsewhere))
     pause = max(backoff_us(p.id, p.version, len(tried)), retry_after_us(last.outcome))  # lookups in between do not count
     at = last.ended_us + pause
     if stuck:
         block = facts.blocked.get(a.account)
-        free = block.until_us if block and block.until_us else now + LOOK_US
+        free = block.until_us if block and block.until_us else _look_us(p, now)
         at = max(at, free, now + SECOND_US)
     last_chance = settle_by - SECOND_US
     if at >= settle_by and not stuck and last.ended_us + max(retry_after_us(last.outcome), SECOND_US) <= last_chance:
@@ -108,11 +111,15 @@ def _idle(p: Payment, a: Attempt, now: int, settle_by: int, facts: Facts) -> Nex
 def _await(p: Payment, names: Iterable[str], now: int, give_up: int, facts: Facts, *, over: Judge) -> Next:
     """Every one of these accounts is blocked: what will be done when the first of them is free. Computed from now on
     purpose: the shell knows when that is, and may be told otherwise."""
-    free = sorted((facts.blocked[name].until_us or now + LOOK_US, n, name) for n, name in enumerate(names))
-    at = max(free[0][0], now + SECOND_US) if free else now + LOOK_US
+    free = sorted((facts.blocked[name].until_us or _look_us(p, now), n, name) for n, name in enumerate(names))
+    at = max(free[0][0], now + SECOND_US) if free else _look_us(p, now)
     if at >= give_up or not free:
         return Next(give_up if free else min(at, give_up), over)
-    return Next(at, _open(p, free[0][2], facts))
+    return Next(at, _open(p, free[0][2]))
+
+
+def _look_us(p: Payment, now: int) -> int:
+    return now + max(LOOK_US, min(LOOK_MAX_US, (now - p.created_us) // 8))
 
 
 def _next_account(p: Payment, a: Attempt, facts: Facts) -> str | None:
@@ -142,9 +149,8 @@ def _freed_later(p: Payment, facts: Facts) -> str | None:
     return min(((until, n, name) for until, n, name in waits if until is not None), default=(0, 0, None))[2]
 
 
-def _open(p: Payment, account: str, facts: Facts) -> Call:
-    kind: StepKind = "read" if account in facts.look_first else "fire"
-    return Call(kind=kind, account=account, attempt=len(p.attempts), opens=True)
+def _open(p: Payment, account: str) -> Call:
+    return Call(kind="fire", account=account, attempt=len(p.attempts), opens=True)
 
 
 def _failed(reason: str = "no_provider_available") -> Judge:

@@ -24,8 +24,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     route: tuple[Candidate, ...] = ()
     settle_s: int = 86_400
     blocked: Mapping[str, Block] = {}  # accounts with an open breaker, drained, or not configured
-    hold: bool = False  # after a restore: read and close, but fire nothing
-    look_first: frozenset[str] = frozenset()  # accounts to be read before anything is sent: a backup was restored
+    hold: bool = False  # after a restore: read and close, but fire and begin nothing
+    look_first: frozenset[str] = frozenset()  # accounts whose idle attempts are read first: a backup was restored
+    found_at: str = ""  # where the next attempt of the lost end of a history was found
     lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
 
 
@@ -52,6 +53,13 @@ class Reverse(Struct, frozen=True, kw_only=True):
 
     attempt: int
     reason: str
+
+
+def held_back(do: Call | Judge | Reverse | None) -> bool:
+    """What a process does not do under hold: send what may move money, begin an attempt, or end a payment unpaid."""
+    if isinstance(do, Call):
+        return do.opens or do.kind not in ("read", "close")
+    return isinstance(do, Judge) and do.what in ("FAILED", "CANCELED")
 
 
 class Next(Struct, frozen=True):

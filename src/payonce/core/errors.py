@@ -189,6 +189,8 @@ REASONS: Final[dict[str, str]] = {
     "canceled": "A cancel was asked before any money moved.",
     "horizon": "An attempt is still unresolved at its horizon. Money may have moved; it is read daily, or resolve it.",
     "mismatch": "A provider reports another amount, currency or mode. Money may have moved; compare with it and resolve.",
+    "given_back": "The provider took it and gave it back in full, not at our request. It is read daily, or resolve it.",
+    "restored_elsewhere": "The record lacks a try that an account shows. Reconcile again to see which, or resolve it.",
     "not_charged": "An operator recorded that no money was taken.",
     "reversed": "An operator recorded that the money was given back.",
     "amount_accepted": "An operator accepted a charge with another amount.",

@@ -97,6 +97,9 @@ def resolution(
         raise Refused("nothing_to_resolve", said)
     if decision != "charged":
         return Resolved(verdict=decision, reason=reason)
+    if not p.attempts:
+        said = f"{p.id} has no attempt on record: give that charge back at the provider and record it as reversed."
+        raise Refused("nothing_to_resolve", said)
     if not provider_ref.strip() or amount_minor is None:
         missing = ["provider_ref"] * (not provider_ref.strip()) + ["amount"] * (amount_minor is None)
         fields = tuple(FieldError(name, "is required") for name in missing)
@@ -104,7 +107,11 @@ def resolution(
     if amount_minor != p.amount_minor and not accept_amount:
         rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
         raise Refused("resolution_incomplete", f"amount {rule}.", (FieldError("amount", rule),))
-    named = [a.n for a in p.attempts if any(getattr(o, "ref", None) == provider_ref for _, o in evidence(a))]
+    seen = [(a, o) for a in p.attempts for _, o in evidence(a) if getattr(o, "ref", None) == provider_ref]
+    if seen and seen[-1][0].terms.own_capture and (isinstance(seen[-1][1], Authorized) or getattr(seen[-1][1], "held", False)):
+        held = f"{provider_ref} is only held, nothing was taken: capture it there first, or record not-charged."
+        raise Refused("resolution_incomplete", held, (FieldError("provider_ref", "is a hold, not a charge"),))
+    named = [a.n for a, _ in seen]
     open_ones = [a.n for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
     attempt = [*named, *reversed(open_ones), len(p.attempts) - 1][0]
     return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)

@@ -60,6 +60,7 @@ class Mismatch(Outcome, frozen=True):
     mode: str
     differs: tuple[str, ...]
     refunded_minor: int = 0
+    held: bool = False  # held, not taken
 
 
 class Declined(Outcome, frozen=True):

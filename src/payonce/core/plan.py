@@ -8,7 +8,7 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 from . import operations
 from .attempts import first_attempt, last_attempt
 from .due import QUIET, Call, Facts, Judge, Next, Reverse, call
-from .outcome import Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
+from .outcome import NO_EFFECT, Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import (
@@ -19,6 +19,7 @@ from .verdict import (
     fires,
     held,
     last_send,
+    sealed,
     shown_idle,
     still_open,
     unresolved,
@@ -48,7 +49,7 @@ def _first_row(p: Payment, now: int, facts: Facts) -> Next:
 
 
 def _other_row(p: Payment, now: int, facts: Facts) -> Next:
-    for row in (_surplus, _operations, _unresolved, _doubt, _watch, _cancel, first_attempt, last_attempt):
+    for row in (_found, _surplus, _operations, _unresolved, _doubt, _watch, _cancel, first_attempt, last_attempt):
         if (due := row(p, now, facts)) is not None:
             return due
     return QUIET
@@ -71,12 +72,20 @@ def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
     return None
 
 
+def _found(p: Payment, now: int, facts: Facts) -> Next | None:
+    """After a restore: the next attempt of the lost end of the history was found. It is opened by a look at it."""
+    if facts.found_at and all(sealed(a) or verdict(a) == "YES" for a in p.attempts):
+        return Next(p.updated_us, Call(kind="read", account=facts.found_at, attempt=len(p.attempts), opens=True))
+    return None
+
+
 def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
     """A second success is given back (R8), but never while any attempt could still turn out to be the only one."""
     if any(unresolved(a) for a in p.attempts):
         return None
     for a in p.attempts:
-        if a.n != p.winner and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None:
+        undecided = p.winner is None and p.status not in FINAL  # given back already: an operator says what that means
+        if a.n != p.winner and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None and not undecided:
             return Next(now, Reverse(attempt=a.n, reason="surplus" if p.winner is not None else "late_success"))
     return None
 
@@ -102,7 +111,8 @@ def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | 
         if charge.n in facts.lost:
             return Next(horizon, _judge_operation(o))
         return Next(o.at_us, read if readable else give)
-    if not sent and last.kind == "read" and isinstance(last.outcome, Found) and charge.n not in facts.lost:
+    refused = any(s.kind in ("refund", "void") for s in o.steps) and last.ended_us >= horizon  # and for long enough
+    if not sent and last.kind == "read" and isinstance(last.outcome, Found) and charge.n not in facts.lost and not refused:
         return Next(last.ended_us, give)  # nothing given back that could have had an effect, however long that took
     if o.state == "IN_DOUBT":
         return _daily(charge, read, last)
@@ -147,7 +157,8 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
         if held(a) and live and (last.kind == "read" or not failed or not readable):  # refused: is it still held?
             pause = max(schedule_us(terms.read_schedule_s, len(failed) - 1), retry_after_us(last.outcome)) if failed else 0
             return Next(last.ended_us + pause, call("capture", a))
-        if state == "UNKNOWN" and (given_up or last.ended_us >= horizon):
+        looked = last.kind != "capture" or not readable  # a refusal may mean that it was captured before
+        if state == "UNKNOWN" and (given_up or last.ended_us >= horizon) and looked:
             return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
     if at >= horizon and _tried_everything(a, horizon, readable, lost):
         return _past_horizon(p, a, max(horizon, last.ended_us))
@@ -158,9 +169,12 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
         return Next(replay_at, call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
         again, block = _again(a), facts.blocked.get(a.account)
-        if again == "capture" or (again and block is None):
-            return Next(last.ended_us, call(again, a))
-        if again and block and block.drained:  # nothing new is sent there: leave it by the way that seals it
+        refusals = sum(1 for s in a.steps if s.kind == again and isinstance(s.outcome, NO_EFFECT))
+        pause = schedule_us(terms.read_schedule_s, refusals - 1) if refusals else 0
+        stop = again == "fire" and (refusals >= FIRES_MAX or (block is not None and block.drained))
+        if again == "capture" or (again and block is None and not stop):
+            return Next(last.ended_us + pause, call(again, a))
+        if stop:  # nothing new is sent there: leave it by the way that seals it
             given_up = True
             if terms.own_capture and not captures(a):
                 return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
@@ -195,20 +209,21 @@ def _daily(a: Attempt, do: Call, last: Step) -> Next | None:
 def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
     """IN_DOUBT, and unresolved mismatches beside any status, are read daily; what can be closed is closed. The other
     attempts are watched meanwhile: one of them may turn out to be paid."""
-    unsettled = [a for a in p.attempts if verdict(a) in ("MISMATCH", "UNKNOWN", "OPEN") and not a.left]
+    unclear = ("MISMATCH", "UNKNOWN", "OPEN", *(("YES",) if p.winner is None and p.status == "IN_DOUBT" else ()))
+    unsettled = [a for a in p.attempts if verdict(a) in unclear and not a.left]
     due = []
     for a in unsettled:
         state, last = verdict(a), a.steps[-1]
         if state != "MISMATCH" and p.status != "IN_DOUBT":
             continue
-        closing = a.terms.closable and state != "MISMATCH" and last.kind == "read"
+        closing = a.terms.closable and state in ("UNKNOWN", "OPEN") and last.kind == "read"
         daily = _daily(a, call("close" if closing else "read", a), last)
         if daily and last.kind == "close" and _readable(a, facts):
             daily = Next(last.ended_us + max(1, a.terms.read_lag_s) * SECOND_US, daily.do)
         due += [daily] if daily else []
-    if unsettled and (due or p.status == "IN_DOUBT"):
+    if p.status == "IN_DOUBT" and (unsettled or p.reason == "restored_elsewhere"):  # what was lost may be charged elsewhere
         return _earliest([*due, *_losers(p, facts)]) or QUIET
-    return None
+    return _earliest([*due, *_losers(p, facts)]) if due else None
 
 
 def _watch(p: Payment, now: int, facts: Facts) -> Next | None:

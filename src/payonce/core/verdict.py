@@ -164,6 +164,13 @@ def _open(a: Attempt, seen: list[tuple[Step, AnyOutcome]]) -> bool:
     return any(isinstance(o, waiting) and (step.seq >= since) for step, o in seen)
 
 
+def given_back(a: Attempt) -> bool:
+    """The provider shows that all it took was given back in full, by whoever."""
+    found = last_found(a)
+    taken = [t for t in found.outcome.tries if isinstance(t, Succeeded)] if found and isinstance(found.outcome, Found) else []
+    return bool(taken) and all(t.refunded_minor >= t.amount_minor for t in taken)
+
+
 def charge_ref(a: Attempt) -> str:
     """The provider's id of the hold or charge that a capture, void or refund works on; "" when none was named."""
     taken = [o.ref for _, o in evidence(a) if isinstance(o, Succeeded | Captured)]
@@ -228,5 +235,6 @@ def _compare(p: Payment, outcome: AnyOutcome) -> AnyOutcome:
         currency=outcome.currency,
         mode=outcome.mode,
         differs=differs,
+        held=isinstance(outcome, Authorized),
         refunded_minor=getattr(outcome, "refunded_minor", 0),
     )
