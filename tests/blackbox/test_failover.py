@@ -339,3 +339,19 @@ def test_a_bad_file_is_refused_at_the_start(tmp_path: Path, rule: str, line: int
     assert reason in refused.stderr
     assert "Nothing was started." in refused.stderr
     assert not server.data_dir.exists()
+
+
+def test_the_tour_of_the_readme(serve: Serve) -> None:
+    """Killed in the middle of a slow call, started again: asked, not sent again; held once and captured once."""
+    server = serve()
+    payment = server.post("order-1", currency="INR", method="tok_slow_5s")
+
+    def fired() -> bool:
+        return any(e["kind"] == "Planned" and e["data"]["step"]["kind"] == "fire" for e in server.history(payment))
+
+    until(fired, "the fire is on record", 10)
+    server.kill()
+    server.start()
+    assert server.ends_as(payment, "SUCCESS", 60)["provider"] == "razorpay_mock"
+    assert [(m["provider"], m["kind"]) for m in server.ledger()] == [("razorpay", "authorize"), ("razorpay", "capture")]
+    assert "only into the same order" not in told(server, payment)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from payonce.core.apply import apply
+from payonce.core.attempts import ends_it
 from payonce.core.due import Block, Call, Judge, Next, Reverse
 from payonce.core.errors import DECLINES, REASONS
 from payonce.core.events import Accepted, Asked, Entry, Event, Hinted, Judged, Observed, Planned, Resolved
@@ -31,7 +32,7 @@ from payonce.core.outcome import (
     Voided,
 )
 from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step
-from payonce.core.verdict import verdict
+from payonce.core.verdict import declines, effective, unresolved, verdict
 
 from .output import relative, span
 
@@ -146,6 +147,8 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             owner = part_of(p, event.about)
             step = owner[1] if owner else None
             after = f" after {span(at_us - step.at_us)}" if step else ""
+            if step is not None and step.kind == "create" and isinstance(event.outcome, Unknown):
+                return f"no usable answer: an order may exist there, but no charge was sent ({event.outcome.reason}){after}"
             return told_outcome(event.outcome, reading=step is not None and step.kind == "read") + after
         case Hinted():
             return "somebody says something happened" + (f" ({event.ref})" if event.ref else "") + ": it will be read"
@@ -154,13 +157,13 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
         case Asked():
             return f"{display(event.amount_minor, p.currency)} has to be given back: {reason(event.reason)}"
         case Judged():
-            return _judged(event)
+            return _judged(p, event)
         case Resolved():
             amount = f", {display(event.amount_minor, p.currency)} as {event.provider_ref}" if event.provider_ref else ""
             return f"an operator decided: {event.verdict}{amount}, because: {event.reason}"
 
 
-def _judged(event: Judged) -> str:
+def _judged(p: Payment, event: Judged) -> str:
     match event.what:
         case "left":
             return f"decided never to take the held money of attempt {event.attempt + 1}"
@@ -168,8 +171,22 @@ def _judged(event: Judged) -> str:
             return f"needs eyes: {reason(event.reason)}"
         case "operation_FAILED" | "operation_IN_DOUBT":
             return f"the operation is {event.what.removeprefix('operation_')}: {reason(event.reason)}"
+        case "FAILED":
+            return f"FAILED: {reason(event.reason)}{_why_no_further(p)}"
         case _:
             return f"{event.what}: {reason(event.reason)}"
+
+
+def _why_no_further(p: Payment) -> str:
+    """Why no other account was tried, or not this one again."""
+    said = declines(p.attempts[-1])[-1] if p.attempts and declines(p.attempts[-1]) else None
+    if said is None:
+        return ""
+    if ends_it(said):
+        return "; no other account would help"
+    if sum(1 for a in p.attempts if effective(a)) >= p.attempts_max:
+        return f"; all {p.attempts_max} attempts are used (payments.attempts_max)"
+    return "; no account of the route is left"
 
 
 def reason(code: str) -> str:
@@ -191,7 +208,7 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
         case Mismatch():
             return f"a good answer with another {' and '.join(o.differs)}: {display(o.amount_minor, o.currency)} ({o.ref})"
         case Declined():
-            final = "final" if o.hard else "may be tried again"
+            final = "final" if o.hard else "it ends the payment" if ends_it(o) else "another attempt may follow"
             later = ", may still turn into a success" if o.flips_until_us is not None else ""
             return f"declined: {o.code} ({final}{later})"
         case Rejected():
@@ -223,7 +240,8 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
 
 def routed(p: Payment) -> list[str]:
     """Why this account, and why not another: the route as it was frozen at the first plan."""
-    by = p.rule if p.rule.startswith("rule ") else f"rule {p.rule}" if p.rule else "no rule"
+    named = "the name in the request" if p.provider else "no rule"
+    by = p.rule if p.rule.startswith("rule ") else f"rule {p.rule}" if p.rule else named
     taken = [f"{n}. {c.account}: {c.why}" for n, c in enumerate((c for c in p.route if c.taken), 1)]
     return [f"by {by}", *taken, *(f"not {c.account}: {c.why}" for c in p.route if not c.taken)] if p.route else []
 
@@ -254,10 +272,19 @@ def upcoming(
         case None:
             what = "look at it again"
     if isinstance(next_.do, Call) and next_.do.kind in ("create", "fire") and (block := blocked.get(next_.do.account)):
-        return f"{what}, {when}; it waits because nothing new goes to {next_.do.account}: {block.why}"
+        return f"{what}, {when}; it waits because nothing new goes to {next_.do.account}: {block.why}{_gives_up(p, now_us)}"
     leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)
     waiting = f", unless the answer to the {leased.kind} now under way comes first" if leased else ""
-    return f"{what}, {when}{waiting}{_why(p, leased)}"
+    ends = _gives_up(p, now_us) if isinstance(next_.do, Call) and next_.do.kind in ("create", "fire") else ""
+    return f"{what}, {when}{waiting}{_why(p, leased)}{ends}"
+
+
+def _gives_up(p: Payment, now_us: int) -> str:
+    """When a payment of which nothing was taken stops looking for an account."""
+    if not p.attempts or any(unresolved(a) for a in p.attempts):
+        return ""
+    settle_by = p.created_us + p.attempts[0].terms.settle_s * 1_000_000
+    return f"; it gives up {relative(settle_by, now_us)} (no_provider_available)" if settle_by > now_us else ""
 
 
 def _why(p: Payment, leased: Step | None) -> str:
@@ -285,10 +312,15 @@ def money(p: Payment) -> tuple[str, str]:
             return _doubt(p, amount)
         kept = f"{display(p.captured_minor, p.currency)} was taken once and is kept."
         done = {"SUCCESS": kept, "FAILED": "No charge is kept."}.get(p.status, "")
+        if p.attention == "amount_accepted":
+            undo = f"to undo it, give it back at the provider, then: payonce resolve {p.id} --as reversed --reason ..."
+            return (done + extra).strip(), f"Nothing; {undo}"
         return (done + extra).strip(), f"payonce reconcile, then payonce resolve {p.id} if it stays."
     match p.status:
         case "SUCCESS":
             kept = display(p.captured_minor, p.currency)
+            if p.winner is not None and p.attempts[p.winner].resolved == "reversed":
+                return f"{kept} was taken ({p.provider_ref}), and an operator recorded that it was given back.", "Nothing."
             back = p.reversed_minor()
             surplus = f" A surplus of {display(back, p.currency)} was given back." if back else ""
             return f"{kept} was taken, once ({p.provider_ref}).{surplus}", "Nothing: it is settled."
@@ -298,6 +330,8 @@ def money(p: Payment) -> tuple[str, str]:
                 return f"{display(back, p.currency)} was taken late and was given back; no charge is kept.", "Nothing."
             if any(o.kind == "reversal" and o.state == "PENDING" for o in p.operations):
                 return "The provider took the money late; it is being given back.", "Nothing: it is done by itself."
+            if p.reason in ("not_charged", "reversed"):
+                return f"No money is kept: {REASONS[p.reason][0].lower()}{REASONS[p.reason][1:]}", "Nothing."
             why = f" ({p.reason})" if p.reason else ""
             return f"No money is kept{why}.", "Nothing; to try again, post a new payment with a new key."
         case "IN_DOUBT":
@@ -318,13 +352,16 @@ def _doubt(p: Payment, amount: str) -> tuple[str, str]:
         text = f"{amount} was taken and given back in full, not at our request: nothing is kept, and nothing is sent again."
     else:
         text = f"{amount} may or may not have been taken; it is never sent again, and it is read daily."
-    return text, f"Look at the provider, then: payonce resolve {p.id} --as charged|not-charged|reversed --reason ..."
+    ways = "charged --provider-ref REF --amount MINOR | not-charged | reversed"
+    return text, f"Look at the provider, then: payonce resolve {p.id} --as {ways} --reason TEXT"
 
 
 def _pending(p: Payment, amount: str) -> str:
     seen = [verdict(a) for a in p.attempts]
     if "UNKNOWN" in seen:
-        again = "It is sent again only under the same key, or not at all."
+        terms = next(a.terms for a in p.attempts if verdict(a) == "UNKNOWN")
+        into = "into the same order, which can be paid once" if terms.container else "under the same key"
+        again = f"It is sent again only {into}, or not at all."
         return f"{amount} may have been taken: the answer is missing, and the provider is being asked. {again}"
     if "OPEN" in seen:
         return f"The provider has it and is working on it; {amount} may be taken."

@@ -4,7 +4,7 @@ IDLE: nothing of it could have had an effect."""
 from collections.abc import Iterable
 
 from .due import Call, Facts, Judge, Next, call
-from .outcome import NO_EFFECT, Absent, Found, Unreadable
+from .outcome import NO_EFFECT, Absent, Declined, Found, Unreadable
 from .payment import ATTEMPTS_MAX, Attempt, Payment, StepKind
 from .retry import SECOND_US, backoff_us, retry_after_us
 from .verdict import declines, effective, verdict
@@ -37,7 +37,7 @@ def last_attempt(p: Payment, now: int, facts: Facts) -> Next:
     last = a.steps[-1]
     said = declines(a)[-1] if declines(a) else None
     over = _failed(said.code if said else "no_provider_available")
-    if p.status == "IN_DOUBT" or (said and (said.hard or said.scope == "customer_input" or said.code == "insufficient_funds")):
+    if p.status == "IN_DOUBT" or (said and ends_it(said)):
         return Next(p.updated_us, over)
     used = sum(1 for each in p.attempts if effective(each))
     if used >= p.attempts_max:
@@ -54,6 +54,11 @@ def last_attempt(p: Payment, now: int, facts: Facts) -> Next:
     return Next(at, _open(p, account))
 
 
+def ends_it(said: Declined) -> bool:
+    """No other account would help."""
+    return said.hard or said.scope == "customer_input" or said.code == "insufficient_funds"
+
+
 def why_this_account(p: Payment, account: str, facts: Facts) -> str:
     """For people: what came before a new attempt, and which accounts were passed over for it."""
     names = p.accounts or tuple(c.account for c in facts.route if c.taken)
@@ -65,7 +70,8 @@ def why_this_account(p: Payment, account: str, facts: Facts) -> str:
         return "first of the route" + passed if not over else "the first of the route that may take it" + passed
     a = p.attempts[-1]
     said = declines(a)[-1] if declines(a) else None
-    told = f"{a.account} declined it ({said.code})" if said else f"{a.account} took nothing"
+    idle = f"no charge was sent to {a.account}" if not effective(a) else f"{a.account} took nothing"
+    told = f"{a.account} declined it ({said.code})" if said else idle
     return ("again: " if account == a.account else "next of the route: ") + told + passed
 
 

@@ -45,7 +45,6 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
     "forced_failure": ("payment_risk_check_failed", "internal"),
     "late_success_declined": ("payment_timed_out", "gateway"),
 }
-TIMED_OUT: Final = REASONS["late_success_declined"]
 
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX)]
 Notes = dict[str, str | int | float | bool | None] | list[Any]
@@ -122,12 +121,12 @@ class RazorpayVendor:
             return invalid(str(error)[:200], field.group(1) if field else None)
 
     def settle(self, ledger: Ledger, now_us: int) -> None:
-        """Payments that nobody answered for fail, failed ones turn out to be authorized, holds lapse."""
+        """Payments whose process died end as they would have, failed ones turn out to be authorized, holds lapse."""
         while due := ledger.take_due(NAME, now_us):
             for due_us, payment in due:
                 match state_of(payment):
                     case {"status": "created"}:
-                        change(ledger, payment, due_us, **failure(TIMED_OUT))
+                        authorize(ledger, payment, due_us)
                     case {"status": "failed"}:
                         authorized = change(ledger, payment, due_us, status="authorized", **failure(None))
                         hold(ledger, authorized, due_us)
@@ -199,7 +198,7 @@ class _Call:
         working = next((p for p in tried if state_of(p)["status"] == "created"), None)
         resumed = self.request.resumed
         if resumed and not working:
-            return refusal(400, "The payment failed meanwhile", reason=TIMED_OUT[0], metadata=about)
+            return reply_json(200, {"razorpay_payment_id": name_of(tried[-1])})  # it ended by itself meanwhile
         if working and not resumed:
             return refusal(400, "A payment of this order is in progress", reason="duplicate_request", metadata=about)
         forced = isinstance(wanted.notes, dict) and wanted.notes.get("forceFail") == "true"
@@ -241,15 +240,8 @@ class _Call:
             about = {"payment_id": name, "order_id": name_of(order)}
             return refusal(400, "Your payment could not be completed.", source=source, reason=reason, metadata=about)
         if plan.does == "charge":
-            payment = change(self.ledger, payment, self.now_us, status="authorized")
-            if order.doc["manual"]:
-                hold(self.ledger, payment, self.now_us)
-            else:
-                book(self.ledger, "charge", self._take(payment), self.now_us)
+            authorize(self.ledger, payment, self.now_us)
         return reply_json(200, {"razorpay_payment_id": name})
-
-    def _take(self, payment: Thing) -> Thing:
-        return change(self.ledger, payment, self.now_us, status="captured", captured=True)
 
     def _capture(self, name: str, wanted: _Money) -> Reply:
         payment = find(self.ledger, "payment", name)
@@ -266,7 +258,7 @@ class _Call:
             return invalid("The currency is not that of the payment", "currency")
         if any(state_of(p)["captured"] for p in self.ledger.children(payment.parent)):
             return refusal(400, "The order is already paid", reason="order_already_paid")
-        taken = self._take(payment)
+        taken = take(self.ledger, payment, self.now_us)
         book(self.ledger, "capture", taken, self.now_us)
         # where only the answer goes wrong, the capture's goes wrong too; a second capture is refused plainly
         return spoilt(reply_json(200, payment_view(taken, self.now_us)), taken.doc["spoil"])
@@ -332,6 +324,20 @@ def failure(reason: tuple[str, str] | None) -> dict[str, Any]:
         "error_step": "payment_authorization",
         "error_reason": reason[0],
     }
+
+
+def authorize(ledger: Ledger, payment: Thing, at_us: int) -> None:
+    """The bank said yes: held, or taken at once where the order captures by itself."""
+    order = ledger.thing(NAME, "order", payment.parent)
+    payment = change(ledger, payment, at_us, status="authorized")
+    if order is None or order.doc["manual"]:
+        hold(ledger, payment, at_us)
+    else:
+        book(ledger, "charge", take(ledger, payment, at_us), at_us)
+
+
+def take(ledger: Ledger, payment: Thing, at_us: int) -> Thing:
+    return change(ledger, payment, at_us, status="captured", captured=True)
 
 
 def hold(ledger: Ledger, payment: Thing, at_us: int) -> None:
