@@ -38,7 +38,18 @@ def test_an_offer_is_what_the_account_can_take(tmp_path: Path) -> None:
         Offer(account="everywhere", mode="test", currencies=ADAPTER.CAPABILITIES.currencies),
         Offer(account="euro", mode="live", currencies=frozenset({"EUR"})),
     )
-    with pytest.raises(ConfigError, match=r"payonce\.toml: providers\.euro: there is no adapter some\. Installed: mock\."):
+    said = r"payonce\.toml, line 5: providers\.euro: there is no adapter some\. Installed: mock\. Nothing was started\."
+    with pytest.raises(ConfigError, match=said):
+        offers_of(settings.providers, {"mock": ADAPTER})
+
+
+def test_an_adapter_that_is_not_installed_is_named_with_its_line(tmp_path: Path) -> None:
+    """The line of the table when the name says the adapter, and what was probably meant."""
+    (tmp_path / "payonce.toml").write_text("version = 1\n\n[providers.mokc]\nhorizon_s = 5\n")
+    settings = load(file=tmp_path / "payonce.toml")
+    with pytest.raises(
+        ConfigError, match=r"line 3: providers\.mokc: there is no adapter mokc; did you mean mock\? Installed: "
+    ):
         offers_of(settings.providers, {"mock": ADAPTER})
 
 
@@ -62,7 +73,7 @@ def test_the_host_fits_the_mode(tmp_path: Path, mode: str, url: str, refused: st
     file.write_text(f'version = 1\n[providers.cashfree]\nmode = "{mode}"\nbase_url = "{url}"\n{secrets}')
     settings, env = load(file=file), {"CF_ID": "id", "CF_SECRET": "secret"}
     if refused:
-        with pytest.raises(ConfigError, match=rf"payonce\.toml: providers\.cashfree: .*{refused}.*Nothing was started"):
+        with pytest.raises(ConfigError, match=rf"payonce\.toml, line 2: providers\.cashfree: .*{refused}.*Nothing was started"):
             accounts_of(settings, env)
     else:
         assert accounts_of(settings, env)["cashfree"].mode == mode

@@ -54,6 +54,18 @@ def test_the_file_is_found_by_option_by_environment_and_in_the_folder() -> None:
         load(file="missing.toml")
 
 
+def test_a_configuration_that_is_no_file_is_refused() -> None:
+    """A folder or a link to nothing under the name of the file does not start the shipped defaults in its place."""
+    Path("payonce.toml").mkdir()
+    for file in (None, "payonce.toml"):
+        with pytest.raises(ConfigError, match=r"payonce\.toml is a folder: .* Nothing was started"):
+            load(file=file)
+    Path("payonce.toml").rmdir()
+    Path("payonce.toml").symlink_to("gone.toml")
+    with pytest.raises(ConfigError, match=r"payonce\.toml is no file that can be read"):
+        load()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -166,7 +178,8 @@ def test_without_accounts_the_sandbox_is_there_in_test_mode_only() -> None:
         ("razorpay_mock", "razorpay", "test", f"{SANDBOX_URL}/razorpay"),
         ("cashfree_mock", "cashfree", "test", f"{SANDBOX_URL}/cashfree"),
     ]
-    assert all((p.terms, p.origin, p.credential_id) == (SANDBOX_TERMS, "shipped defaults", "sandbox") for p in providers)
+    assert all((p.terms, p.credential_id) == (SANDBOX_TERMS, "sandbox") for p in providers)
+    assert all(p.origin.startswith("shipped defaults, line ") for p in providers)
     live = load({"server.mode": "live"})
     assert (live.providers, live.rules.rules) == ((), ())
 

@@ -103,3 +103,28 @@ def test_a_file_that_is_no_toml_names_the_line(tmp_path: Path) -> None:
     path.write_text("version = 1\n[[rules]\n")
     with pytest.raises(ConfigError, match=r"payonce\.toml is not valid TOML: .*line 2"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"# x\nversion = 2\n", ", line 2: version 2 is not known; this payonce reads version 1."),
+        (b'version = "1"\n', ', line 1: version "1" is not known; this payonce reads version 1.'),
+        (b"\xef\xbb\xbfversion = 1\n", ", line 1: the file begins with a byte order mark (BOM). Save it as UTF-8 without BOM."),
+        (b"version = 1\r\n# caf\xe9\r\n", ", line 2: there are bytes that are not UTF-8 text. Save the file as UTF-8."),
+    ],
+)
+def test_another_version_or_encoding_is_told_in_plain_words(tmp_path: Path, raw: bytes, said: str) -> None:
+    """The line, what is there, and what to do."""
+    path = tmp_path / "payonce.toml"
+    path.write_bytes(raw)
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert str(refused.value) == f"{path}{said} Nothing was started."
+
+
+def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    """CR LF counts as one end of a line."""
+    path = tmp_path / "payonce.toml"
+    path.write_bytes(b"version = 1\r\n[server]\r\nport = 1\r\n")
+    assert read(path).place("server", "port") == f"{path}, line 3"

@@ -269,9 +269,22 @@ def _currencies(adapter: Adapter) -> str:
     return f"all but {', '.join(left)}" if len(left) < len(taken) else ", ".join(sorted(taken))
 
 
+# where an account of the vendor leads; the others have the sandbox only
+BASE_URLS: Final = {"cashfree": "https://sandbox.cashfree.com/pg", "razorpay": "https://api.razorpay.com/v1"}
+
+
+def _account(adapter: Adapter) -> Iterator[str]:
+    """A payonce.toml to copy, with an account in the vendor's test mode."""
+    name = adapter.name
+    shown = (f'{key} = "env:PAYONCE_SECRET_{name.upper()}_{key.upper()}"' for key in adapter.SANDBOX_CREDENTIALS)
+    head = (f"[providers.{name}_test]", f'adapter = "{name}"', f'base_url = "{BASE_URLS[name]}"')
+    yield from ("An account in test mode:", "", "```toml", "version = 1", *head, *shown, "```", "")
+
+
 # the rows of the capability table
 FACTS: Final[dict[str, Callable[[Adapter], str]]] = {
     "API version": lambda a: a.CAPABILITIES.api_version,
+    "credentials in payonce.toml": lambda a: ", ".join(f"`{name}`" for name in a.SANDBOX_CREDENTIALS),
     "container that succeeds once": lambda a: _yes(a.CAPABILITIES.terms.container),
     "it can be closed for good": lambda a: _yes(a.CAPABILITIES.terms.closable),
     "firing only holds, the capture is ours": lambda a: _yes(a.CAPABILITIES.terms.own_capture),
@@ -324,6 +337,7 @@ def _provider(adapter: Adapter) -> Iterator[str]:
     """One section: the docstring of its module, how an attempt ends, and the two tables of words."""
     terms = adapter.CAPABILITIES.terms
     yield from (f"## {adapter.name}", "", *_docstring(adapter), "")
+    yield from _account(adapter) if adapter.name in BASE_URLS else ()
     yield from (f"**Sealed:** {sealed_by(terms)}", "", f"**Sent again while unknown:** {again_when(terms)}", "")
     grouped: dict[Declined, list[str]] = {}
     for word, meaning in adapter.DECLINES.items():

@@ -11,7 +11,7 @@ from .adapter import Adapter
 from .core.errors import ConfigError
 from .core.payment import Mode
 from .core.routing import Offer
-from .tomlfile import TomlFile
+from .tomlfile import TomlFile, ended, suggest
 
 SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
 
@@ -32,7 +32,8 @@ SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):
-    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (env:, file:), never values."""
+    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (env:, file:), never values;
+    ``origin`` is the file, with the line of its adapter or table."""
 
     name: str
     adapter: str
@@ -55,8 +56,9 @@ def read_accounts(file: TomlFile, mode: Mode) -> tuple[ProviderConfig, ...]:
 def adapter_of(p: ProviderConfig, adapters: Mapping[str, Adapter]) -> Adapter:
     """The adapter that an account uses. Raises ConfigError when it is not installed."""
     if p.adapter not in adapters:
+        missing = ended(f"there is no adapter {p.adapter}{suggest(p.adapter, adapters)}")
         known = ", ".join(sorted(adapters))
-        raise ConfigError(f"{p.origin}: providers.{p.name}: there is no adapter {p.adapter}. Installed: {known}.")
+        raise ConfigError(f"{p.origin}: providers.{p.name}: {missing} Installed: {known}. Nothing was started.")
     return adapters[p.adapter]
 
 
@@ -159,5 +161,5 @@ def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderCo
         credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(sorted(credentials.values())))),
         credentials=credentials,
         terms=terms,
-        origin=file.name,
+        origin=file.place("providers", name, "adapter"),
     )

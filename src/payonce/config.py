@@ -195,11 +195,17 @@ def is_loopback(host: str) -> bool:
 
 
 def _file(file: str | Path | None) -> Path | None:
-    if file is None:
-        return Path(FILE_NAME) if Path(FILE_NAME).is_file() else None
-    if not Path(file).is_file():
+    path = Path(FILE_NAME if file is None else file)
+    if path.is_file():
+        return path
+    if path.exists() or path.is_symlink():
+        what = "a folder" if path.is_dir() else "no file that can be read"
+        raise ConfigError(
+            f"{path} is {what}: the configuration must be a file. Rename it or name another. Nothing was started."
+        )
+    if file is not None:
         raise ConfigError(f"There is no configuration file {file}. Create it or drop the option.")
-    return Path(file)
+    return None
 
 
 def _value(s: Setting, flags: Mapping[str, Any], env: Mapping[str, str], toml: TomlFile) -> Value:

@@ -33,7 +33,8 @@ class Outside(Struct, frozen=True, kw_only=True):
         if found.taken:
             return None
         if request.provider and request.provider not in self.accounts:  # its name is the caller's text: it is not repeated
-            return Refused("no_route", f"The provider that it names is no account in {scope.mode} mode.")
+            known = ", ".join(a.name for a in self.accounts.values() if a.mode == scope.mode) or "none"
+            return Refused("no_route", f"The provider that it names is no account in {scope.mode} mode. Accounts: {known}.")
         why = "; ".join(f"{c.account}: {c.why}" for c in found.candidates) or "no account is configured"
         return Refused("no_route", f"No account can take it in {scope.mode} mode ({why}).")
 

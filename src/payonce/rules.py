@@ -111,9 +111,11 @@ class _Table:
 
     def check_accounts(self, names: tuple[str, ...], key: str, accounts: Mapping[str, Mode], mode: Mode) -> None:
         for name in names:
-            known = [*accounts, "any", "none"] if key == "fallback" else [*accounts]
             if name not in accounts:
-                raise self.bad(f"{key} names {name}, and there is no such account{suggest(name, known)}", key)
+                meant = suggest(name, [*accounts, "any", "none"] if key == "fallback" else accounts)
+                if key == "fallback" and (not meant or name in ("any", "none")):
+                    meant = '; write "any", "none" or names of accounts'
+                raise self.bad(f"{key} names {name}, and there is no such account{meant}", key)
             if accounts[name] != mode:
                 raise self.bad(f"{key} names {name}, an account of {accounts[name]} mode; server.mode is {mode}", key)
 
@@ -152,7 +154,9 @@ class _Table:
         found: dict[str, tuple[Scalar, ...]] = {}
         for name, value in table.items():
             values = value if isinstance(value, list) else [value]
-            if not values or not all(isinstance(each, str | int | float | bool) for each in values):
+            if not values:
+                raise self.bad(f"when.metadata.{name}: the list is empty", "when", "metadata", name)
+            if not all(isinstance(each, str | int | float | bool) for each in values):
                 reason = f"when.metadata.{name} must be a string, number, true or false, or a list of such"
                 raise self.bad(reason, "when", "metadata", name)
             found[name] = tuple(values)
@@ -166,6 +170,10 @@ def warnings(rules: Rules, accounts: Iterable[str]) -> list[str]:
         earlier = next((other for other in rules.rules[:n] if covers(other.when, rule.when)), None)
         if earlier:
             found.append(f"{_capital(rule)} never chooses: {earlier.title} before it matches all that it matches.")
+        bounds = {"amount_from": rule.when.amount_from_minor, "amount_to": rule.when.amount_to_minor}
+        given = " and ".join(key for key, bound in bounds.items() if bound is not None)
+        if given and not rule.when.currency:
+            found.append(f"{_capital(rule)} has {given} without currency: it compares minor units of different currencies.")
     if rules.rules and not any(rule.when == When() for rule in rules.rules):
         found.append("A payment that no rule matches is refused (no_route). A last rule without `when` takes the rest.")
     named = {name for rule in rules.rules for name in (*rule.use, *(rule.fallback if rule.fallback != "any" else ()))}

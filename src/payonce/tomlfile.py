@@ -4,6 +4,7 @@ tomllib tells no lines. But TOML is made of statements that end with their line,
 statement by statement, when an error needs a line.
 """
 
+import codecs
 import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,15 +42,36 @@ def read(path: Path | None) -> TomlFile:
     if path is None:
         return TomlFile("no file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path.read_bytes(), path)
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Make it readable for payonce.") from error
-    except ValueError as error:  # TOML, UTF-8, or a number too long to convert
+    except ValueError as error:  # TOML, or a number too long to convert
         raise ConfigError(f"{path} is not valid TOML: {error}. Nothing was started.") from error
-    if table.get("version") != 1:
+    file = TomlFile(str(path), table, text)
+    if "version" not in table:
         raise ConfigError(f"{path}: the first line must be `version = 1`.")
-    return TomlFile(str(path), table, text)
+    if table["version"] != 1:
+        written = f'"{table["version"]}"' if isinstance(table["version"], str) else table["version"]
+        raise ConfigError(
+            f"{file.place('version')}: version {written} is not known; this payonce reads version 1. Nothing was started."
+        )
+    return file
+
+
+def _text(raw: bytes, path: Path) -> str:
+    """The file as text, its lines ended by \\n. Raises ConfigError for what some editors write instead of plain UTF-8."""
+    if raw.startswith(codecs.BOM_UTF8):
+        raise ConfigError(
+            f"{path}, line 1: the file begins with a byte order mark (BOM). Save it as UTF-8 without BOM. Nothing was started."
+        )
+    try:
+        return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}, line {line}: there are bytes that are not UTF-8 text. Save the file as UTF-8. Nothing was started."
+        ) from error
 
 
 def shipped() -> TomlFile:

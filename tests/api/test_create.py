@@ -228,6 +228,7 @@ def test_a_payment_that_is_not_visible_yet_is_in_progress() -> None:
     ("body", "code"),
     [
         ({**GOOD, "provider": "nobody-knows-it"}, "no_route"),
+        ({**GOOD, "provider": ""}, "validation_failed"),
         ({**GOOD, "currency": "JPY"}, "no_route"),
         ({**GOOD, "captureMethod": "manual"}, "capture_method_unsupported"),
     ],
@@ -239,6 +240,7 @@ def test_what_no_account_offers_is_refused(body: dict[str, object], code: str) -
         answer = await s.post(body)
         assert (answer.status_code, problem_of(answer)["code"]) == (422, code)
         assert "nobody-knows-it" not in answer.text
+        assert ("Accounts: " in answer.text) is (body.get("provider") == "nobody-knows-it")
         assert body.get("currency") != "JPY" or "does not take JPY" in answer.text
         assert await s.count() == 0
         assert (await s.post()).status_code == 202

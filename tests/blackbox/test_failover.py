@@ -98,7 +98,7 @@ def test_a_vendor_that_is_down_costs_seconds_and_show_tells_why(serve: Serve) ->
     text, found = told(server, payment_id), story(server, payment_id)
     assert "Route  by rule inr\n       1. razorpay_mock: rule inr: currency INR\n       2. mock: fallback: takes INR" in text
     assert "[attempt 1 razorpay_mock create]" in text
-    assert "[attempt 2 mock fire] the charge is sent to mock (next of the route: razorpay_mock took nothing" in text
+    assert "[attempt 2 mock fire] the charge is sent to mock (next of the route: no charge was sent to razorpay_mock" in text
     assert "10.50 INR was taken, once" in text
     assert found["payment"]["rule"] == "inr"
     assert [c["account"] for c in found["payment"]["route"] if c["taken"] and c["why"]] == [
@@ -272,7 +272,7 @@ def test_doubt_is_shown_everywhere_and_ends_by_a_decision(serve: Serve) -> None:
     refs = {key: [o["ref"] for o in observed(server, payment_id) if o.get("ref")][-1] for key, payment_id in ids.items()}
     for key in ("r-not", "c-reversed"):
         text = told(server, ids[key])
-        assert f"payonce resolve {ids[key]} --as charged|not-charged|reversed" in text
+        assert f"payonce resolve {ids[key]} --as charged --provider-ref REF --amount MINOR | not-charged | reversed" in text
         assert ("but not 10.50 INR as asked" if key == "c-reversed" else "may or may not have been taken") in text
         assert re.search("^Due    (ask|close it at) .*, (now|in )", text, re.MULTILINE), text
     with sandbox_of(serve) as vendor:

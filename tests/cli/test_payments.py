@@ -154,12 +154,13 @@ def test_list_pages_and_filters(payonce: Payonce, paid: Paid) -> None:
         ["ID", "STATUS", "AMOUNT", "CURRENCY"],
         [ids[1], "FAILED", "10.50", "INR"],
     ]
+    assert [p["transactionId"] for p in payonce("list", "--status", "failed", "--json").json["data"]] == [ids[1]]
     assert payonce("list", "--before", "2020-01-01").err == "No payment matches.\n"
 
 
-@pytest.mark.parametrize("args", [("--cursor", "zzz"), ("--limit", "0"), ("--since", "yesterday")])
+@pytest.mark.parametrize("args", [("--cursor", "zzz"), ("--limit", "0"), ("--since", "yesterday"), ("--status", "done")])
 def test_list_refuses_what_it_cannot_use(payonce: Payonce, paid: Paid, args: tuple[str, ...]) -> None:
-    """A foreign cursor, a limit out of bounds and an unreadable time are usage errors."""
+    """A foreign cursor, a limit out of bounds, an unreadable time and an unknown status are usage errors."""
     paid("tok_ok")
     assert payonce("list", *args).code == 2
 

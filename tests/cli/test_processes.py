@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,8 +67,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.end(signal.SIGKILL)
 
 
-def post(url: str, key: str, token: str) -> str:
-    body = {"amount": 1050, "currency": "INR", "paymentMethod": token}
+def post(url: str, key: str, token: str, **more: str) -> str:
+    body = {"amount": 1050, "currency": "INR", "paymentMethod": token, **more}
     answer = httpx2.post(f"{url}/payments", json=body, headers={"Idempotency-Key": key}, timeout=10)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["transactionId"])
@@ -178,8 +179,12 @@ def test_the_sandbox_as_its_own_server(start: Start, tmp_path: Path) -> None:
     assert [server.end(), sandbox.end()] == [0, 0]
 
 
+def sandbox_url(lines: list[str]) -> str:
+    return lines[0].rsplit(" ", 1)[1]
+
+
 def test_the_sandbox_says_how_to_use_it(tmp_path: Path, start: Start) -> None:
-    """The banner's payonce.toml and variable, taken as they are printed, make a server that pays at that sandbox."""
+    """The banner's payonce.toml and variables, as they are printed, make a server that pays at each vendor of that sandbox."""
     command = [sys.executable, "-u", "-m", "payonce", "sandbox", "--port", "0", "--ledger", "books.db"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as sandbox:
         assert sandbox.stdout is not None
@@ -191,10 +196,13 @@ def test_the_sandbox_says_how_to_use_it(tmp_path: Path, start: Start) -> None:
             toml, run = (block.strip() for block in "\n".join(lines).split("To use it")[1].split("and start payonce"))
             shown = [line[4:] for line in toml.splitlines() if line.startswith("    ")]
             (tmp_path / "payonce.toml").write_text("\n".join(shown))
-            name, _, value = next(w for w in run.splitlines() if "export " in w).strip().removeprefix("export ").partition("=")
-            server = start("serve", "--port", "0", "--data-dir", "data", env={name: value})
-            payment = post(server.url, "told", "tok_ok")
-            until(lambda: status_of(server.url, payment) == "SUCCESS", "it is charged at the sandbox")
+            exports = dict(re.findall(r"^ +export (\w+)=(\S+)$", run, re.MULTILINE))
+            server = start("serve", "--port", "0", "--data-dir", "data", env=exports)
+            vendors = ("cashfree", "mock", "razorpay")
+            payments = [post(server.url, vendor, "tok_ok", provider=vendor) for vendor in vendors]
+            until(lambda: {status_of(server.url, p) for p in payments} == {"SUCCESS"}, "each vendor of the sandbox charges")
+            movements = httpx2.get(f"{sandbox_url(lines)}/sandbox/ledger", timeout=10).json()["movements"]
+            assert sorted(m["provider"] for m in movements if m["kind"] in ("charge", "capture")) == list(vendors)
             assert server.end() == 0
         finally:
             sandbox.terminate()

@@ -132,7 +132,15 @@ def test_a_breaker_whose_pause_is_over_is_half_open(payonce: Payonce, store: Pat
     """Nothing is stopped any more: the next new payment tries it, and no "until" is shown."""
     asyncio.run(break_it(store, "mock", Past()))
     shown = rows(payonce)["mock"]
-    assert (shown[4], shown[5], shown[6] != "") == ("half-open", "", True)
+    assert (shown[4], shown[5]) == ("half-open", "")
+    assert shown[6].startswith("waits for the next payment to try it (5 of the last 5 calls failed")
+
+
+def test_a_missing_reason_points_to_the_help_of_drain(payonce: Payonce) -> None:
+    """The help that is named is the one that says what --reason is."""
+    ran = payonce("providers", "drain", "mock")
+    assert (ran.code, ran.err.splitlines()[-1]) == (2, "See `payonce providers drain --help`.")
+    assert payonce("nothing").err.endswith("See `payonce --help`.\n")
 
 
 @pytest.mark.parametrize("args", [("drain", "mokc", "--reason", "x"), ("resume", "mokc"), ("resume", "Mock")])

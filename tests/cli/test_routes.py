@@ -106,12 +106,15 @@ def test_no_route_ends_with_5(payonce: Payonce, tmp_path: Path) -> None:
     (tmp_path / "payonce.toml").write_text(ACCOUNTS + LIVE)
     for name, why in (("nobody", "there is no such account"), ("real", "is an account of live mode")):
         ran = payonce("routes", "explain", "--amount", "5", "--currency", "INR", "--provider", name)
-        assert ran.code == 5
-        assert "(no_route)" in ran.err
+        assert (ran.code, ran.err) == (5, "It would be refused: no_route.\n")
         assert f"skipped {name} {why}" in squeezed(ran.out)
     (tmp_path / "payonce.toml").write_text(ACCOUNTS)
     paid = payonce("pay", "--amount", "5", "--currency", "INR", "--provider", "nobody")
     assert (paid.code, "(no_route)" in paid.err) == (5, True)
+    assert "Accounts: a, b." in paid.err
+    (tmp_path / "payonce.toml").unlink()
+    ran = payonce("routes", "explain", "--amount", "5", "--currency", "INR", "--provider", "mokc")
+    assert ran.err == "It would be refused: no_route. Did you mean mock?\n"
 
 
 def test_without_rules_the_order_of_the_configuration_counts(payonce: Payonce, tmp_path: Path) -> None:
@@ -141,6 +144,7 @@ def test_bad_questions_end_with_2(payonce: Payonce, tmp_path: Path) -> None:
         ran = payonce("routes", "explain", *options)
         assert (ran.code, ran.out) == (2, "")
         assert said in ran.err
+        assert "The key" not in ran.err
 
 
 def test_config_show_names_the_rules_and_their_origin(payonce: Payonce, tmp_path: Path) -> None:

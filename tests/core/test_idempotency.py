@@ -112,6 +112,7 @@ def test_every_amount_within_the_limit_is_taken_unchanged(amount: int) -> None:
         ({"clientId": 7}, "clientId"),
         ({"clientId": "x" * (TEXT_CHARS_MAX + 1)}, "clientId"),
         ({"provider": "a\x00b"}, "provider"),
+        ({"provider": ""}, "provider"),
         ({"description": "\ud800"}, "description"),
         ({"captureMethod": "later"}, "captureMethod"),
         ({"paymentMethod": 7}, "paymentMethod"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import json
-from tools.docs import FACTS, PAGES, PROVIDER_KEYS_SAY, REFERENCE, built_in, drift
+from tools.docs import BASE_URLS, FACTS, PAGES, PROVIDER_KEYS_SAY, REFERENCE, built_in, drift
 
 from payonce.adapter import Intent, Terms
 from payonce.cli import COMMANDS
@@ -199,6 +199,8 @@ def test_the_providers_page_shows_the_built_in_ones() -> None:
         section = page[page.index(f"## {adapter.name}") :].split("\n## ")[0]
         assert [word for word in (*adapter.DECLINES, *adapter.STATUSES) if f"`{word}`" not in section] == []
         assert "Unverified" in section
+        if adapter.name in BASE_URLS:
+            assert [key for key in adapter.SANDBOX_CREDENTIALS if f'{key} = "env:' not in section] == []
     assert all(f"| {fact} |" in page for fact in FACTS)
 
 

@@ -18,6 +18,8 @@ OBVIOUS_LINES = 8
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, errors.PayonceError)}
 HOSTS = {
     "api.razorpay.com": "the vendor, in examples of an account",
+    "api.cashfree.com": "the same",
+    "sandbox.cashfree.com": "the same",
     "127.0.0.1": "this machine",
     "localhost": "this machine",
     "sandbox.payonce.invalid": "can never be a real host",

@@ -65,7 +65,7 @@ class NewPaymentRequest(Struct, frozen=True, kw_only=True, rename="camel", forbi
         _Text | None, Meta(description="Your label for whose payment it is: a filter, never a scope.", examples=["shop-7"])
     ] = None
     provider: Annotated[
-        _Text | None,
+        Annotated[_Text, Meta(min_length=1)] | None,
         Meta(description="Name of the one provider account to use. Absent: payonce chooses.", examples=["mock"]),
     ] = None
     capture_method: Annotated[

@@ -45,7 +45,7 @@ def run(args: Sequence[str]) -> int:
         code = build()(list(args), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         say(f"payonce: {error}")
-        say(f"See `payonce {args[0]} --help`." if any(c.name == args[0] for c in COMMANDS) else "See `payonce --help`.")
+        say(f"See `{' '.join(['payonce', *(error.command_chain or ()), '--help'])}`.")
         return USAGE
     except Exit as end:
         if str(end):

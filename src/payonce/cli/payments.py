@@ -1,9 +1,10 @@
 """``payonce list``: payments, newest first."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
 from payonce.config import Settings
 from payonce.core.money import to_decimal
@@ -20,9 +21,14 @@ from .views import page_view
 LIMIT_MAX = 100
 
 
+def _upper(kind: Any, tokens: Sequence[Token]) -> Any:
+    """A word in any case; others are refused as usual."""
+    return convert(kind, [token.evolve(value=token.value.upper()) for token in tokens])
+
+
 def list_payments(
     *,
-    status: PaymentStatus | None = None,
+    status: Annotated[PaymentStatus | None, Parameter(converter=_upper)] = None,
     provider: str | None = None,
     currency: str | None = None,
     client: str | None = None,

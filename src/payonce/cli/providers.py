@@ -173,7 +173,8 @@ def _word(state: State, now_us: int) -> str:
 def _row(view: dict[str, Any], state: State, now_us: int) -> tuple[str, ...]:
     b, word = state.breaker, _word(state, now_us)
     why = [f"drained by {state.drain.actor}: {state.drain.reason}"] if state.drain else []
-    why += [b.why] if b else []
+    if b:
+        why.append(f"waits for the next payment to try it ({b.why})" if word == "half-open" else b.why)
     why += [] if view["configured"] else ["not in this configuration"]
     until = relative(b.until_us, now_us) if b and word in ("open", "probing") else ""
     drained = "yes" if state.drain else "no"

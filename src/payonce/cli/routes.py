@@ -17,9 +17,9 @@ from payonce.providers import load_adapters
 from payonce.rules import currency_warnings, warnings
 
 from . import OK, REFUSED
-from .app import told
+from .app import exit_code
 from .config import high_value_view, put_rules, rule_view
-from .options import HERE, STRICT, Json, Where
+from .options import HERE, STRICT, Exit, Json, Where, closest
 from .output import clean, put, put_json, say, table
 from .pages import Pages
 from .pay import metadata_of
@@ -95,9 +95,9 @@ def explain(
     """
     settings = where.settings()
     offers = offers_of(settings.providers, load_adapters())
-    fields: dict[str, Any] = {"amount": amount, "currency": currency, "clientId": client, "provider": provider}
+    fields: dict[str, Any] = {"amount": amount, "currency": currency, "clientId": client, "provider": provider or None}
     fields |= {"paymentMethod": {"type": method}, "metadata": metadata_of(metadata or [])}
-    request = normalise(fields)
+    request = _request(fields)
     asked = _asked(settings, request, merchant)
     chosen = route(settings.rules, asked, offers)
     passed = _passed_over(settings.rules, asked, chosen)
@@ -114,8 +114,18 @@ def explain(
             put(f"not {rule.title}: {clean(why)}")
     if chosen.taken:
         return OK
-    say(told(Refused("no_route", f"No account can take this payment in {settings.mode} mode.")))
+    accounts = [p.name for p in settings.providers if p.mode == settings.mode]
+    meant = closest(provider, accounts) if provider and provider not in accounts else ""
+    say(f"It would be refused: no_route.{meant}")
     return REFUSED
+
+
+def _request(fields: dict[str, Any]) -> NewPayment:
+    """No payment is made, so a refusal says nothing of its money and its key."""
+    try:
+        return normalise(fields)
+    except Refused as refused:
+        raise Exit(exit_code(refused), f"payonce: {clean(refused.detail)} ({refused.code})") from None
 
 
 def _asked(settings: Settings, request: NewPayment, merchant: str) -> Asked:

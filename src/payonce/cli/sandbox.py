@@ -1,12 +1,16 @@
-"""``payonce sandbox``: the simulated provider as its own server."""
+"""``payonce sandbox``: the simulated providers as their own server."""
 
+import re
+import shlex
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from payonce.bootstrap import SystemClock
 from payonce.config import Settings
 from payonce.process import bind, http_server
-from payonce.sandbox.server import sandbox_app
+from payonce.providers import load_adapters
+from payonce.sandbox.server import installed, sandbox_app
 
 from . import OK
 from .app import wait_for
@@ -18,7 +22,8 @@ from .serve import stopped
 def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE, json: Json = False) -> int:
     """Run the sandbox alone, with its durable ledger of money moved. It binds 127.0.0.1 only.
 
-    To use it, put this into payonce.toml (its simulated vendor takes any secret that is not empty):
+    It prints accounts for all its simulated vendors, with credentials that they take. For the mock alone put this into
+    payonce.toml (it takes any secret that is not empty):
 
         version = 1
         [providers.mock]
@@ -45,13 +50,29 @@ def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE
     return OK
 
 
-STARTS = "export PAYONCE_SECRET_MOCK=any\npayonce serve\n"
-
-
 def snippet(url: str) -> str:
-    """The whole payonce.toml that pays at a sandbox of its own."""
-    account = f'[providers.mock]\nbase_url = "{url}/mock"\nsecret = "env:PAYONCE_SECRET_MOCK"\n'
-    return f"version = 1\n{account}"
+    """The whole payonce.toml that pays at a sandbox of its own: an account for each simulated vendor with an adapter."""
+    blocks = ["version = 1\n"]
+    for vendor, credentials in _vendors():
+        keys = "".join(f'{key} = "env:{_variable(vendor, key)}"\n' for key in credentials)
+        blocks.append(f'[providers.{vendor}]\nbase_url = "{url}/{vendor}"\n{keys}')
+    return "\n".join(blocks)
+
+
+def starts() -> str:
+    """The commands that set the variables of the snippet and start payonce."""
+    pairs = ((_variable(vendor, key), value) for vendor, known in _vendors() for key, value in known.items())
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in pairs) + "payonce serve\n"
+
+
+def _vendors() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Each simulated vendor with an adapter, and credentials that both take."""
+    adapters = load_adapters()
+    yield from ((name, adapters[name].SANDBOX_CREDENTIALS) for name in installed() if name in adapters)
+
+
+def _variable(vendor: str, key: str) -> str:
+    return "PAYONCE_SECRET_" + re.sub(r"\W", "_", f"{vendor}_{key}").upper()
 
 
 async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool) -> None:
@@ -64,9 +85,10 @@ async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool
         else:
             put(f"The sandbox listens on {url}")
             put(f"  ledger  {url}/sandbox/ledger  ({ledger})")
-            put("\nTo use it, put this into payonce.toml:\n")
+            put("\nTo use it, put this into payonce.toml, or only the accounts that you want:\n")
             put(textwrap.indent(snippet(url), "    "))
-            put("and start payonce where the variable is set (any value that is not empty):\n")
-            put(textwrap.indent(STARTS, "    "))
+            put("and start payonce where their variables are set. Any other value that is not empty will do for the vendors of")
+            put("payonce itself, but a prefix of a test key, such as rzp_test_, has to stay:\n")
+            put(textwrap.indent(starts(), "    "))
             put("Ctrl-C stops it.")
         await stopped(lambda: say("stopping ..."))

@@ -76,6 +76,8 @@ def normalise(body: Mapping[str, Any]) -> NewPayment:
     if has_card_number(cast("Any", {k: v for k, v in body.items() if k != "amount"})):
         raise Refused("card_number_refused", "A card number stands in the request.")
     errors = [FieldError(str(name)[:80], "is not a known field") for name in body if name not in FIELDS]
+    # Empty is an unset variable of the caller more often than a wish for any account.
+    errors += [FieldError(name, "must name an account, or be left out") for name in ("provider",) if body.get(name) == ""]
     check = _Check(errors)
     request = NewPayment(
         amount_minor=check.amount(body.get("amount")),
