@@ -61,13 +61,13 @@ def ends_it(said: Declined) -> bool:
 
 def why_this_account(p: Payment, account: str, facts: Facts) -> str:
     """For people: what came before a new attempt, and which accounts were passed over for it."""
+    if account == facts.found_at:
+        return "found there after a restore"
     names = p.accounts or tuple(c.account for c in facts.route if c.taken)
     over = [f"{name} ({facts.blocked[name].why})" for name in names if name != account and name in facts.blocked]
     passed = f"; passed over: {', '.join(over)}" if over else ""
-    if account == facts.found_at:
-        return "found there after a restore"
     if not p.attempts:
-        return "first of the route" + passed if not over else "the first of the route that may take it" + passed
+        return ("the first of the route that may take it" if over else "first of the route") + passed
     a = p.attempts[-1]
     said = declines(a)[-1] if declines(a) else None
     idle = f"no charge was sent to {a.account}" if not effective(a) else f"{a.account} took nothing"
