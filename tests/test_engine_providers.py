@@ -21,8 +21,7 @@ from payonce.sandbox.ledger import Ledger
 from payonce.sandbox.server import installed
 from payonce.sandbox.simulator import Reply, Request
 from payonce.stores.memory import MemoryRegistry, MemoryStore
-
-from .blackbox.judging import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
+from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
 S = 1_000_000
 START_US = 1_800_000_000 * S

@@ -9,7 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from .judging import net_charges, of_payment
+from payonce.testing.judge import net_charges, of_payment
+
 from .running import Payonce, free_port, parsed, until
 
 pytestmark = pytest.mark.slow

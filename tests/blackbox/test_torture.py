@@ -19,8 +19,8 @@ from payonce.core.payment import Payment
 from payonce.core.routing import Asked, route
 from payonce.providers import load_adapters
 from payonce.sandbox.faults import TOKENS
+from payonce.testing.judge import ENDS_AS, histories, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
-from .judging import ENDS_AS, histories, net_charges, of_payment, wrong_with_history, wrong_with_holds
 from .running import Payonce
 
 CURRENCIES = ("INR", "USD", "INR", "EUR", "JPY", "INR", "KWD", "GBP")

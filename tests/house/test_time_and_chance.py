@@ -31,7 +31,7 @@ MAY = {
     "src/payonce/demo/": "a show for a person",
     "src/payonce/embedded.py": "polls for a caller who waits and makes a fresh key, as the command line does",
     "src/payonce/sandbox/server.py": "a vendor of its own with its own delays; not payonce's time",
-    "src/payonce/testing/": "contracts yield to other tasks with sleep(0)",
+    "src/payonce/testing/": "seeded dice, and real processes that are waited for; nothing of it runs in production",
 }
 OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "urllib3", "smtplib", "ftplib", "socket")
 MAY_SEND = {
@@ -39,6 +39,7 @@ MAY_SEND = {
     "src/payonce/process.py": "binds the listening socket",
     "src/payonce/cli/": "talks to a running payonce over its public API; never to a provider",
     "src/payonce/demo.py": "talks to its own server over the public API",
+    "src/payonce/testing/torture/": "clients of a real server on loopback, and a proxy before the sandbox",
     "src/payonce/demo/": "talks to its own server over the public API",
 }
 
