@@ -178,7 +178,7 @@ def fire_any_time(m: pytest.MonkeyPatch) -> None:
 
 
 def replay_for_ever(m: pytest.MonkeyPatch) -> None:
-    m.setattr(plan, "_replay_by", lambda a: 10**20)
+    m.setattr(plan, "_replay_by", lambda first, terms, span_s: 10**20)
 
 
 def not_live(m: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,13 @@ def never_sent(until_s: float) -> Story:
     return story
 
 
+def unheard_refund() -> Story:
+    """A late success is given back by a call without an answer; the look an hour later was not answered either."""
+    hourly = Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200, read_schedule_s=(3600,))
+    story = Story(hourly).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4, found(yes())).reversal(5, 0)
+    return story.read(6, found(yes()), operation=2, attempt=0).step("refund", 10, operation=2).read(3700, GONE, operation=2)
+
+
 # a row: its name, a history, now in seconds, facts, and what is wanted: due in seconds and what to do
 ROWS = [
     ("no attempt: the first account of the route", Story(), 1, {}, (0, "fire+ A")),
@@ -57,6 +64,7 @@ ROWS = [
     ("unread hint: read now, in a final status too", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).hint(50), 50, {}, (50, "read")),
     ("hint at an attempt that is YES asks nothing", Story(KEYED).fire(0).saw(yes(), 1).hint(50), 50, {}, (None, "quiet")),
     ("surplus: append its reversal", Story(KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(yes(1), 3).read(4, found(yes(0)), attempt=0), 5, {}, (5, "reverse 0")),
+    ("a refund without an answer: the last chance inside its span", unheard_refund(), 3700, {}, (10 + 7200 - 10 - 60, "refund")),
     ("late success of a FAILED payment", Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(4, found(yes())), 5, {}, (5, "reverse 0")),
     ("UNKNOWN at the horizon, not readable", Story(KEYLESS).fire(0).saw(LOST, 10), 11, {}, (H, "IN_DOUBT horizon")),
     ("UNKNOWN at the horizon, readable: read once more", Story(UNIQUE).fire(0).saw(LOST, 10).read(H - 1, ABSENT), H, {}, (H, "read")),

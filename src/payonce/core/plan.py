@@ -9,7 +9,7 @@ from . import operations
 from .attempts import first_attempt, last_attempt
 from .due import QUIET, Call, Facts, Judge, Next, Reverse, call
 from .outcome import NO_EFFECT, Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
-from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind
+from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind, Terms
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import (
     captures,
@@ -123,9 +123,9 @@ def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | 
         return Next(at, read) if readable and last.kind != "read" else judge
     if not sent:  # a refusal may mean that the vendor was first: read before giving again
         return Next(at, read if readable else give)
-    replayable = max(at, now) + terms.call_timeout_ms * 1000 < sent[0].at_us + terms.refund_replay_span_s * SECOND_US
-    if replayable and (last.kind == "read" or not readable):
-        return Next(at, give)
+    chance = _replay_at(at, last, now, _replay_by(sent[0], terms, terms.refund_replay_span_s))
+    if chance is not None and (last.kind == "read" or not readable):
+        return Next(chance, give)
     return Next(at, read) if readable else Next(horizon, _judge_operation(o))
 
 
@@ -149,7 +149,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     wait = max(schedule_us(terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
         wait = max(1, terms.read_lag_s) * SECOND_US  # the re-read that seals it: a failover waits for it
-    at, soonest = last.ended_us + wait, last.ended_us + retry_after_us(last.outcome)
+    at = last.ended_us + wait
     live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold and now < horizon
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
     if terms.own_capture and not captures(a):
@@ -163,10 +163,10 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     if at >= horizon and _tried_everything(a, horizon, readable, lost):
         return _past_horizon(p, a, max(horizon, last.ended_us))
     looked_last = last.kind == "read" or not readable
-    by = _replay_by(a)
-    replay_at = at if at <= by else by - LAST_CHANCE_US  # the schedule never jumps over the last chance
-    if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and soonest <= replay_at and now <= by:
-        return Next(replay_at, call("replay", a))
+    first = next((s for s in a.steps if s.kind == "fire"), last)
+    chance = _replay_at(at, last, now, _replay_by(first, terms, terms.replay_span_s))
+    if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and chance is not None:
+        return Next(chance, call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
         again, block = _again(a), facts.blocked.get(a.account)
         refusals = sum(1 for s in a.steps if s.kind == again and isinstance(s.outcome, NO_EFFECT))
@@ -295,10 +295,15 @@ def _judge_operation(o: Operation) -> Judge:
     return Judge(what="operation_IN_DOUBT", reason="horizon", operation=o.n)
 
 
-def _replay_by(a: Attempt) -> int:
+def _replay_by(first: Step, terms: Terms, span_s: int) -> int:
     """The one place where a clock is safety: only inside a short span of the provider's published key window."""
-    first = next((s.at_us for s in a.steps if s.kind == "fire"), 0)
-    return first + a.terms.replay_span_s * SECOND_US - a.terms.call_timeout_ms * 1000 if a.terms.replay_span_s else -1
+    return first.at_us + span_s * SECOND_US - terms.call_timeout_ms * 1000 if span_s else -1
+
+
+def _replay_at(at: int, last: Step, now: int, by: int) -> int | None:
+    """When the same key is sent again; the schedule never jumps over the last chance inside the span. None: too late."""
+    replay_at = at if at <= by else by - LAST_CHANCE_US
+    return replay_at if now <= by and last.ended_us + retry_after_us(last.outcome) <= replay_at else None
 
 
 def _again(a: Attempt) -> StepKind | None:

@@ -117,6 +117,13 @@ class MemoryStore:
         self._require_open()
         return tuple(sorted(id for id in self._payments if id > after)[:limit])
 
+    def copy(self) -> "MemoryStore":
+        """The rows as they are now: a backup."""
+        other = MemoryStore()
+        other._payments, other._events, other._keys = dict(self._payments), dict(self._events), dict(self._keys)
+        other._refs, other._bodies, other._due = set(self._refs), dict(self._bodies), dict(self._due)
+        return other
+
     async def close(self) -> None:
         self._closed = True
 

@@ -1,0 +1,78 @@
+"""A deterministic simulation of the real code: engine, worker, adapters and the vendors' simulators on a virtual clock, with
+everything going wrong that a seed decides.
+
+    from payonce.testing.simulator import cast_of, simulate
+
+    run = simulate(4711, cast_of())
+    run.verdicts.violations     # empty, or what was broken
+    print(*run.timeline(), sep="\n")
+
+The rooms, from the inside out: ``loop`` (time), ``fate`` (what goes wrong at a call), ``options`` (what a seed decides),
+``vendors``, ``wire``, ``storage`` (the ports), ``processes``, ``merchants``, ``accidents``, ``world`` (its life), ``oracle``
+(what must hold), ``trace`` (what happened).
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from payonce.core.errors import ConfigError
+from payonce.providers import load_adapters
+from payonce.sandbox.server import installed
+
+from .fate import Fate
+from .options import Options, draw
+from .oracle import Verdicts, Violation
+from .trace import Trace, elapsed
+from .world import Cast, World, live
+
+__all__ = ["Cast", "Options", "Run", "Verdicts", "Violation", "World", "cast_of", "draw", "elapsed", "simulate"]
+
+SHIPPED = ("cashfree", "mock", "razorpay")
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One world, over. ``digest`` is the same for the same seed and code; ``counts`` is how often what happened."""
+
+    options: Options
+    verdicts: Verdicts
+    digest: str
+    counts: Counter[str]
+    simulated_s: float
+    trace: Trace
+
+    def timeline(self) -> Iterator[str]:
+        """What happened, to read: of the payment that broke a rule, or of all. Only when the trace was kept."""
+        broken = next((v.payment for v in self.verdicts.violations if v.payment), "")
+        return self.trace.timeline(broken)
+
+
+def cast_of(names: Sequence[str] = SHIPPED) -> Cast:
+    """Adapters with the simulators of their vendors, by their installed names. Raises ConfigError for one that is not
+    there: an adapter can only be simulated with its vendor (entry points ``payonce.providers``, ``payonce.simulators``)."""
+    adapters, simulators = load_adapters(), installed()
+    for name in names:
+        if name not in adapters or name not in simulators:
+            what = "adapter" if name not in adapters else "simulator of the vendor"
+            known = ", ".join(sorted(adapters.keys() & simulators.keys()))
+            raise ConfigError(f"There is no {what} {name} installed. Installed with both: {known}. Nothing was simulated.")
+    return Cast({n: adapters[n] for n in names}, {n: simulators[n] for n in names})
+
+
+def simulate(
+    seed: int, cast: Cast, *, options: Options | None = None, fate: Fate | None = None, keep: bool = False, store: str = ""
+) -> Run:
+    """The world of a seed, from beginning to end. ``keep`` keeps the trace; ``store`` forces "memory" or "sqlite"."""
+    logging.getLogger("payonce").setLevel(logging.CRITICAL + 1)  # what processes complain about is expected here
+    options = options or draw(seed, tuple(sorted(cast.adapters)), store)
+    world, verdicts = live(options, cast, fate=fate, keep=keep)
+    return Run(
+        options=options,
+        verdicts=verdicts,
+        digest=world.trace.digest(),
+        counts=world.happened(verdicts),
+        simulated_s=world.loop.time(),
+        trace=world.trace,
+    )

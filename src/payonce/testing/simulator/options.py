@@ -1,0 +1,143 @@
+"""What a seed decides before its world begins, drawn swarm-style: each kind of trouble is off, usual or heavy, and
+most worlds have only some of them, so that no trouble always hides behind another."""
+
+import random
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from payonce.core.payment import LateSuccess
+from payonce.sandbox.faults import TOKENS
+
+S: Final = 1_000_000
+HOUR_S: Final = 3600
+
+# The usual rate of each word of a fate, per call; a world takes it 0, 1 or 4 times.
+RATES: Final[Mapping[str, float]] = {
+    "crash_before": 0.003, "crash_after": 0.003, "error_before": 0.01, "error_after": 0.01, "later": 0.006, "duplicate": 0.02,
+    "delay": 0.02, "freeze": 0.004, "race": 0.02, "refused": 0.015, "stall": 0.03, "stale": 0.02, "thaw": 0.004,
+    "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001, "wrong_currency": 0.001, "429": 0.01,
+    "401": 0.006, "403": 0.003, "404": 0.006, "409": 0.01, "502": 0.01, "503": 0.01,
+    "sleep crash_before": 0.01, "sleep crash_after": 0.01,
+}  # fmt: skip
+HEAVY: Final = 4
+# token -> how often it is drawn
+TOKEN_WEIGHTS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(TOKENS, 2), "tok_ok": 14, "tok_wrong_amount": 1, "tok_never_resolves": 1, "tok_late_success": 4,
+    "tok_lost_response": 4, "tok_decline_then_ok": 4, "tok_decline_do_not_honor": 3,
+}  # fmt: skip
+TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
+    "real": {"watch_s": 36 * HOUR_S},  # the vendors' own times; a shorter watch, since daily looks are slow to fold
+    "hours": {"horizon_s": 6 * HOUR_S, "watch_s": 12 * HOUR_S, "settle_s": 2 * HOUR_S},
+    "sandbox": {
+        "horizon_s": 60, "watch_s": 120, "settle_s": 120, "processing_s": 2, "read_lag_s": 1, "call_timeout_ms": 7000,
+        "read_schedule_s": (1, 2, 3, 5, 8, 10),
+    },
+}  # fmt: skip
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """One world. Times in seconds."""
+
+    seed: int
+    store: str = "memory"  # or sqlite: a real file
+    accounts: tuple[tuple[str, str], ...] = ()  # (name, adapter), in the order of the default route
+    terms: str = "real"
+    processes: int = 2
+    concurrency: int = 4
+    payments: int = 4
+    faults_for_s: int = HOUR_S  # the length of the safety phase
+    arrive_for_s: int = 60  # payments are posted within this time
+    rates: Mapping[str, float] = {}
+    tokens: tuple[str, ...] = ("tok_ok",)
+    attempts_max: int = 3
+    late_success: LateSuccess = "refund"
+    ruled: bool = False  # a rule with a random order and fallback
+    forced: float = 0.0  # the share of payments that name their account
+    loses_hints: float = 0.0
+    webhooks: float = 0.0  # hints per payment, true or not
+    spells: int = 0  # of bad weather, per vendor
+    kills: int = 0
+    freezes: int = 0
+    deploys: bool = False  # a newer version of the code beside an older one, which then follows
+    skew_s: int = 0  # the wall clock of one process is wrong by this
+    jumps: int = 0  # of a wall clock, by up to an hour
+    sleeps_uncounted: bool = False  # the monotonic clock stands still while the process is frozen
+    drains: int = 0
+    repoints: bool = False  # an account gets another credential while something is open
+    restores: bool = False  # a backup from the middle of the faults is put back
+    outages_of_store: int = 0
+
+    def said(self) -> str:
+        """All that differs from a calm world, in one line."""
+        calm = Options(seed=0)
+        shown = []
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name in ("rates", "tokens"):
+                continue
+            if value != getattr(calm, name) or name in ("seed", "store"):
+                shown.append(f"{name}={_short(value)}")
+        odds = " ".join(f"{word}:{rate:.3f}" for word, rate in self.rates.items() if rate)
+        return " ".join(shown) + (f" | {odds}" if odds else " | no faults of calls")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(each[0] if isinstance(each, tuple) else str(each) for each in value)
+    return str(value)
+
+
+def calm(seed: int, adapters: Mapping[str, object]) -> Options:
+    """Nothing goes wrong but what the cards themselves say."""
+    accounts = tuple((f"{name}_a", name) for name in sorted(adapters))
+    return Options(seed=seed, accounts=accounts, processes=1)
+
+
+def _some(dice: random.Random, share: float, most: int) -> int:
+    """In this share of the worlds there is some, 1 to ``most``."""
+    return dice.randint(1, most) if dice.random() < share else 0
+
+
+def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
+    """The options of a seed, over accounts of these adapters."""
+    dice = random.Random(f"options {seed}")
+    rates = {word: rate * dice.choice((0, 1, 1, HEAVY)) for word, rate in RATES.items()}
+    if dice.random() < 0.1:  # only what cards, vendors and people do
+        rates = {}
+    names = [(f"{adapter}_{letter}", adapter) for adapter in adapters for letter in "ab"]
+    chosen = dice.sample(names, dice.choice((1, 2, 2, 3, 3, 4)) if len(names) > 3 else dice.randint(1, len(names)))
+    tokens = dice.choices([*TOKEN_WEIGHTS], [*TOKEN_WEIGHTS.values()], k=dice.choice((1, 3, 8)))
+    restores = dice.random() < 0.06
+    skew, sleeps_uncounted = dice.random() < 0.2, dice.random() < 0.3
+    return Options(
+        seed=seed,
+        store=store or ("sqlite" if dice.random() < 0.08 else "memory"),
+        accounts=tuple(chosen),
+        terms=dice.choice(("real", "real", "hours", "sandbox", "sandbox")),
+        processes=dice.choice((1, 2, 2, 3)),
+        concurrency=dice.choice((1, 2, 8)),
+        payments=dice.choice((1, 2, 3, 4, 6, 10)),
+        faults_for_s=dice.choice((60, 600, 6 * HOUR_S, 48 * HOUR_S, 96 * HOUR_S)),
+        arrive_for_s=dice.choice((1, 30, 300)),
+        rates=rates,
+        tokens=tuple(tokens),
+        attempts_max=dice.choice((1, 2, 3, 3)),
+        late_success=dice.choice(("refund", "refund", "accept")),
+        ruled=dice.random() < 0.5,
+        forced=dice.choice((0.0, 0.0, 0.3)),
+        loses_hints=dice.choice((0.0, 0.3, 1.0)),
+        webhooks=dice.choice((0.0, 0.0, 0.5, 2.0)),
+        spells=_some(dice, 0.4, 4),
+        kills=_some(dice, 0.4, 4),
+        freezes=_some(dice, 0.3, 3),
+        deploys=dice.random() < 0.15,
+        skew_s=dice.choice((-HOUR_S, HOUR_S, 60)) if skew and not sleeps_uncounted else 0,
+        jumps=_some(dice, 0.15, 3) if not sleeps_uncounted else 0,
+        sleeps_uncounted=sleeps_uncounted,
+        drains=_some(dice, 0.15, 2),
+        repoints=dice.random() < 0.06,
+        restores=restores,
+        outages_of_store=_some(dice, 0.15, 2),
+    )

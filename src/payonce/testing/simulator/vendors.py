@@ -1,0 +1,119 @@
+"""The providers of a world: the sandbox's own simulators over one ledger in memory, with bad weather. What the sandbox's
+server does with sockets and waiting is done here with timers. The ledger is the witness of every oracle."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from payonce.sandbox.faults import Profile
+from payonce.sandbox.ledger import PAGE_MAX, Ledger, Movement
+from payonce.sandbox.simulator import Reply, Request, Simulator
+
+from .options import S
+
+WEATHER: Final = (
+    {"outage": True},
+    {"error_rate": 0.4},
+    {"latency_ms": 900},
+    {"latency_ms": 8_000},
+    {"lookup_lag_ms": 1_500},
+    {"lookup_lag_ms": 4_000},
+)
+LAGS: Final = frozenset({"lookup_lag_ms"})
+LENGTHS_S: Final = (5, 30, 300, 3600)
+FINE: Final = Profile()
+
+
+class Spell(Struct, frozen=True):
+    """Bad weather at one vendor."""
+
+    from_us: int
+    until_us: int
+    profile: Profile
+    what: str
+
+
+class Vendors:
+    """``after(us, do)`` sets a timer; ``now`` is the world's time."""
+
+    def __init__(
+        self,
+        simulators: Mapping[str, Simulator],
+        dice: random.Random,
+        now: Callable[[], int],
+        after: Callable[[int, Callable[[], None]], object],
+    ) -> None:
+        self.simulators, self.ledger = dict(simulators), Ledger(":memory:")
+        self.counts: Counter[str] = Counter()
+        self._dice, self._now, self._after = dice, now, after
+        self._spells: dict[str, list[Spell]] = {}
+
+    def forecast(self, name: str, count: int, length_s: int, read_lag_s: int) -> None:
+        """Bad weather at a vendor within the next ``length_s`` seconds. Lookups never lag more than the vendor admits."""
+        spells, at = [], self._now()
+        for _ in range(count):
+            at += self._dice.randrange(1, max(2, length_s // count)) * S
+            worse = self._dice.choice(WEATHER)
+            if LAGS & worse.keys():
+                worse = {"lookup_lag_ms": min(worse["lookup_lag_ms"], read_lag_s * 1000 - 100)}
+            until = at + self._dice.choice(LENGTHS_S) * S
+            spells.append(Spell(at, until, Profile(**worse), next(iter(worse))))
+            at = until
+        self._spells[name] = spells
+
+    def clear_up(self) -> None:
+        self._spells.clear()
+
+    def profile(self, name: str) -> Profile:
+        now = self._now()
+        spell = next((s for s in self._spells.get(name, ()) if s.from_us <= now < s.until_us), None)
+        if spell is None:
+            return FINE
+        self.counts[spell.what] += 1
+        return spell.profile
+
+    def arrive(self, name: str, asked: Request, answer: Callable[[Reply], None]) -> None:
+        """A request is there. ``answer`` is called when the vendor has one, perhaps much later."""
+        profile = self.profile(name)
+        if profile.latency_ms and not asked.resumed:
+            self._after(profile.latency_ms * 1000, lambda: self._work(name, asked, answer))
+        else:
+            self._work(name, asked, answer)
+
+    def _work(self, name: str, asked: Request, answer: Callable[[Reply], None]) -> None:
+        reply = self._simulate(name, asked)
+        if reply.resume:
+            again = replace(asked, resumed=True)
+            self._after(int(reply.hold_s * S), lambda: answer(self._simulate(name, again)))
+        elif reply.hold_s:
+            self._after(int(reply.hold_s * S), lambda: answer(Reply(drop=True)))
+        else:
+            answer(reply)
+
+    def _simulate(self, name: str, asked: Request) -> Reply:
+        profile = self.profile(name)
+        if not asked.resumed and profile.outage:
+            return Reply(drop=True)
+        if not asked.resumed and self._dice.random() < profile.error_rate:
+            return Reply(status=500, body=b"{}")
+        with self.ledger.transaction():
+            self.settle()
+            return self.simulators[name].simulate(asked, self.ledger, profile, self._now())
+
+    def settle(self) -> None:
+        """What has become due at the vendors by itself."""
+        for each in self.simulators.values():
+            each.settle(self.ledger, self._now())
+
+    def movements(self) -> list[Movement]:
+        """Every movement of money until now."""
+        with self.ledger.transaction():
+            self.settle()
+        found: list[Movement] = []
+        while page := self.ledger.movements(found[-1].seq if found else 0, PAGE_MAX):
+            found += page
+        return found

@@ -1,0 +1,318 @@
+"""One world: its providers, its machines, its merchants and its accidents, from the first post to the last look.
+
+Two phases. Safety: everything that the options want goes wrong, and nothing may ever be charged twice or lost. Then
+liveness: the faults stop, and every payment must end, in a final status or IN_DOUBT, within a stated time.
+"""
+
+import asyncio
+import contextlib
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from payonce.adapter import Adapter
+from payonce.core.errors import PayonceError
+from payonce.core.payment import FINAL, Payment, StoredRequest, Terms
+from payonce.core.routing import Rule, Rules, When
+from payonce.dispatch import Account
+from payonce.engine import SEND_WINDOW_MS, Policy
+from payonce.ports import Change, Response, Scope
+from payonce.sandbox.simulator import Simulator
+from payonce.stores.memory import MemoryRegistry, MemoryStore
+from payonce.stores.sqlite.store import SqliteStore
+
+from . import oracle
+from .accidents import Accidents
+from .fate import Dice, Fate
+from .loop import Deadlock, SimLoop, Spin, run
+from .merchants import Merchants
+from .options import HOUR_S, TERMS, Options, S
+from .oracle import Verdicts, Violation
+from .processes import Machine, Process
+from .storage import Claim
+from .trace import START_US, Trace
+from .vendors import Vendors
+
+Fallback = Literal["any"] | tuple[str, ...]
+
+SETTLED_WITHIN_S: Final = 10 * 24 * HOUR_S  # after the last fault: three attempts with their horizons, and what was stalled
+DOUBT_WATCHED_S: Final = 26 * HOUR_S  # a payment in doubt is read daily
+ENDS: Final = (*FINAL, "IN_DOUBT")
+LOOK_S: Final = (1, 5, 20, 60, 300, HOUR_S)
+LATE_US: Final = (SEND_WINDOW_MS + 1_000) * 1000  # of a first byte after its claim; reads have further requests
+
+
+class Kept(NamedTuple):
+    """What a process has of the store: two ways in, since a restore changes what is behind them, and the way out."""
+
+    store: Callable[[], Any]
+    registry: Callable[[], Any]
+    close: Callable[[], None]
+
+
+class Cast(NamedTuple):
+    """Who can take part: adapters and the simulators of their vendors, by the same names."""
+
+    adapters: Mapping[str, Adapter]
+    simulators: Mapping[str, Simulator]
+
+
+class World:
+    """See the module docstring. Made anew for every run; ``live`` is its whole life."""
+
+    def __init__(self, options: Options, cast: Cast, loop: SimLoop, *, fate: Fate | None = None, keep: bool = False) -> None:
+        self.options, self.loop, self.dice = options, loop, random.Random(f"world {options.seed}")
+        self.fate: Fate = fate or Dice(random.Random(f"fate {options.seed}"), options.rates)
+        self.trace, self.counts = Trace(keep=keep), Counter[str]()
+        self.scope, self.policy = (
+            Scope("mer_default", "test"),
+            Policy(attempts_max=options.attempts_max, late_success=options.late_success),
+        )
+        self.calm = self.over = self.hold = self.store_down = False
+        self.deadline_checked = True  # a mutant takes it away: the transport is ours here
+        self.broken: list[Violation] = []
+        self.lied_to: set[str] = set()  # payments of which a provider told an untruth about money
+        self.written_by: dict[str, int] = {}
+        self.claimed: dict[tuple[str, int], int] = {}
+        self.bodies: dict[tuple[str, str], bytes] = {}
+        self.sends = 0
+        self.last_delivery_us = 0
+        self.pointed_back: Callable[[], None] = lambda: None
+        self._answers: dict[tuple[str, str], tuple[str, Response]] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.memory, self.shared_registry = MemoryStore(), MemoryRegistry()
+        self._folder = tempfile.TemporaryDirectory(prefix="payonce-sim-") if options.store == "sqlite" else None
+        self.accounts = {name: _account(name, cast.adapters[adapter], options.terms) for name, adapter in options.accounts}
+        self.rules = self._rules()
+        used = sorted({adapter for _, adapter in options.accounts})
+        self.vendors = Vendors({name: cast.simulators[name] for name in used}, self.dice, self.now_us, self.after)
+        self.machines = [Machine(self, f"host{n}") for n in range(1, options.processes + 1)]
+        self.merchants = Merchants(self)
+
+    def _rules(self) -> Rules:
+        """Any order of some accounts, the others as fallbacks or not at all."""
+        if not self.options.ruled:
+            return Rules()
+        names = [name for name, _ in self.options.accounts]
+        use = self.dice.sample(names, self.dice.randint(1, len(names)))
+        fallback: Fallback = self.dice.choice(("any", tuple(names), ()))
+        return Rules(rules=(Rule(name="r", when=When(currency=("INR",)), use=tuple(use), fallback=fallback),))
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def now_us(self) -> int:
+        return START_US + round(self.loop.time() * 1_000_000)
+
+    def monotonic_us(self) -> int:
+        return self.now_us()
+
+    def after(self, us: int, do: Callable[[], Any]) -> asyncio.TimerHandle:
+        return self.loop.call_later(us / 1_000_000, do)
+
+    def deliver(self, us: int, do: Callable[[], Any], *, moves: bool) -> None:
+        """A message that is long on its way; the world does not end before one that may move money has arrived."""
+        if moves:
+            self.last_delivery_us = max(self.last_delivery_us, self.now_us() + us)
+        self.after(us, do)
+
+    def spawn(self, coro: Coroutine[Any, Any, Any]) -> None:
+        """A task that belongs to nobody's process."""
+        task = self.loop.create_task(coro)
+        self._tasks[task] = None
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, PayonceError):
+            self.violate(f"the world itself failed: {type(error).__name__}: {error}")
+
+    async def wait_for(self, task: "asyncio.Task[Any]") -> None:
+        await asyncio.wait({task}, timeout=HOUR_S)
+
+    # --- what processes need --------------------------------------------------------------------------------------------
+
+    def on(self) -> bool:
+        """The hold, as every process sees it before each look for work."""
+        return self.hold
+
+    def open_store(self) -> Kept:
+        if self._folder is None:
+            return Kept(lambda: self.memory, lambda: self.shared_registry, lambda: None)
+        store = SqliteStore(Path(self._folder.name) / "payments.db", 5000, "inline")
+        return Kept(lambda: store, lambda: store.registry, lambda: _at_once(store.close()))
+
+    def vendor_of(self, account: str) -> str:
+        return self.accounts[account].adapter.name
+
+    def terms(self, account: str) -> Terms:
+        return self.accounts[account].terms
+
+    def may_double(self, account: str, point: str) -> bool:
+        """The network may deliver twice only what the vendor recognises: else no orchestrator could keep the promise."""
+        terms = self.terms(account)
+        if point in ("refund", "void"):
+            return terms.refund_replay_span_s > 0
+        return terms.keyed or terms.container or point not in ("fire", "replay")
+
+    def other_answer(self, account: str, point: str, payment_id: str, said: Response) -> Response | None:
+        """What the vendor last answered to somebody else who asked the same kind of thing."""
+        place = (self.vendor_of(account), point)
+        before = self._answers.get(place)
+        self._answers[place] = (payment_id, said)
+        return before[1] if before is not None and before[0] != payment_id else None
+
+    # --- what is seen ---------------------------------------------------------------------------------------------------
+
+    def note(self, who: str, payment: str, what: str) -> None:
+        self.trace.note(self.now_us(), who, payment, what)
+
+    def violate(self, rule: str, payment: str = "") -> None:
+        self.note("oracle", payment, f"VIOLATION {rule}")
+        self.broken.append(Violation(rule, payment))
+
+    def committed(self, process: Process, change: Change) -> None:
+        """A change is durable. Called by the store of the process that made it, before it can know."""
+        p = change.payment
+        self.written_by[p.id] = max(process.version, self.written_by.get(p.id, 0))
+        for sha256, body in change.bodies.items():
+            self.bodies.setdefault((p.id, sha256), body)
+        for entry in change.entries:
+            env = entry.envelope
+            self.claimed[p.id, env.seq] = self.now_us()
+            self.note(process.machine.name, p.id, f"#{env.seq} {oracle.told(env.data, p.status)}")
+
+    def first_byte(self, process: Process, claim: Claim, request: StoredRequest, body: bytes) -> None:
+        """A request is about to leave."""
+        self.sends += 1
+        self.spawn(oracle.check_first_byte(self, process.machine.name, claim, request, body))
+
+    def restored(self) -> None:
+        """The store is older now than what was seen of it."""
+        self.claimed.clear()
+
+    def known_ids(self) -> list[str]:
+        """Every acknowledged payment, in the order of its merchant."""
+        return list(dict.fromkeys(i for each in self.merchants.posted for i in each.ids))
+
+    async def payment(self, payment_id: str) -> Payment | None:
+        found: Payment | None = await self.reader().get(payment_id)
+        return found
+
+    def happened(self, verdicts: Verdicts) -> Counter[str]:
+        """How often what went wrong, or went its way: the names that catalogue.py knows."""
+        counts = Counter({f"{word} at {point}": n for (point, word), n in self.fate.counts.items()})
+        counts.update({f"edge {edge}": n for edge, n in verdicts.edges.items()})
+        counts.update(self.counts)
+        counts.update({f"weather {what}": n for what, n in self.vendors.counts.items()})
+        counts.update({f"seen {what}": n for what, n in verdicts.seen.items()})
+        return counts
+
+    def reader(self) -> Any:
+        """The store, without faults."""
+        if self._folder is None:
+            return self.memory
+        living = next(m.process for m in self.machines if m.process is not None)
+        return living.kept.store()
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    async def live(self) -> Verdicts:
+        """From the first post to the verdicts of every oracle."""
+        for machine in self.machines:
+            machine.start()
+        self.merchants.begin()
+        Accidents(self).begin()
+        await self.loop.until(self.options.faults_for_s)
+        await self._calm_down()
+        settled_us = await self._settle()
+        verdicts = await oracle.judge(self, settled_us)
+        self.over = True
+        for machine in self.machines:
+            if machine.process is not None:
+                machine.process.kill()
+        if self._folder is not None:
+            self._folder.cleanup()
+        return verdicts
+
+    async def _calm_down(self) -> None:
+        """The faults stop: clocks are right, everybody lives and has the newest version."""
+        self.note("world", "", "the faults stop")
+        self.calm, self.store_down = True, False
+        self.fate.stop()
+        self.vendors.clear_up()
+        self.pointed_back()
+        newest = max(m.version for m in self.machines)
+        for machine in self.machines:
+            if machine.version < newest or machine.offset_us or machine.slept_us or self._stuck(machine.process):
+                machine.kill()
+            machine.version, machine.offset_us = newest, 0
+            machine.start()
+
+    def _stuck(self, process: Process | None) -> bool:
+        """It stands still, or knows other accounts than are configured now."""
+        if process is None:
+            return False
+        return process.frozen_until_us > self.now_us() or process.engine.accounts != self.accounts
+
+    async def _settle(self) -> int:
+        """Until everything has ended and nothing is on its way; when the last payment settled, from the end of the faults."""
+        began = self.now_us()
+        settled, look = -1, iter((*LOOK_S, *[HOUR_S] * (SETTLED_WITHIN_S // HOUR_S)))
+        while not self.broken:
+            ids = self.known_ids()
+            rows = [await self.payment(i) for i in ids] if all(m.process for m in self.machines) else [None]
+            answered = all(each.ids or each.refused for each in self.merchants.posted)
+            ended = answered and not self.hold and all(p is not None and p.status in ENDS for p in rows)
+            if ended:
+                settled = self.now_us() - began if settled < 0 else settled
+                doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention) for p in rows)
+                rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
+                quiet = await self.reader().next_due() is None or doubt
+                if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
+                    return settled
+            try:
+                await self.loop.until(self.loop.time() + next(look))
+            except StopIteration:
+                why = "settled, but never quiet" if settled >= 0 else "not settled in time"
+                self.violate(f"{why}: {[(i, p.status if p else None) for i, p in zip(ids, rows, strict=False)]}")
+        return settled
+
+
+def live(options: Options, cast: Cast, *, fate: Fate | None = None, keep: bool = False) -> tuple[World, Verdicts]:
+    """The whole life of one world. What breaks the loop itself is a violation, too."""
+    made: list[World] = []
+
+    async def main(loop: SimLoop) -> Verdicts:
+        made.append(World(options, cast, loop, fate=fate, keep=keep))
+        return await made[0].live()
+
+    try:
+        verdicts = run(random.Random(f"loop {options.seed}"), main)
+    except (Deadlock, Spin) as error:
+        made[0].violate(str(error))
+        verdicts = Verdicts(violations=tuple(made[0].broken))
+    return made[0], verdicts
+
+
+def _at_once(coro: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits: an inline store closes at once."""
+    with contextlib.suppress(StopIteration):
+        coro.send(None)
+
+
+def _account(name: str, adapter: Adapter, terms: str) -> Account:
+    changes: dict[str, Any] = dict(TERMS[terms])
+    return Account(
+        name=name,
+        adapter=adapter,
+        mode="test",
+        base_url=f"https://{name.replace('_', '-')}.invalid",
+        credential_id="simulated",
+        credentials=adapter.credentials_of(adapter.SANDBOX_CREDENTIALS),
+        terms=replace(adapter.CAPABILITIES.terms, **changes),
+    )
