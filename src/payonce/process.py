@@ -18,6 +18,7 @@ from .core.errors import ConfigError, PayonceError
 from .telemetry import get_logger
 
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
+LOOK_MIN_S = 0.02  # between two looks for work
 RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
 
 HEAD_S: Final = 10.0  # for a whole request head: it is one packet or two, and a stalled sender holds a socket
@@ -61,7 +62,7 @@ class Worker:
         """Claim nothing more and wait for calls in flight. After ``drain_s`` they are cut: their steps are on record
         and will be resolved by reading. True when all of them finished."""
         self._stopping.set()
-        self.app.wake.send("")  # wakes the loop; no payment has this id
+        self.app.wake.send("")
         running = list(self._tasks.values())
         if not running:
             return True
@@ -72,18 +73,23 @@ class Worker:
         return not late
 
     async def _sweep(self) -> float:
-        """Start what is due; the seconds until the next look."""
+        """Start what is due; the seconds until the next look. What rests, because this process cannot do anything about it
+        now, is passed over, and is no reason to look again and again."""
         now = self.app.clock.now_us()
         self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}
-        passed_over = len(self._tasks) + len(self._rested)
-        for payment_id in await self.app.engine.sweep(self.concurrency + passed_over):
-            if len(self._tasks) >= self.concurrency:
+        soon = now + int(self.poll_s * 1_000_000)
+        limit = self.concurrency + len(self._tasks) + len(self._rested) + 1
+        for row in await self.app.store.due(soon, limit):
+            if row.payment_id in self._tasks:
+                continue  # its end wakes us
+            at = max(row.due_us, self._rested.get(row.payment_id, (0, 0))[0])
+            if at > now:
+                soon = min(soon, at)
+            elif len(self._tasks) < self.concurrency:
+                self._start(row.payment_id)
+            else:
                 break
-            if self._rested.get(payment_id, (0, 0))[0] <= now:
-                self._start(payment_id)
-        upcoming = await self.app.store.next_due()
-        ahead = (upcoming - now) / 1_000_000 if upcoming is not None else self.poll_s
-        return min(self.poll_s, max(0.02, ahead))
+        return max(LOOK_MIN_S, (soon - now) / 1_000_000)
 
     def _start(self, payment_id: str) -> None:
         if payment_id in self._tasks or not payment_id or self._stopping.is_set():
@@ -105,6 +111,7 @@ class Worker:
         again_soon = length and now < until + 2 * length
         rest = min(RERUN_MAX_US, length * 2) if again_soon else RERUN_AFTER_US
         self._rested[payment_id] = (now + rest, rest)
+        self.app.wake.send("")  # there is room again; no payment has this id
 
 
 @asynccontextmanager
