@@ -65,7 +65,7 @@ class Machine:
     def start(self) -> None:
         """A new process, if none lives here."""
         if self.process is None and not self.world.over:
-            self.process = Process(self)
+            self.process = self.world.LIFE(self)
             self.process.run()
 
     def kill(self) -> None:
@@ -83,8 +83,12 @@ class Process:
         self.alive, self.frozen_until_us = True, 0
         self._context = contextvars.copy_context()
         self._context.run(OWNER.set, self)
-        world, kept = self.world, self.world.open_store()
-        self.kept = kept
+        self.kept = self.world.open_store()
+        self.move_in()
+
+    def move_in(self) -> None:
+        """What lives here: payonce. Something else is another ``engine`` and ``worker``; see ``comparison``."""
+        world, kept = self.world, self.kept
         wired = Ports(
             store=SimStore(self, kept.store),
             transport=Wire(self),

@@ -130,8 +130,13 @@ class SimRegistry:
         self._process, self._inner = process, inner
 
     async def all(self, kind: str) -> tuple[Record, ...]:
-        await self._arrive()
-        return await self._inner().all(kind)
+        word = await self._arrive()
+        found = await self._inner().all(kind)
+        if word == "crash_after":
+            await self._process.die()
+        if word == "error_after":
+            raise StoreUnavailable("simulated: read, and the answer is lost")
+        return found
 
     async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
         word = await self._arrive()

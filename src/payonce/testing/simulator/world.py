@@ -63,7 +63,9 @@ class Cast(NamedTuple):
 
 
 class World:
-    """See the module docstring. Made anew for every run; ``live`` is its whole life."""
+    """See the module docstring. Made anew for every run; ``live`` is its whole life. ``LIFE`` is what its machines run."""
+
+    LIFE: type[Process] = Process
 
     def __init__(self, options: Options, cast: Cast, loop: SimLoop, *, fate: Fate | None = None, keep: bool = False) -> None:
         self.options, self.loop, self.dice = options, loop, random.Random(f"world {options.seed}")
@@ -230,7 +232,7 @@ class World:
         await self.loop.until(self.options.faults_for_s)
         await self._calm_down()
         settled_us = await self._settle()
-        verdicts = await oracle.judge(self, settled_us)
+        verdicts = await self.judge(settled_us)
         self.over = True
         for machine in self.machines:
             if machine.process is not None:
@@ -238,6 +240,10 @@ class World:
         if self._folder is not None:
             self._folder.cleanup()
         return verdicts
+
+    async def judge(self, settled_us: int) -> Verdicts:
+        """Before anybody leaves."""
+        return await oracle.judge(self, settled_us)
 
     async def _calm_down(self) -> None:
         """The faults stop: clocks are right, everybody lives and has the newest version."""
@@ -283,12 +289,14 @@ class World:
         return settled
 
 
-def live(options: Options, cast: Cast, *, fate: Fate | None = None, keep: bool = False) -> tuple[World, Verdicts]:
-    """The whole life of one world. What breaks the loop itself is a violation, too."""
+def live(
+    options: Options, cast: Cast, *, fate: Fate | None = None, keep: bool = False, kind: type[World] = World
+) -> tuple[World, Verdicts]:
+    """The whole life of one world of a kind. What breaks the loop itself is a violation, too."""
     made: list[World] = []
 
     async def main(loop: SimLoop) -> Verdicts:
-        made.append(World(options, cast, loop, fate=fate, keep=keep))
+        made.append(kind(options, cast, loop, fate=fate, keep=keep))
         return await made[0].live()
 
     try:

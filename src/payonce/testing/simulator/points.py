@@ -1,0 +1,259 @@
+"""Exhaustive crash points: every call of every port in small worlds, made to fail in every way that the point knows, one
+call at a time (``singles``) and two (``pairs``).
+
+A ``Case`` is a scenario and which calls meet which words. It prints as one line, and ``Case.parse`` reads it again:
+
+    points: mock-late-success 17:crash_after 23:error_before
+
+``run`` lives one case under all oracles of the simulator, and two of its own: up to its last fault a run must ask the same
+calls at the same times as the run without that fault, and what ``SIX`` does may not change how a payment ends. Cases are
+independent of each other, so a campaign may spread them over processes and go on where it stopped.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from payonce.providers import load_adapters
+from payonce.sandbox.server import installed
+
+from .fate import POINTS, Script
+from .oracle import Violation
+from .scenarios import SCENARIOS, Scenario
+from .world import Cast, World, live
+
+SIX: Final = ("crash_before", "crash_after", "error_before", "error_after", "duplicate", "delay")
+FURTHER: Final = tuple(dict.fromkeys(word for words in POINTS.values() for word in words if word not in SIX))
+SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", "refund")
+REACH: Final = 60  # a pair's second call is at most so many calls after its first
+# What is asked nowhere in the scenarios, and why.
+NEVER: Final = {"void": "no adapter has a void among its steps"}
+
+
+class Asked(NamedTuple):
+    """One call of a port, as fate was asked about it."""
+
+    point: str
+    may: tuple[str, ...] | None  # only these words were possible
+    at_s: float  # of the world's time
+
+    def knows(self, word: str) -> bool:
+        return word in POINTS[self.point] and (self.may is None or word in self.may)
+
+
+class Case(Struct, frozen=True):
+    """See the module docstring. Calls count from 0; the faults are in the order of their calls."""
+
+    scenario: str
+    faults: tuple[tuple[int, str], ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(("points:", self.scenario, *(f"{number}:{word}" for number, word in self.faults)))
+
+    @staticmethod
+    def parse(text: str) -> "Case":
+        """Raises ValueError, saying what is wrong with the line."""
+        name, *marks = text.removeprefix("points:").split() or [""]
+        if name not in SCENARIOS:
+            raise ValueError(f"there is no scenario {name!r}; there are: {', '.join(SCENARIOS)}")
+        faults = []
+        for mark in marks:
+            number, colon, word = mark.partition(":")
+            if not (number.isdecimal() and colon and word in (*SIX, *FURTHER)):
+                raise ValueError(f"{mark!r} is no fault; a fault is the number of a call and a word, like 17:crash_after")
+            faults.append((int(number), word))
+        if [n for n, _ in faults] != sorted({n for n, _ in faults}):
+            raise ValueError("the calls must be in order, each at most once")
+        return Case(name, tuple(faults))
+
+    def but_last(self) -> "Case":
+        return Case(self.scenario, self.faults[:-1])
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: the calls after the last
+    fault, or their times, are others than without it. ``digest`` tells two runs apart."""
+
+    case: Case
+    violations: tuple[Violation, ...]
+    statuses: tuple[str, ...]
+    hits: tuple[tuple[str, str], ...]
+    calls: tuple[Asked, ...]
+    changed: bool
+    digest: str
+
+
+class Marks(Script):
+    """A script that keeps what it was asked, and has one word for the first call of a given point."""
+
+    def __init__(self, case: Case, given: tuple[str, str]) -> None:
+        super().__init__(dict(case.faults))
+        self.asked: list[Asked] = []
+        self.hits: list[tuple[str, str]] = []
+        self._given = given
+
+    def at(self, point: str, may: Sequence[str] | None = None) -> str:
+        number = len(self.calls)
+        word = super().at(point, may)
+        if len(self.calls) == number:  # the faults have stopped
+            return ""
+        self.asked.append(Asked(point, None if may is None else tuple(may), asyncio.get_running_loop().time()))
+        if word:
+            self.hits.append((point, word))
+        elif point == self._given[0]:
+            word = self._given[1]
+        if point == self._given[0]:
+            self._given = ("", "")
+        return word
+
+
+@cache
+def _cast() -> Cast:
+    return Cast(load_adapters(), installed())
+
+
+def _lived(case: Case, *, keep: bool = False) -> tuple[World, Outcome]:
+    scenario = SCENARIOS[case.scenario]
+    fate = Marks(case, scenario.given)
+    world, verdicts = live(scenario.options, _cast(), fate=fate, keep=keep)
+    outcome = Outcome(
+        case=case,
+        violations=verdicts.violations,
+        statuses=tuple(verdicts.statuses),
+        hits=tuple(fate.hits),
+        calls=tuple(fate.asked),
+        changed=True,
+        digest=world.trace.digest(),
+    )
+    return world, outcome
+
+
+@lru_cache(maxsize=8)
+def known(case: Case) -> Outcome:
+    """What a case came to, from the last few that were asked for: what follows is compared with it."""
+    return _lived(case)[1]
+
+
+def run(case: Case) -> Outcome:
+    """Live one case. Breaks of a rule are in ``violations``; raises nothing for what the world does."""
+    return _judged(SCENARIOS[case.scenario], _lived(case)[1])
+
+
+def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
+    case, wrong, changed = outcome.case, list(outcome.violations), True
+    if case.faults:
+        before, upto = known(case.but_last()), case.faults[-1][0] + 1
+        changed = before.calls[upto:] != outcome.calls[upto:]
+        if before.calls[:upto] != outcome.calls[:upto] and not before.violations:
+            wrong.append(Violation(f"determinism: up to call {upto - 1} this run is not the same as {case.but_last()}"))
+        elif len(outcome.hits) != len(case.faults):
+            wrong.append(Violation(f"not reached: {_missed(outcome)}"))
+    unexpected = set(outcome.statuses) - scenario.ends
+    if unexpected and not wrong and all(word in SIX for _, word in case.faults):
+        wrong.append(Violation(f"ended {', '.join(unexpected)}, expected {' or '.join(sorted(scenario.ends))}"))
+    return Outcome(
+        case=case,
+        violations=tuple(wrong),
+        statuses=outcome.statuses,
+        hits=outcome.hits,
+        calls=outcome.calls,
+        changed=changed,
+        digest=outcome.digest,
+    )
+
+
+def _missed(outcome: Outcome) -> str:
+    """Of a line that was written for another version of the code."""
+    for number, word in outcome.case.faults:
+        if number >= len(outcome.calls):
+            return f"there are only {len(outcome.calls)} calls, none has the number {number}"
+        if not outcome.calls[number].knows(word):
+            return f"call {number} is a {outcome.calls[number].point}, which knows no {word}"
+    return "the faults had stopped"
+
+
+def timeline(case: Case) -> Iterator[str]:
+    """The line to reproduce a case, what it broke, and the life of the payment that it broke, to read."""
+    world, outcome = _lived(case, keep=True)
+    outcome = _judged(SCENARIOS[case.scenario], outcome)
+    yield str(case)
+    yield from (f"  {each.rule}" for each in outcome.violations)
+    payment = next((each.payment for each in outcome.violations if each.payment), "")
+    yield from world.trace.timeline(payment)
+
+
+# --- which cases there are ----------------------------------------------------------------------------------------------
+
+
+def fast() -> tuple[Scenario, ...]:
+    """The scenarios of the gate that runs before every change."""
+    return tuple(each for each in SCENARIOS.values() if each.fast)
+
+
+def singles(scenarios: Iterable[Scenario] = SCENARIOS.values(), words: Sequence[str] = SIX) -> Iterator[Case]:
+    """Every call of each scenario's run without faults x every one of ``words`` that its point knows."""
+    for scenario in scenarios:
+        whole = Case(scenario.name)
+        for number, asked in enumerate(known(whole).calls):
+            yield from (Case(scenario.name, ((number, word),)) for word in words if asked.knows(word))
+
+
+def pairs(scenario: Scenario, part: int = 0, of: int = 1) -> Iterator[Case]:
+    """Every single of ``SIX``, and after it in that same run every commit and send of the next ``REACH`` calls x ``SIX``. With
+    ``of`` a share of the singles only: shares 0 to ``of`` - 1 are together all."""
+    for number, first in enumerate(singles((scenario,))):
+        if number % of == part:
+            yield from seconds(first)
+
+
+def seconds(first: Case) -> Iterator[Case]:
+    """The pairs that begin with this single. None when it breaks a rule by itself: it is found already."""
+    lived = known(first)
+    if lived.violations:
+        return
+    begin = first.faults[-1][0] + 1
+    for number, asked in enumerate(lived.calls[begin : begin + REACH], begin):
+        if asked.point == "commit" or asked.point in SENDS:
+            yield from (Case(first.scenario, (*first.faults, (number, word))) for word in SIX if asked.knows(word))
+
+
+# --- what was seen --------------------------------------------------------------------------------------------------------
+
+
+class Tally:
+    """Cases counted by the point and word of their last fault."""
+
+    def __init__(self) -> None:
+        self.cases = 0
+        self.reached: Counter[tuple[str, str]] = Counter()
+        self.changed: Counter[tuple[str, str]] = Counter()  # of these: the run went on differently
+        self.statuses: Counter[str] = Counter()
+        self.broken: list[Outcome] = []
+
+    def add(self, outcome: Outcome) -> None:
+        self.cases += 1
+        for each in outcome.hits[-1:]:
+            self.reached[each] += 1
+            self.changed[each] += outcome.changed
+        self.statuses.update(outcome.statuses)
+        if outcome.violations:
+            self.broken.append(outcome)
+
+    def unreached(self, words: Sequence[str] = SIX) -> list[tuple[str, str]]:
+        """Point and word that no case met, without those that ``NEVER`` explains."""
+        return [(p, w) for p, known in POINTS.items() if p not in NEVER for w in words if w in known and not self.reached[p, w]]
+
+    def without_effect(self) -> list[tuple[str, str]]:
+        """Point and word that were met, and after which everything went on as if nothing had been."""
+        return [each for each in self.reached if not self.changed[each]]
+
+    def table(self, words: Sequence[str] = SIX) -> Iterator[str]:
+        """Point x word -> cases; ``.`` where the point does not know the word."""
+        yield f"{'':10}" + "".join(f"{word:>15}" for word in words)
+        for point, knows in POINTS.items():
+            if any(word in knows for word in words):
+                yield f"{point:10}" + "".join(f"{self.reached[point, w] if w in knows else '.':>15}" for w in words)

@@ -1,0 +1,102 @@
+"""Small worlds without bad luck, one payment each, that together pass every call of a port that there is: what crash points
+are enumerated over. Two processes, so that what one leaves behind is found by the other, or by its own restart; the
+short terms of sandbox accounts, so that a whole life takes some milliseconds."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from payonce.testing.judge import ENDS_AS
+
+from .options import Options
+
+ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
+    "mock": ("mock_a", "mock"),
+    "razorpay": ("razorpay_a", "razorpay"),
+    "cashfree": ("cashfree_a", "cashfree"),
+}
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """``given``: a point whose first call meets that word in every run. ``ends``: the statuses that a single crash,
+    error, duplicate or delay leaves possible. ``fast``: it belongs to the gate that runs before every change."""
+
+    name: str
+    options: Options
+    ends: frozenset[str]
+    given: tuple[str, str] = ("", "")
+    fast: bool = True
+
+
+def _scenario(
+    name: str,
+    adapters: str,
+    token: str,
+    for_s: int,
+    *,
+    ends: str = "",
+    given: str = "",
+    fast: bool = True,
+    seed: int = 1,
+    **more: Any,
+) -> Scenario:
+    """One payment with this token over an account of each adapter, in this order; faults for ``for_s`` seconds."""
+    point, _, word = given.partition(" ")
+    options = Options(
+        seed=seed,
+        accounts=tuple(ACCOUNTS[each] for each in adapters.split()),
+        terms="sandbox",
+        payments=1,
+        concurrency=2,
+        faults_for_s=for_s,
+        arrive_for_s=1,
+        tokens=(token,),
+        **more,
+    )
+    return Scenario(name=name, options=options, ends=frozenset(ends.split()) or ENDS_AS[token], given=(point, word), fast=fast)
+
+
+_ALL: Final = (
+    # one key covers all sends
+    _scenario("mock-ok", "mock", "tok_ok", 60),
+    _scenario("mock-lost-answer", "mock", "tok_lost_response", 60),
+    _scenario("mock-500-after-charge", "mock", "tok_500_after_charge", 60, fast=False),
+    _scenario("mock-timeout", "mock", "tok_timeout_then_ok", 60),
+    _scenario("mock-rate-limited", "mock", "tok_rate_limited", 90, ends="SUCCESS IN_DOUBT", fast=False),
+    _scenario("mock-hard-decline", "mock", "tok_decline_stolen_card", 60),
+    _scenario("mock-late-success", "mock", "tok_late_success", 150),
+    _scenario("mock-never-resolves", "mock", "tok_never_resolves", 90),
+    _scenario("mock-wrong-amount", "mock", "tok_wrong_amount", 60, fast=False),
+    _scenario("mock-hinted", "mock", "tok_ok", 60, webhooks=12.0, fast=False),
+    _scenario("mock-accept-unclear", "mock", "tok_ok", 30, given="commit error_after"),
+    # a container, and a hold that only we take
+    _scenario("razorpay-ok", "razorpay", "tok_ok", 60),
+    _scenario("razorpay-lost-answer", "razorpay", "tok_lost_response", 90, fast=False),
+    _scenario("razorpay-500-after-hold", "razorpay", "tok_500_after_charge", 90, fast=False),
+    _scenario("razorpay-provisional-decline", "razorpay", "tok_decline_stolen_card", 90, fast=False),
+    _scenario("razorpay-late-success", "razorpay", "tok_late_success", 90, fast=False),
+    _scenario("razorpay-never-resolves", "razorpay", "tok_never_resolves", 90, fast=False),
+    _scenario("razorpay-rate-limited", "razorpay", "tok_rate_limited", 90, fast=False),
+    _scenario("razorpay-wrong-amount", "razorpay", "tok_wrong_amount", 60, fast=False),
+    # a container that can be closed
+    _scenario("cashfree-ok", "cashfree", "tok_ok", 60, fast=False),
+    _scenario("cashfree-lost-answer", "cashfree", "tok_lost_response", 90),
+    _scenario("cashfree-500-after-charge", "cashfree", "tok_500_after_charge", 90, fast=False),
+    _scenario("cashfree-hard-decline", "cashfree", "tok_decline_stolen_card", 90),
+    _scenario("cashfree-late-success", "cashfree", "tok_late_success", 90, fast=False),
+    _scenario("cashfree-never-resolves", "cashfree", "tok_never_resolves", 150, fast=False),
+    _scenario("cashfree-rate-limited", "cashfree", "tok_rate_limited", 90, fast=False),
+    # on to the next account
+    _scenario("mock-then-razorpay", "mock razorpay", "tok_decline_then_ok", 90),
+    _scenario("razorpay-then-cashfree", "razorpay cashfree", "tok_decline_then_ok", 90, fast=False),
+    _scenario("cashfree-then-mock", "cashfree mock", "tok_decline_then_ok", 90, fast=False),
+    # people
+    _scenario("drained", "mock cashfree", "tok_ok", 60, drains=1, fast=False),
+    _scenario("restored", "mock", "tok_ok", 600, restores=True, fast=False),
+    _scenario("restored-razorpay", "razorpay", "tok_ok", 600, restores=True, fast=False),
+    # real files
+    _scenario("mock-lost-answer-sqlite", "mock", "tok_lost_response", 60, store="sqlite", fast=False),
+    _scenario("razorpay-ok-sqlite", "razorpay", "tok_ok", 60, store="sqlite", fast=False),
+)
+SCENARIOS: Final[Mapping[str, Scenario]] = {each.name: each for each in _ALL}
