@@ -25,13 +25,13 @@ from payonce.core.outcome import AnyOutcome
 from payonce.core.payment import FINAL, StoredRequest
 from payonce.core.routing import Asked, Offer
 from payonce.dispatch import Account, Prepared, exchange, stored
-from payonce.testing.judge import net_charges
+from payonce.testing.judge import net_charges, of_payment
 
 from .fate import CRASHES
 from .naive import NaivePayments, Row
 from .options import Options, S, draw
 from .oracle import Verdicts
-from .processes import Machine, Process
+from .processes import Process
 from .storage import CLAIM, Claim
 from .trace import START_US
 from .wire import Wire
@@ -315,7 +315,9 @@ def story(seed: int, cast: Cast) -> list[str]:
     assert isinstance(world, NaiveWorld)
     for p in world.ended:
         if found := [kind for kind in mistakes(p, world.moved) if kind in MISTAKES]:
-            return [f"seed {seed}: {p.id} is {', '.join(found)}", *world.trace.timeline(p.id)]
+            books = [f"{m['kind']} of {m['amount']} {m['currency']} at {m['provider']}" for m in of_payment(world.moved, p.id)]
+            moved = [f"{'':>14}  the ledger: {', '.join(books) or 'nothing'}; the row: {p.status}"]
+            return [f"seed {seed}: {p.id} is {', '.join(found)}", *world.trace.timeline(p.id), *moved]
     return []
 
 

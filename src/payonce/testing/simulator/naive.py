@@ -94,11 +94,13 @@ class NaivePayments:
             for n in range(TRIES):
                 try:
                     await self._charge(row, account)
-                    return await self.around.update(row.id, "SUCCESS")
                 except _DeclinedError:
                     break
                 except _GatewayError:
                     await self.around.sleep(2**n)
+                else:
+                    await self.around.update(row.id, "SUCCESS")
+                    return
         await self.around.update(row.id, "FAILED")
 
     async def _charge(self, row: Row, account: Account) -> None:

@@ -12,7 +12,7 @@ from payonce.adapter import READS_MAX
 from payonce.core.apply import apply
 from payonce.core.events import Asked, Hinted, Judged, Observed, Planned, digest, unseal
 from payonce.core.outcome import Found, Mismatch
-from payonce.core.payment import FINAL, Payment, StoredRequest
+from payonce.core.payment import FINAL, Attempt, Payment, StoredRequest
 from payonce.core.verdict import verdict
 from payonce.testing.judge import net_charges, of_payment, wrong_with_history, wrong_with_holds
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ENTRIES_MAX = 5_000  # of one payment: more is a history without end
 LATE_US = 6_000_000  # of a first byte after its claim: the send window and a little
+KEY_WINDOW_US = 24 * 3_600_000_000  # of the keyed vendor
 LYING_TOKENS = ("tok_late_success",)  # the vendor takes back a documented, final refusal
 
 
@@ -167,6 +168,13 @@ def _look(p: Payment, ours: list[dict[str, Any]], seen: Counter[str]) -> None:
     seen["found by a read"] += any(isinstance(s.outcome, Found) and s.outcome.tries for s in steps)
     seen["unanswered step"] += any(s.outcome is None for s in steps)
     seen["attention"] += bool(p.attention)
+    seen["key outlived"] += any(_outlived(a) for a in p.attempts)
+
+
+def _outlived(a: Attempt) -> bool:
+    """It was still being looked at when the provider had forgotten its key."""
+    fire = next((s for s in a.steps if s.kind == "fire"), None)
+    return fire is not None and a.terms.keyed and fire.outcome is None and a.steps[-1].at_us > fire.at_us + KEY_WINDOW_US
 
 
 def told(event: object, status: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FREEZES_S = (5, 20, 60, 600, 2 * HOUR_S, 20 * HOUR_S, 72 * HOUR_S)
 RESTART_S = 90
-POLL_S = 3600.0  # the longest a worker rests: other processes write due times, too
+REST_S = 3600.0  # of a worker when nothing is due; see World._poll
 
 
 class Watched(Engine):
@@ -111,7 +111,7 @@ class Process:
             sandbox=None,
             health=self.health,
         )
-        self.worker = Worker(app, concurrency=world.options.concurrency, poll_ms=int(POLL_S * 1000))
+        self.worker = Worker(app, concurrency=world.options.concurrency, poll_ms=int(REST_S * 1000))
 
     def run(self) -> None:
         self.world.note(self.machine.name, "", "starts" + (f" version {self.version}" if self.version > 1 else ""))
