@@ -12,15 +12,18 @@ The rooms, from the inside out: ``loop`` (time), ``fate`` (what goes wrong at a 
 (what must hold), ``trace`` (what happened).
 """
 
+import importlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from payonce.adapter import Adapter
 from payonce.core.errors import ConfigError
 from payonce.providers import load_adapters
 from payonce.sandbox.server import installed
+from payonce.sandbox.simulator import Simulator
 
 from .fate import Fate
 from .options import Options, draw
@@ -50,15 +53,29 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 def cast_of(names: Sequence[str] = SHIPPED) -> Cast:
-    """Adapters with the simulators of their vendors, by their installed names. Raises ConfigError for one that is not
-    there: an adapter can only be simulated with its vendor (entry points ``payonce.providers``, ``payonce.simulators``)."""
+    """Adapters with the simulators of their vendors: by installed name (entry points ``payonce.providers`` and
+    ``payonce.simulators``), or by a module that has ADAPTER and SIMULATOR. One alone is joined by ``mock``, so that there is
+    somewhere to fail over to. Raises ConfigError for one that is not there: an adapter is simulated with its vendor."""
+    found = [_pair(name) for name in names]
+    if len(found) == 1 and found[0][0].name != "mock":
+        found.append(_pair("mock"))
+    return Cast({a.name: a for a, _ in found}, {a.name: s for a, s in found})
+
+
+def _pair(name: str) -> tuple[Adapter, Simulator]:
     adapters, simulators = load_adapters(), installed()
-    for name in names:
-        if name not in adapters or name not in simulators:
-            what = "adapter" if name not in adapters else "simulator of the vendor"
-            known = ", ".join(sorted(adapters.keys() & simulators.keys()))
-            raise ConfigError(f"There is no {what} {name} installed. Installed with both: {known}. Nothing was simulated.")
-    return Cast({n: adapters[n] for n in names}, {n: simulators[n] for n in names})
+    if name in adapters and name in simulators:
+        return adapters[name], simulators[name]
+    try:
+        module = importlib.import_module(name)
+        pair: tuple[Adapter, Simulator] = (module.ADAPTER, module.SIMULATOR)
+    except (ImportError, AttributeError, ValueError) as error:
+        known = ", ".join(sorted(adapters.keys() & simulators.keys()))
+        raise ConfigError(
+            f"{name} cannot be simulated: it is no installed adapter with a simulator of its vendor ({known}), and no module "
+            f"with ADAPTER and SIMULATOR ({error}). Nothing was simulated."
+        ) from error
+    return pair
 
 
 def simulate(

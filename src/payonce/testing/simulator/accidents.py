@@ -80,10 +80,18 @@ class Accidents:
     def _drain(self) -> None:
         world = self.world
         account = world.dice.choice(world.options.accounts)[0]
-        self._operator(lambda p: p.health.drain(account, "maintenance", "ops"))
+        self._operator(lambda p: self._drained(p, account))
         back = world.dice.choice((5, 60, 600)) * S
-        world.after(back, lambda: self._operator(lambda p: p.health.resume(account, "ops", close_breaker=True)))
+        world.after(back, lambda: self._operator(lambda p: self._resumed(p, account)))
         world.counts["drain"] += 1
+
+    async def _drained(self, process: Process, account: str) -> None:
+        await process.health.drain(account, "maintenance", "ops")
+        self.world.watch.drained[account] = self.world.now_us()
+
+    async def _resumed(self, process: Process, account: str) -> None:
+        self.world.watch.drained.pop(account, None)
+        await process.health.resume(account, "ops", close_breaker=True)
 
     def _operator(self, do: Callable[[Process], Any]) -> None:
         """A command of a person, in any living process; it may fail, as commands do."""

@@ -9,12 +9,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from . import SHIPPED, cast_of, simulate
+
+T = TypeVar("T")
 
 CHUNK: Final = 20  # seeds of one task: long enough to be worth sending, short enough for a progress bar
 BROKEN_MAX: Final = 50  # violations that are kept
@@ -98,32 +100,42 @@ def chunk(seeds: Sequence[int], providers: tuple[str, ...], store: str, twice: i
 def run(plan: Plan, *, kept: Iterable[int] = (), on_progress: Callable[[Tally, float], None] | None = None) -> Tally:
     """``kept`` seeds first, whatever the plan says of time; then those of the plan. ``on_progress`` hears the tally so far
     and the share that is done. Interrupted with Ctrl-C it raises KeyboardInterrupt after its workers have ended."""
-    total, began, tally = Tally(), time.monotonic(), Tally()
-    first = list(kept)
+    total, began, first = Tally(), time.monotonic(), list(kept)
     chunks = _chunks([*first, *range(plan.first, plan.first + plan.seeds)])
-    count = plan.workers or os.cpu_count() or 1
     twice = plan.first + plan.twice
+    jobs = ((seeds, plan.providers, plan.store, twice) for seeds in chunks)
+
+    def more() -> bool:
+        return not plan.seconds or time.monotonic() - began < plan.seconds or total.seeds < len(first)
+
+    for tally in spread(chunk, jobs, plan.workers, more):
+        total.add(tally)
+        if on_progress:
+            share = total.seeds / (plan.seeds + len(first))
+            timed = (time.monotonic() - began) / plan.seconds if plan.seconds else 0.0
+            on_progress(total, min(1.0, max(share, timed)))
+    return total
+
+
+def spread(
+    do: Callable[..., T], jobs: Iterable[tuple[Any, ...]], workers: int = 0, more: Callable[[], bool] = lambda: True
+) -> Iterator[T]:
+    """The results of ``do(*job)`` as they come, from so many processes (0: one per core). No new job begins when ``more``
+    says no. When it is left early, what runs is finished and the rest is dropped."""
+    count, waiting = workers or os.cpu_count() or 1, iter(jobs)
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        running: set[Future[Tally]] = set()
+        running: set[Future[T]] = set()
         try:
             while True:
-                late = plan.seconds and time.monotonic() - began > plan.seconds and total.seeds >= len(first)
-                if not late:
-                    for seeds in islice(chunks, count * 2 - len(running)):
-                        running.add(pool.submit(chunk, seeds, plan.providers, plan.store, twice))
+                if more():
+                    running |= {pool.submit(do, *job) for job in islice(waiting, count * 2 - len(running))}
                 if not running:
-                    return total
+                    return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in done:
-                    tally = each.result()
-                    total.add(tally)
-                if on_progress:
-                    share = total.seeds / (plan.seeds + len(first))
-                    timed = (time.monotonic() - began) / plan.seconds if plan.seconds else 0.0
-                    on_progress(total, min(1.0, max(share, timed)))
-        except BaseException:
+                    yield each.result()
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _chunks(seeds: list[int]) -> Iterator[list[int]]:

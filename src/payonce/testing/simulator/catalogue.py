@@ -71,7 +71,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(43, "a refund is doubled or lost", ("error_after at refund", "stall at refund", "duplicate at refund")),
     Row(44, "everybody comes back at once after an outage", ("weather outage",)),
     Row(45, "a settlement file twice, or not at all", elsewhere="no settlement files are read"),
-    Row(46, "live money in a test", elsewhere="the simulation has no sockets; tests/test_accounts.py refuses modes that differ"),
+    Row(46, "live money in a test", elsewhere="there are no sockets here; tests/test_accounts.py"),
 )  # fmt: skip
 
 # Words of fate that a point knows and never meets: (point or *, word) -> why.

@@ -19,11 +19,12 @@ ACTOR = "merchant"
 
 
 class Posted(Struct):
-    """What a merchant knows: what it asked for, under which key, and the ids it was answered (202)."""
+    """What a merchant knows: what it asks for, under which key, and of each 202 the id and what had been asked."""
 
     key: str
     request: NewPayment
     ids: list[str]
+    accepted: list[NewPayment]
     refused: str = ""
 
 
@@ -31,7 +32,7 @@ class Merchants:
     """``posted`` is the other half of the witness: every id in it was acknowledged."""
 
     def __init__(self, world: "World") -> None:
-        self.world, self.posted = world, [Posted(f"key-{n}", self._wish(world), []) for n in range(world.options.payments)]
+        self.world, self.posted = world, [Posted(f"key-{n}", self._wish(world), [], []) for n in range(world.options.payments)]
 
     @staticmethod
     def _wish(world: "World") -> NewPayment:
@@ -72,6 +73,7 @@ class Merchants:
                 answer = None
             if answer is not None:
                 wanted.ids.append(answer)
+                wanted.accepted.append(wanted.request)
                 world.note("merchant", answer, f"202 for {wanted.key}: {wanted.request.amount_minor} {wanted.request.currency}")
                 return
             await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))
@@ -85,9 +87,9 @@ class Merchants:
         except Refused as no:
             world.counts["key misused, refused"] += no.code == "idempotency_key_reused"
             return
-        if answer is not None:  # it was first: then it is what the key stands for, and the right one is refused
-            wanted.request = other
+        if answer is not None:  # it was first: then it is what the key stands for, and the right one will be refused
             wanted.ids.append(answer)
+            wanted.accepted.append(other)
             world.note("merchant", answer, f"202 for {wanted.key}, misused first")
 
     async def _once(self, key: str, request: NewPayment) -> str | None:

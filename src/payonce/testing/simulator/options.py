@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from payonce.core.payment import LateSuccess
 from payonce.sandbox.faults import TOKENS
@@ -34,6 +35,12 @@ TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
         "horizon_s": 60, "watch_s": 120, "settle_s": 120, "processing_s": 2, "read_lag_s": 1, "call_timeout_ms": 7000,
         "read_schedule_s": (1, 2, 3, 5, 8, 10),
     },
+}  # fmt: skip
+
+
+QUIET: Final = {
+    "spells": 0, "kills": 0, "freezes": 0, "deploys": False, "skew_s": 0, "jumps": 0, "drains": 0, "repoints": False,
+    "restores": False, "outages_of_store": 0,
 }  # fmt: skip
 
 
@@ -68,6 +75,12 @@ class Options(Struct, frozen=True, kw_only=True):
     repoints: bool = False  # an account gets another credential while something is open
     restores: bool = False  # a backup from the middle of the faults is put back
     outages_of_store: int = 0
+
+    @property
+    def undisturbed(self) -> bool:
+        """Only the cards decide: no fault, no accident that lasts."""
+        accidents = (self.spells, self.kills, self.freezes, self.skew_s, self.jumps, self.drains, self.outages_of_store)
+        return not (any(self.rates.values()) or any(accidents) or self.deploys or self.repoints or self.restores)
 
     def said(self) -> str:
         """All that differs from a calm world, in one line."""
@@ -104,14 +117,15 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
     """The options of a seed, over accounts of these adapters."""
     dice = random.Random(f"options {seed}")
     rates = {word: rate * dice.choice((0, 1, 1, HEAVY)) for word, rate in RATES.items()}
-    if dice.random() < 0.1:  # only what cards, vendors and people do
+    quiet = dice.random() < 0.06  # only the cards decide
+    if quiet or dice.random() < 0.1:  # only what vendors and people do
         rates = {}
     names = [(f"{adapter}_{letter}", adapter) for adapter in adapters for letter in "ab"]
     chosen = dice.sample(names, dice.choice((1, 2, 2, 3, 3, 4)) if len(names) > 3 else dice.randint(1, len(names)))
     tokens = dice.choices([*TOKEN_WEIGHTS], [*TOKEN_WEIGHTS.values()], k=dice.choice((1, 3, 8)))
     restores = dice.random() < 0.06
     skew, sleeps_uncounted = dice.random() < 0.2, dice.random() < 0.3
-    return Options(
+    drawn = Options(
         seed=seed,
         store=store or ("sqlite" if dice.random() < 0.08 else "memory"),
         accounts=tuple(chosen),
@@ -141,3 +155,4 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
     )
+    return replace(drawn, **QUIET) if quiet else drawn

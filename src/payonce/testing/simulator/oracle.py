@@ -1,29 +1,31 @@
-"""What must hold, whatever happened. The witness is the providers' ledger and what merchants were answered, never our
-store; the order of things is judged by ``payonce.testing.judge``, which never asks the machine for its own verdict.
-The numbers I1 to I15 are those of the invariants in docs/guarantees.md."""
+"""What must hold when a world is over. The witness is the providers' ledger and what merchants were answered, never our
+store; the order of things is judged by ``payonce.testing.judge``, which never asks the machine for its own verdict. The
+numbers I1 to I15 are those of the invariants in docs/guarantees.md."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from payonce.adapter import READS_MAX
 from payonce.core.apply import apply
-from payonce.core.events import Asked, Hinted, Judged, Observed, Planned, digest, unseal
+from payonce.core.events import Entry, digest, unseal
 from payonce.core.outcome import Found, Mismatch
-from payonce.core.payment import FINAL, Attempt, Payment, StoredRequest
-from payonce.core.verdict import verdict
-from payonce.testing.judge import net_charges, of_payment, wrong_with_history, wrong_with_holds
+from payonce.core.payment import FINAL, Attempt, Payment
+from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
+
+from .options import S
 
 if TYPE_CHECKING:
-    from .storage import Claim
     from .world import World
 
-ENTRIES_MAX = 5_000  # of one payment: more is a history without end
-LATE_US = 6_000_000  # of a first byte after its claim: the send window and a little
-KEY_WINDOW_US = 24 * 3_600_000_000  # of the keyed vendor
-LYING_TOKENS = ("tok_late_success",)  # the vendor takes back a documented, final refusal
+ENTRIES_MAX: Final = 5_000  # of one payment: more is a history without end
+KEY_WINDOW_US: Final = 24 * 3600 * S  # of the keyed vendor
+LYING_TOKENS: Final = ("tok_late_success",)  # the vendor takes back a documented, final refusal
+AT_ONCE_US: Final = 60 * S  # within which a good card is charged where nothing goes wrong
+CALLS_MAX: Final = 400  # for one payment: more is a storm
+EYES: Final = ("restored_elsewhere", "given_back")  # reasons that are a person's, whatever the ledger says
+Movements = list[dict[str, Any]]
 
 
 class Violation(Struct, frozen=True):
@@ -43,25 +45,6 @@ class Verdicts(Struct, frozen=True, kw_only=True):
     events: int = 0
 
 
-async def check_first_byte(world: "World", host: str, claim: "Claim", request: StoredRequest, body: bytes) -> None:
-    """R2, I7, I8: the step is on record, unanswered, with exactly these bytes, and was claimed just now."""
-    now = world.now_us()
-    p = await world.payment(claim.payment_id)
-    step = next((s for s in p.steps() if s.seq == claim.seq), None) if p else None
-    if step is None or step.outcome is not None:
-        world.violate(f"I7: a {claim.kind} left {host} that is not on record, or was answered before", claim.payment_id)
-        return
-    if claim.kind != "read":
-        if step.request != request or (body and request.body_sha256 != digest(body)):
-            world.violate(f"I8: a {claim.kind} left with other bytes than those on record", claim.payment_id)
-        first = world.bodies.get((claim.payment_id, request.body_sha256), body)
-        if first != body:
-            world.violate(f"I8: a {claim.kind} was sent again with other bytes", claim.payment_id)
-    further = (READS_MAX - 1) * 60_000_000 if claim.kind == "read" else 0
-    if now - claim.at_us > LATE_US + further:
-        world.violate(f"R7: a {claim.kind} left {(now - claim.at_us) / 1e6:.1f} s after its claim", claim.payment_id)
-
-
 async def judge(world: "World", settled_us: int) -> Verdicts:
     """Every payment that anybody was promised, against the ledger and its own history."""
     movements = [msgspec.to_builtins(m) for m in world.vendors.movements()]
@@ -77,11 +60,15 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
             world.violate("I2: an acknowledged payment is not in the store", payment_id)
             continue
         statuses[p.status] += 1
-        events += await _judge_history(world, p, edges)
+        entries = [unseal(e.raw, e.hash) for e in await world.reader().history(p.id, 0, ENTRIES_MAX)]
+        events += len(entries)
+        _judge_history(world, p, entries, edges)
+        await _judge_promise(world, p)
         _judge_money(world, p, movements)
+        _judge_ends(world, p, entries)
         _look(p, of_payment(movements, payment_id), seen)
     strangers = {m["reference"][:20] for m in movements} - {i[4:] for i in ours}
-    unknown = [i for i in strangers if await world.payment(f"pay_{i}") is None]
+    unknown = [i for i in sorted(strangers) if await world.payment(f"pay_{i}") is None]
     if unknown and not world.counts["restored"]:
         world.violate(f"money moved for payments that the store does not know: {unknown}")
     return Verdicts(
@@ -96,25 +83,38 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
 
 
 def _judge_keys(world: "World") -> None:
-    """I6: a key is one payment for ever."""
+    """I6: a key is one payment and one request for ever."""
     for posted in world.merchants.posted:
         if len(set(posted.ids)) > 1:
             world.violate(f"I6: the key {posted.key} was answered with {len(set(posted.ids))} payments")
+        if any(request != posted.accepted[0] for request in posted.accepted):
+            world.violate(f"I6: two different requests were accepted under {posted.key}", posted.ids[0])
         if not posted.ids and not posted.refused:
             world.violate(f"I2: {posted.key} was never answered, although the faults stopped")
 
 
-async def _judge_history(world: "World", p: Payment, edges: Counter[str]) -> int:
+async def _judge_promise(world: "World", p: Payment) -> None:
+    """What was accepted is what was asked for."""
+    request = next(each.accepted[0] for each in world.merchants.posted if p.id in each.ids)
+    details = msgspec.json.encode(request.details)
+    asked = (request.amount_minor, request.currency, request.provider, digest(details))
+    if (p.amount_minor, p.currency, p.provider, p.details_sha256) != asked:
+        world.violate("I2: accepted is not what was asked for", p.id)
+    kept = await world.reader().bodies([(p.id, p.details_sha256)])
+    if kept.get((p.id, p.details_sha256)) != details:
+        world.violate("I2: what the customer gave is not kept", p.id)
+    if request.provider and any(a.account != request.provider for a in p.attempts):
+        world.violate(f"sent to an account that was not asked for: {[a.account for a in p.attempts]}", p.id)
+
+
+def _judge_history(world: "World", p: Payment, entries: list[Entry], edges: Counter[str]) -> None:
     """I4, I5, I10, I14: the chain folds to the row, and what is in it was allowed."""
-    entries = list(await world.reader().history(p.id, 0, ENTRIES_MAX))
     if len(entries) >= ENTRIES_MAX:
         world.violate("the history grows without end", p.id)
-    again = [unseal(e.raw, e.hash) for e in entries]
-    _, wrong = wrong_with_history(again)
-    for each in wrong:
+    for each in wrong_with_history(entries)[1]:
         world.violate(f"I5: {each}", p.id)
     before, folded = "", None  # type: str, Payment | None
-    for entry in again:
+    for entry in entries:
         folded = apply(folded, entry)
         edges[f"{before or '-'} {entry.envelope.kind} {folded.status}"] += before != folded.status
         before = folded.status
@@ -122,16 +122,16 @@ async def _judge_history(world: "World", p: Payment, edges: Counter[str]) -> int
             world.violate(f"an exception in an adapter: {entry.raw.decode()[-200:]}", p.id)
     if folded != p:
         world.violate("I14: the row is not the fold of its history", p.id)
-    return len(entries)
 
 
-def _judge_money(world: "World", p: Payment, movements: list[dict[str, Any]]) -> None:
-    """I1, I3: at most one charge is kept, and the status says which."""
+def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
+    """I1, I3, I15: at most one charge is kept, the status says which, and doubt is about something."""
     kept, ours = net_charges(movements, p.id), of_payment(movements, p.id)
     taken = [m for m in ours if m["kind"] in ("charge", "capture")]
     told = [f"{m['kind']} {m['amount']} {m['provider']}" for m in ours]
-    lying = world.options.tokens and any(t in LYING_TOKENS for t in world.options.tokens)
-    alarm = bool(p.attention)
+    lying = any(t in LYING_TOKENS for t in world.options.tokens)
+    # a person was told, and there is a reason: a charge is not given back yet, or a backup had lost it
+    alarm = bool(p.attention) and (any(o.state == "IN_DOUBT" for o in p.operations[1:]) or p.attention in EYES)
     if len(kept) > 1 and not alarm:
         world.violate(f"I1: charged {len(kept)} times: {told}", p.id)
     if len(taken) > 1 and not lying:
@@ -141,18 +141,26 @@ def _judge_money(world: "World", p: Payment, movements: list[dict[str, Any]]) ->
         world.violate(f"I3: SUCCESS, and the ledger says {told}", p.id)
     if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm:
         world.violate(f"I3: {p.status}, and the ledger says {told}", p.id)
-    if p.status == "IN_DOUBT" and not world.lied_to and not _doubtful(p):
-        world.violate(f"I15: IN_DOUBT {p.reason}, though every attempt was answered", p.id)
+    if p.status == "IN_DOUBT" and exact and p.id not in world.lied_to and p.reason not in EYES:
+        world.violate(f"I15: IN_DOUBT {p.reason}, though the ledger has exactly our charge, and could be read", p.id)
 
 
-def _doubtful(p: Payment) -> bool:
-    """Something is really open: an attempt without proof, a mismatch, or what a restore found."""
-    if p.reason in ("restored_elsewhere", "given_back"):
-        return True
-    return any(verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH") for a in p.attempts)
+def _judge_ends(world: "World", p: Payment, entries: list[Entry]) -> None:
+    """Where nothing but the card decides, it decides; a good one soon. Nothing storms."""
+    if sum(s.kind != "read" for s in p.steps()) > CALLS_MAX or len(entries) > CALLS_MAX * 4:
+        world.violate(f"I13: {len(entries)} events for one payment", p.id)
+    request = next(each.accepted[0] for each in world.merchants.posted if p.id in each.ids)
+    token = request.details.payment_method or "tok_ok"
+    if not world.options.undisturbed or (world.options.attempts_max == 1 and token.endswith("then_ok")):
+        return
+    if p.status not in ENDS_AS[token]:
+        world.violate(f"{token} ended as {p.status} {p.reason} where nothing went wrong", p.id)
+    took_us = entries[-1].envelope.at_us - entries[0].envelope.at_us
+    if token == "tok_ok" and took_us > AT_ONCE_US:  # noqa: S105
+        world.violate(f"a good card took {took_us / S:.0f} s where nothing went wrong", p.id)
 
 
-def _look(p: Payment, ours: list[dict[str, Any]], seen: Counter[str]) -> None:
+def _look(p: Payment, ours: Movements, seen: Counter[str]) -> None:
     """What this payment went through, of what is easily missed."""
     steps = list(p.steps())
     seen["failover"] += len({a.account for a in p.attempts}) > 1
@@ -165,7 +173,7 @@ def _look(p: Payment, ours: list[dict[str, Any]], seen: Counter[str]) -> None:
     seen["late success"] += p.status == "SUCCESS" and len(p.attempts) > 1
     seen["mismatch"] += any(isinstance(s.outcome, Mismatch) for s in steps)
     seen["two charges, one given back"] += sum(m["kind"] in ("charge", "capture") for m in ours) > 1
-    seen["found by a read"] += any(isinstance(s.outcome, Found) and s.outcome.tries for s in steps)
+    seen["found by a read"] += any(isinstance(s.outcome, Found) and bool(s.outcome.tries) for s in steps)
     seen["unanswered step"] += any(s.outcome is None for s in steps)
     seen["attention"] += bool(p.attention)
     seen["key outlived"] += any(_outlived(a) for a in p.attempts)
@@ -175,32 +183,3 @@ def _outlived(a: Attempt) -> bool:
     """It was still being looked at when the provider had forgotten its key."""
     fire = next((s for s in a.steps if s.kind == "fire"), None)
     return fire is not None and a.terms.keyed and fire.outcome is None and a.steps[-1].at_us > fire.at_us + KEY_WINDOW_US
-
-
-def told(event: object, status: str) -> str:
-    """An event in one line, for the timeline."""
-    match event:
-        case Planned():
-            s = event.step
-            where = f" at {event.opens.account}" if event.opens else ""
-            return f"plans {s.kind} of attempt {event.attempt + 1}{where}" + (
-                f", operation {event.operation}" if event.operation else ""
-            )
-        case Observed():
-            return f"hears about #{event.about}: {_brief(event.outcome)} -> {status}"
-        case Judged():
-            return f"judges {event.what} {event.reason} -> {status}"
-        case Hinted():
-            return f"is hinted at attempt {event.attempt + 1}"
-        case Asked():
-            return f"asks for {event.kind}"
-    return f"{type(event).__name__} -> {status}"
-
-
-def _brief(outcome: Any) -> str:
-    name = type(outcome).__name__
-    if isinstance(outcome, Found):
-        tries = ", ".join(_brief(t) for t in outcome.tries) or "nothing"
-        return f"{name} {outcome.container}: {tries}"
-    more = [str(getattr(outcome, n)) for n in ("code", "reason", "amount_minor") if getattr(outcome, n, "")]
-    return " ".join((name, *more))

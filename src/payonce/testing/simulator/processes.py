@@ -97,7 +97,9 @@ class Process:
             wake=(wake := Wake(world)),
         )
         self.health = Health(SimRegistry(self, kept.registry), self)
-        self.engine = Watched(wired, world.accounts, world.policy, rules=world.rules, health=self.health, hold=world.hold)
+        self.engine = Watched(
+            wired, world.accounts_of(self.version), world.policy, rules=world.rules, health=self.health, hold=world.hold
+        )
         self.engine.world = world
         app = App(
             settings=cast("Any", None),
@@ -148,6 +150,8 @@ class Process:
             if world.options.sleeps_uncounted:
                 self.machine.slept_us += until - max(world.now_us(), self.frozen_until_us)
             self.frozen_until_us = until
+            if world.options.jumps and world.dice.random() < 0.3:  # its clock is set while it sleeps
+                self.machine.offset_us -= seconds * S
             world.counts["freeze"] += 1
             world.note(self.machine.name, "", f"stands still for {seconds} s")
 

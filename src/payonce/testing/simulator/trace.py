@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
+
+from payonce.core.events import Asked, Hinted, Judged, Observed, Planned
+from payonce.core.outcome import Found
 
 START_US: Final = 1_800_000_000_000_000  # when every world begins: 15 January 2027, 08:00 UTC
 
@@ -49,3 +52,32 @@ def elapsed(us: int) -> str:
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)
     return (f"{days}d " if days else "") + f"{h:02}:{m:02}:{s:02}.{rest // 1000:03}"
+
+
+def told(event: object, status: str) -> str:
+    """An event in one line, for the timeline."""
+    match event:
+        case Planned():
+            s = event.step
+            where = f" at {event.opens.account}" if event.opens else ""
+            return f"plans {s.kind} of attempt {event.attempt + 1}{where}" + (
+                f", operation {event.operation}" if event.operation else ""
+            )
+        case Observed():
+            return f"hears about #{event.about}: {_brief(event.outcome)} -> {status}"
+        case Judged():
+            return f"judges {event.what} {event.reason} -> {status}"
+        case Hinted():
+            return f"is hinted at attempt {event.attempt + 1}"
+        case Asked():
+            return f"asks for {event.kind}"
+    return f"{type(event).__name__} -> {status}"
+
+
+def _brief(outcome: Any) -> str:
+    name = type(outcome).__name__
+    if isinstance(outcome, Found):
+        tries = ", ".join(_brief(t) for t in outcome.tries) or "nothing"
+        return f"{name} {outcome.container}: {tries}"
+    more = [str(getattr(outcome, n)) for n in ("code", "reason", "amount_minor") if getattr(outcome, n, "")]
+    return " ".join((name, *more))

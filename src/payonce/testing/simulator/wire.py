@@ -59,6 +59,7 @@ class Wire:
         if word == "crash_after":
             await p.die()
         await p.pause()
+        world.watch.over(claim)
         return answer
 
 

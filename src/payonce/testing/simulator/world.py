@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from payonce.adapter import Adapter
+from payonce.adapter import Adapter, HttpRequest, Intent
 from payonce.core.errors import PayonceError
 from payonce.core.payment import FINAL, Payment, StoredRequest, Terms
 from payonce.core.routing import Rule, Rules, When
@@ -28,15 +28,16 @@ from payonce.stores.sqlite.store import SqliteStore
 
 from . import oracle
 from .accidents import Accidents
-from .fate import Dice, Fate
+from .fate import REGISTRY, Dice, Fate
 from .loop import Deadlock, SimLoop, Spin, run
 from .merchants import Merchants
 from .options import HOUR_S, TERMS, Options, S
 from .oracle import Verdicts, Violation
 from .processes import Machine, Process
 from .storage import Claim
-from .trace import START_US, Trace
+from .trace import START_US, Trace, told
 from .vendors import Vendors
+from .watch import Watch
 
 Fallback = Literal["any"] | tuple[str, ...]
 
@@ -45,6 +46,20 @@ DOUBT_WATCHED_S: Final = 26 * HOUR_S  # a payment in doubt is read daily
 ENDS: Final = (*FINAL, "IN_DOUBT")
 LOOK_S: Final = (1, 5, 20, 60, 300, HOUR_S)
 POLL_US: Final = 500_000  # between two looks of a worker, by default
+
+
+class Newer:
+    """An adapter in its next version: what it builds has a header more."""
+
+    def __init__(self, older: Adapter) -> None:
+        self._older = older
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._older, name)
+
+    def build(self, intent: Intent) -> HttpRequest:
+        built = self._older.build(intent)
+        return replace(built, headers=(*built.headers, ("x-build", "2")))
 
 
 class Kept(NamedTuple):
@@ -81,7 +96,7 @@ class World:
         self.lied_to: set[str] = set()  # payments of which a provider told an untruth about money
         self.written_by: dict[str, int] = {}
         self.versions: dict[str, int] = {}  # the newest of each payment
-        self.bodies: dict[tuple[str, str], bytes] = {}
+        self.watch = Watch(self)
         self.sends = 0
         self.last_delivery_us = 0
         self.pointed_back: Callable[[], None] = lambda: None
@@ -148,6 +163,12 @@ class World:
         store = SqliteStore(Path(self._folder.name) / "payments.db", 5000, "inline")
         return Kept(lambda: store, lambda: store.registry, lambda: _at_once(store.close()))
 
+    def accounts_of(self, version: int) -> Mapping[str, Account]:
+        """A newer version of the code builds other bytes from the same intent."""
+        if version == 1:
+            return self.accounts
+        return {name: replace(a, adapter=Newer(a.adapter)) for name, a in self.accounts.items()}
+
     def vendor_of(self, account: str) -> str:
         return self.accounts[account].adapter.name
 
@@ -181,11 +202,9 @@ class World:
         """A change is durable. Called by the store of the process that made it, before it can know."""
         p = change.payment
         self.written_by[p.id] = max(process.version, self.written_by.get(p.id, 0))
-        for sha256, body in change.bodies.items():
-            self.bodies.setdefault((p.id, sha256), body)
         for entry in change.entries:
             env = entry.envelope
-            self.note(process.machine.name, p.id, f"#{env.seq} {oracle.told(env.data, p.status)}")
+            self.note(process.machine.name, p.id, f"#{env.seq} {told(env.data, p.status)}")
         self.versions[p.id] = p.version
         if change.due_us is not None:
             self.after(
@@ -202,7 +221,11 @@ class World:
     def first_byte(self, process: Process, claim: Claim, request: StoredRequest, body: bytes) -> None:
         """A request is about to leave."""
         self.sends += 1
-        self.spawn(oracle.check_first_byte(self, process.machine.name, claim, request, body))
+        self.spawn(self.watch.first_byte(process, claim, request, body))
+
+    def registry_fails(self) -> bool:
+        """Processes cannot be expected to know what it says."""
+        return any(self.options.rates.get(word) for word in REGISTRY) or self.options.outages_of_store > 0
 
     def restored(self) -> None:
         """The store is older now than what was seen of it."""
@@ -274,7 +297,10 @@ class World:
         """It stands still, or knows other accounts than are configured now."""
         if process is None:
             return False
-        return process.frozen_until_us > self.now_us() or process.engine.accounts != self.accounts
+        other = {n: a.credential_id for n, a in process.engine.accounts.items()} != {
+            n: a.credential_id for n, a in self.accounts.items()
+        }
+        return process.frozen_until_us > self.now_us() or other
 
     async def _settle(self) -> int:
         """Until everything has ended and nothing is on its way; when the last payment settled, from the end of the faults."""

@@ -1,0 +1,102 @@
+"""What must hold at the moment when a request leaves: it is on record with exactly these bytes, to the account that it was
+recorded for, in time, and no other call of the payment is under way."""
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from payonce.adapter import READS_MAX
+from payonce.core.events import digest
+from payonce.core.operations import part_of
+from payonce.core.payment import Attempt, Operation, Payment, Step, StoredRequest
+
+from .options import S
+from .storage import Claim
+
+if TYPE_CHECKING:
+    from .processes import Process
+    from .world import World
+
+LATE_US = 6 * S  # of a first byte after its claim: the send window and a little
+NOTICED_US = 2 * S  # a drain is seen by every process within a second; what was begun before may go on
+SAME_AS = {"replay": "fire"}  # whose request a step sends
+
+
+class OnTheWire(Struct, frozen=True):
+    """A call that is under way."""
+
+    process: "Process"
+    claim: Claim
+
+
+class Watch:
+    """Sees every first byte of a world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._requests: dict[tuple[str, str, str], StoredRequest] = {}  # (payment, part, kind) -> as first sent
+        self._under_way: dict[str, OnTheWire] = {}
+        self.drained: dict[str, int] = {}  # account -> since when everybody could know
+
+    async def first_byte(self, process: "Process", claim: Claim, request: StoredRequest, body: bytes) -> None:
+        world, what = self._world, f"a {claim.kind} of {process.machine.name}"
+        p = await world.payment(claim.payment_id)
+        found = part_of(p, claim.seq) if p else None
+        if p is None or found is None or found[1].outcome is not None:
+            world.violate(f"I7: {what} left that is not on record, or was answered before", claim.payment_id)
+            return
+        part, step = found
+        wrong = [*self._bytes(p, part, step, request, body), *self._place(p, part, request), *self._lease(p, part, step)]
+        wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim)]
+        for rule in wrong:
+            world.violate(f"{rule}: {what}", p.id)
+        self._under_way[p.id] = OnTheWire(process, claim)
+
+    def over(self, claim: Claim | None) -> None:
+        """The call has come back to its process."""
+        if claim is not None and (open_call := self._under_way.get(claim.payment_id)) and open_call.claim is claim:
+            del self._under_way[claim.payment_id]
+
+    def _bytes(self, p: Payment, part: Attempt | Operation, step: Step, request: StoredRequest, body: bytes) -> list[str]:
+        """I8: what leaves is what was recorded, and what was recorded is what was first sent."""
+        if step.kind == "read":
+            return []
+        if step.request != request or (body and request.body_sha256 != digest(body)):
+            return ["I8: other bytes than those on record"]
+        name = f"attempt {part.n}" if isinstance(part, Attempt) else f"operation {part.n}"
+        first = self._requests.setdefault((p.id, name, SAME_AS.get(step.kind, step.kind)), request)
+        return [] if first == request else ["I8: sent again with other bytes"]
+
+    def _place(self, p: Payment, part: Attempt | Operation, request: StoredRequest) -> list[str]:
+        """Nothing is sent to another place, or in another name, than the attempt was made with."""
+        a = part if isinstance(part, Attempt) else p.attempts[part.attempt]
+        there = (request.account, request.base_url, request.credential_id, request.mode)
+        return [] if there == (a.account, a.base_url, a.credential_id, p.mode) else ["R7: sent to another account"]
+
+    def _lease(self, p: Payment, part: Attempt | Operation, step: Step) -> list[str]:
+        """A lease outlasts its call, or a second worker comes while the first one is still talking."""
+        a = part if isinstance(part, Attempt) else p.attempts[part.attempt]
+        ends = step.send_by_us + a.terms.call_timeout_ms * 1000
+        return [] if step.lease_until_us >= ends else ["I10: the lease is shorter than the call"]
+
+    def _time(self, claim: Claim) -> list[str]:
+        after = self._world.now_us() - claim.at_us
+        further = (READS_MAX - 1) * 60 * S if claim.kind == "read" else 0
+        return [] if after <= LATE_US + further else [f"R7: left {after / S:.1f} s after its claim"]
+
+    def _alone(self, process: "Process", claim: Claim) -> list[str]:
+        """I10: one call of a payment at a time, as long as all clocks are right and nobody sleeps."""
+        world, other = self._world, self._under_way.get(claim.payment_id)
+        if other is None or other.claim.seq == claim.seq or not other.process.alive or any(m.offset_us for m in world.machines):
+            return []
+        slept = other.process.frozen_until_us > other.claim.at_us or process.frozen_until_us > claim.at_us
+        return [] if slept else [f"I10: while a {other.claim.kind} of {other.process.machine.name} is under way"]
+
+    def _allowed(self, process: "Process", part: Attempt | Operation, claim: Claim) -> list[str]:
+        """Nothing new begins at a drained account, where the registry answers."""
+        world = self._world
+        if not isinstance(part, Attempt) or claim.kind not in ("create", "fire") or world.registry_fails():
+            return []
+        since = world.watch.drained.get(part.account)
+        asleep = since is not None and process.frozen_until_us > since
+        return [] if since is None or asleep or claim.at_us <= since + NOTICED_US else ["begun at a drained account"]
