@@ -41,7 +41,7 @@ class Command(NamedTuple):
         return [[self.name, part] for part in self.parts] or [[self.name]]
 
 
-RUN, PAYMENTS, CARE, ASK = "Run", "Payments", "Look after", "Ask"
+RUN, PAYMENTS, CARE, PROVE, ASK = "Run", "Payments", "Look after", "Prove", "Ask"
 
 COMMANDS: Final = (
     Command("demo", RUN, "Watch payments being accepted, charged, retried and settled; then post your own.", "demo:demo"),
@@ -64,6 +64,13 @@ COMMANDS: Final = (
         ("list", "drain", "resume"),
     ),
     Command("doctor", CARE, "Check this installation; each finding with its fix.", "doctor:doctor"),
+    Command(
+        "simulate",
+        PROVE,
+        "Payments in simulated worlds where everything goes wrong; judged by the ledgers.",
+        "simulate:simulate",
+    ),
+    Command("torture", PROVE, "Kill payonce while it works, and compare the end with the vendors' books.", "torture:torture"),
     Command("config", ASK, "`config show`: every setting, its value and where it comes from.", "config:app", ("show",)),
     Command(
         "routes",

@@ -14,11 +14,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from . import SHIPPED, cast_of, simulate
+from . import SHIPPED, cast_of, points, simulate
+from .scenarios import SCENARIOS
 
 T = TypeVar("T")
 
 CHUNK: Final = 20  # seeds of one task: long enough to be worth sending, short enough for a progress bar
+SHARES: Final = 4  # of the cases of one scenario
 BROKEN_MAX: Final = 50  # violations that are kept
 
 
@@ -136,6 +138,43 @@ def spread(
                     yield each.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+class PointTally(Struct, kw_only=True):
+    """What crash points came to. ``broken`` are lines that ``payonce simulate --case`` takes."""
+
+    cases: int = 0
+    reached: Counter[str] = Counter()  # "crash_after at commit" -> cases
+    broken: list[str] = []
+
+    def add(self, other: "PointTally") -> None:
+        self.cases += other.cases
+        self.reached = Counter(self.reached) + Counter(other.reached)
+        self.broken = [*self.broken, *other.broken][:BROKEN_MAX]
+
+
+def point_share(scenario: str, part: int, of: int, *, two: bool) -> PointTally:
+    """Every single (or pair) of a scenario, or a share of them."""
+    story, tally = SCENARIOS[scenario], PointTally()
+    cases = points.pairs(story, part, of) if two else islice(points.singles((story,)), part, None, of)
+    for case in cases:
+        outcome = points.run(case)
+        words = [f"{word} at {point}" for point, word in outcome.hits[-1:]]
+        tally.add(PointTally(cases=1, reached=Counter(words), broken=[str(case)] if outcome.violations else []))
+    return tally
+
+
+def crash_points(scenarios: Iterable[str], *, workers: int = 0) -> PointTally:
+    """Every call of every port in these scenarios x six faults, one at a time."""
+    total = PointTally()
+    jobs = [(name, part, SHARES) for name in scenarios for part in range(SHARES)]
+    for tally in spread(_singles, jobs, workers):
+        total.add(tally)
+    return total
+
+
+def _singles(scenario: str, part: int, of: int) -> PointTally:
+    return point_share(scenario, part, of, two=False)
 
 
 def _chunks(seeds: list[int]) -> Iterator[list[int]]:
