@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from .embedded import Payments, asgi_app, open  # noqa: A004  payonce.open reads like the builtin it is meant to be
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ConfigError",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, require_host_of_mode, resolve_secret
 from .adapter import Adapter
 from .config import Settings
-from .core.errors import ConfigError
+from .core.errors import ConfigError, NewerSchema
 from .dispatch import Account
 from .engine import Engine, Policy, Ports
 from .health import Health
@@ -24,9 +24,12 @@ from .ports import Clock, Entropy, Filters, Scope, Transport
 from .providers import load_adapters
 from .sandbox.server import Sandbox, sandbox_app
 from .stores.sqlite import SqliteStore, open_store
+from .telemetry import get_logger
 from .transport import HttpTransport
 
 DEFAULT_MERCHANT = "mer_default"
+log = get_logger("bootstrap")
+
 OPEN_CHECKED_MAX = 10_000  # unresolved payments looked at for re-pointed accounts at start
 
 
@@ -196,7 +199,15 @@ def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None)
 
 
 async def refuse_repointed(engine: Engine, scope: Scope) -> None:
-    """Refuse to start when an account with open attempts points elsewhere now: nothing could resolve them."""
+    """Refuse to start when an account with open attempts points elsewhere now: nothing could resolve them. Beside a newer
+    version, whose rows cannot be read here, nothing is checked: such a process may run, and refuses attempt by attempt."""
+    try:
+        await _refuse_repointed(engine, scope)
+    except NewerSchema:
+        log.warning("rows of a newer version are in the store; re-pointed accounts are looked for attempt by attempt")
+
+
+async def _refuse_repointed(engine: Engine, scope: Scope) -> None:
     left = OPEN_CHECKED_MAX
     for filters in (Filters(status="PENDING"), Filters(status="REQUIRES_ACTION"), Filters(status="IN_DOUBT")):
         cursor: str | None = None

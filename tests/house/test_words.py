@@ -32,7 +32,7 @@ HOSTS = {
 RESERVED = (".example", ".invalid", ".test", "example.com", "example.org")
 IN_TESTS_ANY = re.compile(r"^tests/")  # tests aim at made-up hosts on purpose; they run on loopback only
 MACHINE = tuple("/" + name + "/" for name in ("work", "root", "home", "Users"))
-BINARY = (".png", ".ico", ".woff2", ".db")
+BINARY = (".png", ".ico", ".woff2", ".db", ".zip")
 
 
 def undocumented(file: File) -> Iterator[str]:

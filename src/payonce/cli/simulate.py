@@ -53,7 +53,7 @@ def simulate(
     seed
         One world; a broken rule prints its timeline.
     trace
-        Print the timeline in any case.
+        Print the timeline in any case; with --naive that of a payment which the loop got wrong.
     first
         The first of many seeds.
     seeds
@@ -86,7 +86,7 @@ def simulate(
     if case:
         return _case(case, as_json=json)
     if naive:
-        return _naive(range(first, first + (seeds or COMPARED)), as_json=json)
+        return _naive(range(first, first + (seeds or COMPARED)), told=trace, as_json=json)
     plan = Plan(first=first, seeds=seeds or 200, seconds=seconds, twice=twice, providers=names, store=store, workers=workers)
     tally = campaign.run(plan, kept=campaign.read_seeds(kept) if kept else (), on_progress=Progress("seeds"))
     code = _many(tally, names, as_json=json)
@@ -190,7 +190,7 @@ def _points(workers: int) -> int:
     return FAILURE if tally.broken else OK
 
 
-def _naive(seeds: range, *, as_json: bool) -> int:
+def _naive(seeds: range, *, told: bool, as_json: bool) -> int:
     """Beside each other. Not a benchmark of the field: these worlds are as bad as a seed can make them."""
     bar = Progress("worlds")
     found = comparison.compare(seeds, cast_of(), told=lambda done: bar(Tally(seeds=done), done / len(seeds)))
@@ -199,7 +199,7 @@ def _naive(seeds: range, *, as_json: bool) -> int:
         return OK
     put(comparison.table(found))
     worst = next((n for kind in comparison.MISTAKES for n in found.naive.seeds.get(kind, ())), None)
-    if worst is not None:
+    if worst is not None and told:
         put(f"\nOne of them, in the naive loop's world {worst}:\n")
         for line in comparison.story(worst, cast_of()):
             put(line)

@@ -142,9 +142,7 @@ def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
 def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     """One attempt that is UNKNOWN or OPEN: capture what is held, leave, judge, replay, re-fire, close, or read.
     None when it cannot be read and people were told."""
-    terms, last, state = a.terms, a.steps[-1], verdict(a)
-    send = last_send(a)
-    horizon = horizon_us(a)
+    terms, last, state, send, horizon = a.terms, a.steps[-1], verdict(a), last_send(a), horizon_us(a)
     readable, lost = _readable(a, facts), a.n in facts.lost
     wait = max(schedule_us(terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:

@@ -132,8 +132,8 @@ def still_alive(a: Attempt) -> str:
     captures = [s for s in sends if s.kind == "capture"]
     if a.terms.own_capture and a.left and not captures:
         return ""  # only a hold is left, and we are on record never to take it
-    if a.terms.closable:  # a decline inside an order that can still be paid is history, not a no
-        return "" if _closed_for_good(a, reads) else f"{here} was not closed and read again"
+    if a.terms.closable and _closed_for_good(a, reads):
+        return ""
     if sends and all(any(_is_no(a, s, o) for o in _told(s)) for s in sends):
         return ""
     if a.terms.keyed and any(_is_no(a, s, o) for s, o in seen):
@@ -143,6 +143,8 @@ def still_alive(a: Attempt) -> str:
         tries = _told(reads[-1])
         if len(tries) == 1 and _is_no(a, reads[-1], tries[0]):
             return ""  # the list of tries has its one entry for our one fire
+    if a.terms.closable:  # a decline that may still turn is history in an order that is open, not a no
+        return f"{here} was not closed and read again"
     if not sends:  # found after a restore: sent by the lost end of the history
         return f"{here} shows tries that are not on record"
     return f"{here} is not proven over ({[(s.kind, type(s.outcome).__name__) for s in a.steps]})"

@@ -16,6 +16,7 @@ import importlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -67,15 +68,20 @@ def _pair(name: str) -> tuple[Adapter, Simulator]:
     if name in adapters and name in simulators:
         return adapters[name], simulators[name]
     try:
-        module = importlib.import_module(name)
-        pair: tuple[Adapter, Simulator] = (module.ADAPTER, module.SIMULATOR)
+        pair: tuple[Adapter, Simulator] = (_part(name, "ADAPTER"), _part(name, "SIMULATOR"))
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(sorted(adapters.keys() & simulators.keys()))
         raise ConfigError(
             f"{name} cannot be simulated: it is no installed adapter with a simulator of its vendor ({known}), and no module "
-            f"with ADAPTER and SIMULATOR ({error}). Nothing was simulated."
+            f"or package with ADAPTER and SIMULATOR ({error}). Nothing was simulated."
         ) from error
     return pair
+
+
+def _part(name: str, what: str) -> Any:
+    """From the module itself, or from the one of that name in a package: ``their_package.adapter``."""
+    module = importlib.import_module(name)
+    return getattr(module, what, None) or getattr(importlib.import_module(f"{name}.{what.lower()}"), what)
 
 
 def simulate(

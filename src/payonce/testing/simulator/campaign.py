@@ -40,16 +40,16 @@ class Tally(Struct, kw_only=True):
     busy_s: float = 0.0
     sends: int = 0
     events: int = 0
-    statuses: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
+    statuses: dict[str, int] = {}
+    counts: dict[str, int] = {}
     broken: list[Broken] = []
     differed: list[int] = []  # seeds that were run twice and did not do the same
 
     def add(self, other: "Tally") -> None:
         for name in ("seeds", "payments", "simulated_s", "busy_s", "sends", "events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.statuses = Counter(self.statuses) + Counter(other.statuses)
-        self.counts = Counter(self.counts) + Counter(other.counts)
+        self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
+        self.counts = dict(Counter(self.counts) + Counter(other.counts))
         self.broken = [*self.broken, *other.broken][:BROKEN_MAX]
         self.differed = [*self.differed, *other.differed]
 
@@ -90,8 +90,8 @@ def chunk(seeds: Sequence[int], providers: tuple[str, ...], store: str, twice: i
                 busy_s=took,
                 sends=run.verdicts.sends,
                 events=run.verdicts.events,
-                statuses=Counter(run.verdicts.statuses),
-                counts=run.counts,
+                statuses=run.verdicts.statuses,
+                counts=dict(run.counts),
                 broken=[Broken(seed, each.rule) for each in run.verdicts.violations[:1]],
                 differed=[] if same else [seed],
             )
@@ -144,12 +144,12 @@ class PointTally(Struct, kw_only=True):
     """What crash points came to. ``broken`` are lines that ``payonce simulate --case`` takes."""
 
     cases: int = 0
-    reached: Counter[str] = Counter()  # "crash_after at commit" -> cases
+    reached: dict[str, int] = {}  # "crash_after at commit" -> cases
     broken: list[str] = []
 
     def add(self, other: "PointTally") -> None:
         self.cases += other.cases
-        self.reached = Counter(self.reached) + Counter(other.reached)
+        self.reached = dict(Counter(self.reached) + Counter(other.reached))
         self.broken = [*self.broken, *other.broken][:BROKEN_MAX]
 
 
@@ -160,7 +160,7 @@ def point_share(scenario: str, part: int, of: int, *, two: bool) -> PointTally:
     for case in cases:
         outcome = points.run(case)
         words = [f"{word} at {point}" for point, word in outcome.hits[-1:]]
-        tally.add(PointTally(cases=1, reached=Counter(words), broken=[str(case)] if outcome.violations else []))
+        tally.add(PointTally(cases=1, reached=dict(Counter(words)), broken=[str(case)] if outcome.violations else []))
     return tally
 
 

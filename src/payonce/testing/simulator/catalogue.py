@@ -1,7 +1,6 @@
 """What can go wrong with a payment, numbered, and how often the simulation did it. A long run in which one of these never
 happened has not shown what it claims, and fails. What cannot happen here says why, and where it is shown instead."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -105,12 +104,12 @@ def faults() -> list[str]:
     ]
 
 
-def seen(row: Row, counts: Counter[str]) -> int:
+def seen(row: Row, counts: Mapping[str, int]) -> int:
     """How often the row happened."""
     return sum(n for name, n in counts.items() for s in row.shown if name == s or (s.endswith("*") and name.startswith(s[:-1])))
 
 
-def never(counts: Counter[str]) -> list[str]:
+def never(counts: Mapping[str, int]) -> list[str]:
     """What has not happened and should have: rows, faults, edges."""
     rows = [f"row {row.number}: {row.what}" for row in ROWS if row.shown and not seen(row, counts)]
-    return rows + [name for name in (*faults(), *edges()) if not counts[name]]
+    return rows + [name for name in (*faults(), *edges()) if not counts.get(name)]

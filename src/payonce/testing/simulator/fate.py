@@ -6,7 +6,7 @@ A word has the same meaning for every port:
 
     crash_before  crash_after    the process dies, before or after the call had its effect
     error_before  error_after    the call fails: nothing was done; or it was done, and its answer is lost
-    later                        it fails, and is done later all the same
+    later  vanish                it is unclear whether it was done; it is done later, or never
     duplicate                    it is done twice
     delay  freeze                it takes long; or the whole process stands still before it
 
@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 CRASHES: Final = ("crash_before", "crash_after")
 # point -> the words it knows. The first six of a commit and of a send are the crash points that are enumerated.
-STORE_WRITE: Final = (*CRASHES, "error_before", "error_after", "duplicate", "delay", "later", "freeze")
+STORE_WRITE: Final = (*CRASHES, "error_before", "error_after", "duplicate", "delay", "later", "vanish", "freeze")
 STORE_READ: Final = (*CRASHES, "error_before", "delay", "freeze")
 REGISTRY: Final = (*CRASHES, "error_before", "error_after", "race", "delay")
 GATEWAY: Final = ("429", "401", "403", "404", "409", "502", "503")  # answered in front of the provider, nothing executed

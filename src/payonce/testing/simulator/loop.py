@@ -42,7 +42,7 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
     def __init__(self, dice: random.Random) -> None:
         super().__init__()
         self._dice, self._now, self.turns = dice, 0.0, 0
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 1e-6  # finer is lost in a float after some months
         self._selector = self
 
     def time(self) -> float:

@@ -51,8 +51,8 @@ class Merchants:
         for each in self.posted:
             at = world.dice.randrange(1, world.options.arrive_for_s * S)
             world.after(at, lambda each=each: world.spawn(self._post(each)))  # type: ignore[misc]
-            if world.dice.random() < 0.2:  # the same again, at once or much later
-                again = at + world.dice.choice((0, 0, 50_000, 30 * S))
+            if world.dice.random() < 0.4:  # the same again, at once or much later
+                again = at + world.dice.choice((0, 0, 2_000, 50_000, 30 * S))
                 world.after(again, lambda each=each: world.spawn(self._post(each)))  # type: ignore[misc]
             if world.dice.random() < 0.1:
                 other = at + world.dice.choice((0, 60 * S))

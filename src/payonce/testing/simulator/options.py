@@ -16,9 +16,9 @@ HOUR_S: Final = 3600
 
 # The usual rate of each word of a fate, per call; a world takes it 0, 1 or 4 times.
 RATES: Final[Mapping[str, float]] = {
-    "crash_before": 0.003, "crash_after": 0.003, "error_before": 0.01, "error_after": 0.01, "later": 0.006, "duplicate": 0.02,
-    "delay": 0.02, "freeze": 0.004, "race": 0.02, "refused": 0.015, "stall": 0.03, "stale": 0.02, "thaw": 0.004,
-    "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001, "wrong_currency": 0.001, "429": 0.01,
+    "crash_before": 0.003, "crash_after": 0.003, "error_before": 0.01, "error_after": 0.01, "later": 0.006, "vanish": 0.006,
+    "duplicate": 0.02, "delay": 0.02, "freeze": 0.004, "race": 0.02, "refused": 0.015, "stall": 0.03, "stale": 0.02,
+    "thaw": 0.004, "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001, "wrong_currency": 0.001, "429": 0.01,
     "401": 0.006, "403": 0.003, "404": 0.006, "409": 0.01, "502": 0.01, "503": 0.01,
     "sleep crash_before": 0.01, "sleep crash_after": 0.01,
 }  # fmt: skip

@@ -11,25 +11,30 @@ independent of each other, so a campaign may spread them over processes and go o
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from payonce.providers import load_adapters
 from payonce.sandbox.server import installed
 
 from .fate import POINTS, Script
+from .options import Options
 from .oracle import Violation
 from .scenarios import SCENARIOS, Scenario
+from .trace import Trace
 from .world import Cast, World, live
 
 SIX: Final = ("crash_before", "crash_after", "error_before", "error_after", "duplicate", "delay")
 FURTHER: Final = tuple(dict.fromkeys(word for words in POINTS.values() for word in words if word not in SIX))
 SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", "refund")
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
+SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
 # What is asked nowhere in the scenarios, and why.
 NEVER: Final = {"void": "no adapter has a void among its steps"}
 
@@ -75,8 +80,8 @@ class Case(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: the calls after the last
-    fault, or their times, are others than without it. ``digest`` tells two runs apart."""
+    """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: after the last fault
+    something went on differently than without it. ``digest`` tells two runs apart, ``life`` without the faults' own lines."""
 
     case: Case
     violations: tuple[Violation, ...]
@@ -85,6 +90,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     calls: tuple[Asked, ...]
     changed: bool
     digest: str
+    life: str
 
 
 class Marks(Script):
@@ -116,10 +122,24 @@ def _cast() -> Cast:
     return Cast(load_adapters(), installed())
 
 
-def _lived(case: Case, *, keep: bool = False) -> tuple[World, Outcome]:
-    scenario = SCENARIOS[case.scenario]
-    fate = Marks(case, scenario.given)
-    world, verdicts = live(scenario.options, _cast(), fate=fate, keep=keep)
+@cache
+def _options(name: str) -> Options:
+    """Of a scenario, with the first seed under which happens what it wants. Raises LookupError when none of many has it."""
+    scenario = SCENARIOS[name]
+    for seed in range(scenario.options.seed, SEEDS_MAX if scenario.wants else 2):
+        options = replace(scenario.options, seed=seed)
+        if not scenario.wants:
+            return options
+        fate = Marks(Case(name), scenario.given)
+        world, _ = live(options, _cast(), fate=fate)
+        if scenario.wants in fate.calls or world.counts[scenario.wants]:
+            return options
+    raise LookupError(f"no {scenario.wants} in {name} under {SEEDS_MAX} seeds: change its options or what it wants")
+
+
+def _lived(case: Case) -> tuple[World, Outcome]:
+    options, fate = _options(case.scenario), Marks(case, SCENARIOS[case.scenario].given)
+    world, verdicts = live(options, _cast(), fate=fate, keep=True)
     outcome = Outcome(
         case=case,
         violations=verdicts.violations,
@@ -128,8 +148,18 @@ def _lived(case: Case, *, keep: bool = False) -> tuple[World, Outcome]:
         calls=tuple(fate.asked),
         changed=True,
         digest=world.trace.digest(),
+        life=_life(world.trace),
     )
     return world, outcome
+
+
+def _life(trace: Trace) -> str:
+    """A digest of what happened, beside that fate said a word."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for line in trace.lines:
+        if not line.what.startswith("!!"):
+            hashed.update(f"{line.at_us} {line.who} {line.what}\n".encode())
+    return hashed.hexdigest()
 
 
 @lru_cache(maxsize=8)
@@ -147,7 +177,7 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
     case, wrong, changed = outcome.case, list(outcome.violations), True
     if case.faults:
         before, upto = known(case.but_last()), case.faults[-1][0] + 1
-        changed = before.calls[upto:] != outcome.calls[upto:]
+        changed = before.life != outcome.life or before.calls[upto:] != outcome.calls[upto:]
         if before.calls[:upto] != outcome.calls[:upto] and not before.violations:
             wrong.append(Violation(f"determinism: up to call {upto - 1} this run is not the same as {case.but_last()}"))
         elif len(outcome.hits) != len(case.faults):
@@ -155,15 +185,7 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
     unexpected = set(outcome.statuses) - scenario.ends
     if unexpected and not wrong and all(word in SIX for _, word in case.faults):
         wrong.append(Violation(f"ended {', '.join(unexpected)}, expected {' or '.join(sorted(scenario.ends))}"))
-    return Outcome(
-        case=case,
-        violations=tuple(wrong),
-        statuses=outcome.statuses,
-        hits=outcome.hits,
-        calls=outcome.calls,
-        changed=changed,
-        digest=outcome.digest,
-    )
+    return replace(outcome, violations=tuple(wrong), changed=changed)
 
 
 def _missed(outcome: Outcome) -> str:
@@ -178,7 +200,7 @@ def _missed(outcome: Outcome) -> str:
 
 def timeline(case: Case) -> Iterator[str]:
     """The line to reproduce a case, what it broke, and the life of the payment that it broke, to read."""
-    world, outcome = _lived(case, keep=True)
+    world, outcome = _lived(case)
     outcome = _judged(SCENARIOS[case.scenario], outcome)
     yield str(case)
     yield from (f"  {each.rule}" for each in outcome.violations)

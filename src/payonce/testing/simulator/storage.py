@@ -57,6 +57,8 @@ class SimStore:
         if word == "later":
             world.after(world.dice.choice((1, 1, 30, 600)) * 1_000_000, lambda: self._late(change, expected_version))
             return Unclear()
+        if word == "vanish":
+            return Unclear()
         result = await self._write(change, expected_version)
         if word == "duplicate":  # a driver that lost the first answer asks again, and hears of the conflict with itself
             result = await self._write(change, expected_version)

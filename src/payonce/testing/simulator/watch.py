@@ -35,6 +35,7 @@ class Watch:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._requests: dict[tuple[str, str, str], StoredRequest] = {}  # (payment, part, kind) -> as first sent
+        self._sent: set[tuple[str, int]] = set()  # (payment, step)
         self._under_way: dict[str, OnTheWire] = {}
         self.drained: dict[str, int] = {}  # account -> since when everybody could know
 
@@ -46,6 +47,9 @@ class Watch:
             world.violate(f"I7: {what} left that is not on record, or was answered before", claim.payment_id)
             return
         part, step = found
+        if claim.kind != "read" and (p.id, claim.seq) in self._sent:
+            world.violate(f"I7: {what} left a second time under one record", p.id)
+        self._sent.add((p.id, claim.seq))
         wrong = [*self._bytes(p, part, step, request, body), *self._place(p, part, request), *self._lease(p, part, step)]
         wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim)]
         for rule in wrong:

@@ -49,6 +49,8 @@ class Wire:
             return Lost(sent=False, reason="simulated: connection refused")
         if claim is not None:
             world.first_byte(p, claim, request, body)
+        elif not p.looks:
+            world.violate(f"I7: a request left {p.machine.name} that nobody had put on record")
         headers = {k.lower(): v for k, v in (*request.headers, *secret_headers.items())}
         path, _, query = request.path.partition("?")
         asked = Request(method=request.method, path=path, query=dict(parse_qsl(query)), headers=headers, body=body)
