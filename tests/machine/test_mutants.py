@@ -198,7 +198,7 @@ def lists_by_arrival(m: pytest.MonkeyPatch) -> None:
 
 def doubt_unwatched(m: pytest.MonkeyPatch) -> None:
     real = plan._losers
-    m.setattr(plan, "_losers", lambda p, facts: real(p, facts) if p.status in plan.FINAL else [])
+    m.setattr(plan, "_losers", lambda p, now, facts: real(p, now, facts) if p.status in plan.FINAL else [])
 
 
 def no_watch(m: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from payonce.core.attempts import LOOK_US
+from payonce.core.events import Hinted
 from payonce.core.outcome import NotSent, Processing, Refunded, Rejected, RequiresAction, Unknown, Unreadable
 from payonce.core.payment import Terms
 from payonce.core.retry import backoff_us, retry_after_us
@@ -188,6 +189,26 @@ def test_due_leads_to_an_action(row: tuple[str, Story, float, dict[str, object],
 def surplus(*terms: Terms) -> Story:
     story = Story(*(terms or (KEYED, KEYED))).fire(0).saw(no(), 1).fire(2, opens=True).saw(yes(1), 3)
     return story.read(4, found(yes(0)), attempt=0).reversal(5, 0)
+
+
+def test_an_account_that_is_away_does_not_end_the_watch() -> None:
+    """A declined charge may still turn: what was due while the account pointed elsewhere stays due, for a month."""
+    story = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2)
+    away = {"lost": frozenset({0})}
+    assert story.due(10, **away) == story.due(10)
+    assert story.due(20 * H, **away)[1] == "read"
+    assert story.due(40 * H, **away)[1] == "quiet"
+    assert story.due(40 * H)[1] == "read"
+
+
+def test_a_hint_about_an_account_that_is_away_waits_a_day_and_holds_nothing_up() -> None:
+    """The claim is kept until it can be looked at; other attempts go on meanwhile."""
+    story = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).hint(50)
+    assert story.due(50) == (50, "read")
+    assert story.due(50, lost=frozenset({0}))[0] == 2  # the watch is due as ever; the shell puts it off
+    two = Story(KEYED, KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(LOST, 12)
+    two.add(Hinted(attempt=0, ref="h"), 13)
+    assert two.due(20, lost=frozenset({0})) == (13, "read")
 
 
 def test_a_reversal_reads_gives_and_reads() -> None:

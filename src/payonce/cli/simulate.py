@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,24 +19,40 @@ from .options import Exit, Json
 from .output import counted, is_terminal, paint, put, put_json, say
 
 BAR = 24
+MANY = 200
+MANY = 200
 COMPARED = 120  # worlds of --naive, unless --seeds names another number
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Worlds:
+    """Which worlds."""
+
+    first: Annotated[int, Parameter(help="The first of many seeds.")] = 0
+    seeds: Annotated[int | None, Parameter(help="How many seeds (default 200, with --naive 120).")] = None
+    seconds: Annotated[float, Parameter(help="Stop after this time, whatever is left.")] = 0.0
+    provider: Annotated[
+        list[str] | None,
+        Parameter(help="An installed adapter, or a module with ADAPTER and SIMULATOR, instead of payonce's; repeatable."),
+    ] = None
+    store: Annotated[Literal["", "memory", "sqlite"], Parameter(help="In all worlds (default: mostly memory).")] = ""
+    kept: Annotated[Path | None, Parameter(help="A file of seeds that failed once: they run first.")] = None
+    twice: Annotated[int, Parameter(help="So many seeds run a second time and must do the same, step by step.")] = 0
+    workers: Annotated[int, Parameter(help="Processes (default: one per core).")] = 0
+
+
+ALL = Worlds()
 
 
 def simulate(
     *,
     seed: int | None = None,
     trace: bool = False,
-    first: int = 0,
-    seeds: int | None = None,
-    seconds: float = 0.0,
     naive: bool = False,
     points: bool = False,
     case: str = "",
-    provider: Annotated[list[str] | None, Parameter(consume_multiple=False)] = None,
-    store: Literal["", "memory", "sqlite"] = "",
-    kept: Path | None = None,
-    twice: int = 0,
-    workers: int = 0,
+    worlds: Worlds = ALL,
     json: Json = False,
 ) -> int:
     """Run payonce in simulated worlds where everything goes wrong; exit code 1 when a rule was broken.
@@ -54,43 +71,35 @@ def simulate(
         One world; a broken rule prints its timeline.
     trace
         Print the timeline in any case; with --naive that of a payment which the loop got wrong.
-    first
-        The first of many seeds.
-    seeds
-        How many seeds (default 200).
-    seconds
-        Stop after this time, whatever is left.
     naive
-        The same worlds with a textbook retry loop beside payonce, and what each charges twice, loses or gets wrong.
+        A textbook retry loop beside payonce, and what each charges twice, loses or gets wrong.
     points
-        Every call of every port fails in every way, one at a time.
+        After the seeds: every call of every port fails in every way, one at a time.
     case
         One of these cases again, as it was printed.
-    provider
-        An installed adapter, or a module with ADAPTER and SIMULATOR, instead of those of payonce; may be given again.
-    store
-        memory or sqlite in all worlds (default: mostly memory).
-    kept
-        A file of seeds that failed once: they run first.
-    twice
-        So many seeds are run a second time and must do the same, step by step.
-    workers
-        Processes (default: one per core).
     json
         One JSON document.
     """
-    names = tuple(provider) if provider else SHIPPED
+    w, names = worlds, tuple(worlds.provider or SHIPPED)
     _require(names)
     if seed is not None:
-        return _one(one_world(seed, cast_of(names), keep=True, store=store), trace=trace, as_json=json)
+        return _one(one_world(seed, cast_of(names), keep=True, store=w.store), trace=trace, as_json=json)
     if case:
         return _case(case, as_json=json)
     if naive:
-        return _naive(range(first, first + (seeds or COMPARED)), told=trace, as_json=json)
-    plan = Plan(first=first, seeds=seeds or 200, seconds=seconds, twice=twice, providers=names, store=store, workers=workers)
-    tally = campaign.run(plan, kept=campaign.read_seeds(kept) if kept else (), on_progress=Progress("seeds"))
+        return _naive(range(w.first, w.first + (w.seeds or COMPARED)), told=trace, as_json=json)
+    plan = Plan(
+        first=w.first,
+        seeds=w.seeds or MANY,
+        seconds=w.seconds,
+        twice=w.twice,
+        providers=names,
+        store=w.store,
+        workers=w.workers,
+    )
+    tally = campaign.run(plan, kept=campaign.read_seeds(w.kept) if w.kept else (), on_progress=Progress("seeds"))
     code = _many(tally, names, as_json=json)
-    return max(code, _points(workers) if points else OK)
+    return max(code, _points(w.workers) if points else OK)
 
 
 def _require(names: tuple[str, ...]) -> None:

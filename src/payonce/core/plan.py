@@ -61,14 +61,14 @@ def _other_row(p: Payment, now: int, facts: Facts) -> Next:
 def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
     """An unread claim: read it. After Unreadable with backoff; the hint stays."""
     for a in p.attempts:
-        if a.hint is None or not _readable(a, facts) or verdict(a) == "YES":
+        if a.hint is None or not a.terms.readable or verdict(a) == "YES":
             continue
         tried = [s for s in a.steps if s.kind == "read" and s.seq > a.hint.seq]
         if len(tried) >= HINTED_READS_MAX:
             continue
         wait = backoff_us(p.id, p.version, len(tried)) + SECOND_US if tried else 0
-        since = max(tried[-1].ended_us + max(wait, retry_after_us(tried[-1].outcome)), 0) if tried else now
-        return Next(since, call("read", a))
+        since = tried[-1].ended_us + max(wait, retry_after_us(tried[-1].outcome)) if tried else now
+        return Next(max(since, p.updated_us + DAY_US if a.n in facts.lost else 0), call("read", a))
     return None
 
 
@@ -100,8 +100,7 @@ def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
 def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | None:
     """Read the charge and its refunds first, then give back under one derived key, then read again."""
     terms, last = charge.terms, o.steps[-1] if o.steps else None
-    sent = operations.sends(o)
-    readable = _readable(charge, facts)
+    sent, readable = operations.sends(o), _readable(charge, facts)
     horizon = (sent[0].at_us if sent else o.at_us) + terms.horizon_s * SECOND_US
     read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
     # where capture is ours, a hold beside a charge is one that the read saw too early: it was taken
@@ -135,7 +134,7 @@ def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
         return None
     due = [n for a in p.attempts if unresolved(a) and (n := _resolve(p, a, now, facts)) is not None]
     if due and p.status in FINAL:
-        due += _losers(p, facts)
+        due += _losers(p, now, facts)
     return _earliest(due)
 
 
@@ -220,34 +219,36 @@ def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
             daily = Next(last.ended_us + max(1, a.terms.read_lag_s) * SECOND_US, daily.do)
         due += [daily] if daily else []
     if p.status == "IN_DOUBT" and (unsettled or p.reason == "restored_elsewhere"):  # what was lost may be charged elsewhere
-        return _earliest([*due, *_losers(p, facts)]) or QUIET
-    return _earliest([*due, *_losers(p, facts)]) if due else None
+        return _earliest([*due, *_losers(p, now, facts)]) or QUIET
+    return _earliest([*due, *_losers(p, now, facts)]) if due else None
 
 
 def _watch(p: Payment, now: int, facts: Facts) -> Next | None:
     """Final: what carried money and lost is read until it can no longer flip (R8)."""
-    return (_earliest(_losers(p, facts)) or QUIET) if p.status in FINAL else None
+    return (_earliest(_losers(p, now, facts)) or QUIET) if p.status in FINAL else None
 
 
-def _losers(p: Payment, facts: Facts) -> list[Next]:
+def _losers(p: Payment, now: int, facts: Facts) -> list[Next]:
+    """An account that is away is waited for, up to a month after the end of the watch: the shell sends nothing there."""
     due = []
     for a in p.attempts:
         send, last = last_send(a), a.steps[-1]
-        if a.n == p.winner or send is None or not _readable(a, facts) or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
+        if a.n == p.winner or send is None or not a.terms.readable or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
             continue
         watch_until = max(send.at_us, a.resolved_us) + a.terms.watch_s * SECOND_US
+        away = a.n in facts.lost and now > watch_until + 30 * DAY_US
         reads = [s for s in a.steps if s.kind == "read"]
         # the longer nothing happened, the rarer the look
         slower = min(last.ended_us - max(send.ended_us, a.resolved_us), DAY_US)
         at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), slower, retry_after_us(last.outcome))
         late = [s for s in reads if s.at_us >= watch_until]
         absent = sum(isinstance(s.outcome, Absent) for s in late)  # proves nothing: believed only when it is said again
-        told = absent >= ABSENTS_MAX or any(isinstance(s.outcome, Found) for s in late)
-        if at <= watch_until:
+        told = away or absent >= ABSENTS_MAX or any(isinstance(s.outcome, Found) for s in late)
+        if at <= watch_until and not away:
             due.append(Next(at, call("read", a)))
         elif not told:  # the watch ends with an answer, not with a try
             due.append(Next(max(at if late else watch_until, last.ended_us), call("read", a)))
-        elif still_open(a):  # somebody decided, the provider has not
+        elif still_open(a) and not away:  # somebody decided, the provider has not
             due.append(Next(last.ended_us + DAY_US, call("read", a)))
     return due
 

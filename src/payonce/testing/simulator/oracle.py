@@ -139,10 +139,9 @@ def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
     exact = len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) == (p.amount_minor, p.currency)
     if p.status == "SUCCESS" and not exact and not alarm:
         world.violate(f"I3: SUCCESS, and the ledger says {told}", p.id)
-    if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm:
+    if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm and not (lying and world.gone(p)):
         world.violate(f"I3: {p.status}, and the ledger says {told}", p.id)
-    gone = any(a.credential_id != world.accounts[a.account].credential_id for a in p.attempts)  # nobody can ask there
-    if p.status == "IN_DOUBT" and exact and p.id not in world.lied_to and p.reason not in EYES and not gone:
+    if p.status == "IN_DOUBT" and exact and p.id not in world.lied_to and p.reason not in EYES and not world.gone(p):
         world.violate(f"I15: IN_DOUBT {p.reason}, though the ledger has exactly our charge, and could be read", p.id)
 
 

@@ -6,7 +6,7 @@ A ``Case`` is a scenario and which calls meet which words. It prints as one line
     points: mock-late-success 17:crash_after 23:error_before
 
 ``run`` lives one case under all oracles of the simulator, and two of its own: up to its last fault a run must ask the same
-calls at the same times as the run without that fault, and what ``SIX`` does may not change how a payment ends. Cases are
+calls at the same times as the run without that fault, and what ``WORDS`` do may not change how a payment ends. Cases are
 independent of each other, so a campaign may spread them over processes and go on where it stopped.
 """
 
@@ -31,7 +31,12 @@ from .trace import Trace
 from .world import Cast, World, live
 
 SIX: Final = ("crash_before", "crash_after", "error_before", "error_after", "duplicate", "delay")
-FURTHER: Final = tuple(dict.fromkeys(word for words in POINTS.values() for word in words if word not in SIX))
+UNCLEAR: Final = (
+    "later",
+    "vanish",
+)  # the other two ends of a commit that neither holds nor fails: as bad, so enumerated as well
+WORDS: Final = (*SIX, *UNCLEAR)
+FURTHER: Final = tuple(dict.fromkeys(word for words in POINTS.values() for word in words if word not in WORDS))
 SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", "refund")
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
@@ -68,7 +73,7 @@ class Case(Struct, frozen=True):
         faults = []
         for mark in marks:
             number, colon, word = mark.partition(":")
-            if not (number.isdecimal() and colon and word in (*SIX, *FURTHER)):
+            if not (number.isdecimal() and colon and word in (*WORDS, *FURTHER)):
                 raise ValueError(f"{mark!r} is no fault; a fault is the number of a call and a word, like 17:crash_after")
             faults.append((int(number), word))
         if [n for n, _ in faults] != sorted({n for n, _ in faults}):
@@ -183,7 +188,7 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
         elif len(outcome.hits) != len(case.faults):
             wrong.append(Violation(f"not reached: {_missed(outcome)}"))
     unexpected = set(outcome.statuses) - scenario.ends
-    if unexpected and not wrong and all(word in SIX for _, word in case.faults):
+    if unexpected and not wrong and all(word in WORDS for _, word in case.faults):
         wrong.append(Violation(f"ended {', '.join(unexpected)}, expected {' or '.join(sorted(scenario.ends))}"))
     return replace(outcome, violations=tuple(wrong), changed=changed)
 
@@ -216,7 +221,7 @@ def fast() -> tuple[Scenario, ...]:
     return tuple(each for each in SCENARIOS.values() if each.fast)
 
 
-def singles(scenarios: Iterable[Scenario] = SCENARIOS.values(), words: Sequence[str] = SIX) -> Iterator[Case]:
+def singles(scenarios: Iterable[Scenario] = SCENARIOS.values(), words: Sequence[str] = WORDS) -> Iterator[Case]:
     """Every call of each scenario's run without faults x every one of ``words`` that its point knows."""
     for scenario in scenarios:
         whole = Case(scenario.name)
@@ -225,7 +230,7 @@ def singles(scenarios: Iterable[Scenario] = SCENARIOS.values(), words: Sequence[
 
 
 def pairs(scenario: Scenario, part: int = 0, of: int = 1) -> Iterator[Case]:
-    """Every single of ``SIX``, and after it in that same run every commit and send of the next ``REACH`` calls x ``SIX``. With
+    """Every single of ``WORDS``, and after it in that same run every commit and send of the next ``REACH`` calls x ``WORDS``. With
     ``of`` a share of the singles only: shares 0 to ``of`` - 1 are together all."""
     for number, first in enumerate(singles((scenario,))):
         if number % of == part:
@@ -240,7 +245,7 @@ def seconds(first: Case) -> Iterator[Case]:
     begin = first.faults[-1][0] + 1
     for number, asked in enumerate(lived.calls[begin : begin + REACH], begin):
         if asked.point == "commit" or asked.point in SENDS:
-            yield from (Case(first.scenario, (*first.faults, (number, word))) for word in SIX if asked.knows(word))
+            yield from (Case(first.scenario, (*first.faults, (number, word))) for word in WORDS if asked.knows(word))
 
 
 # --- what was seen --------------------------------------------------------------------------------------------------------
@@ -265,7 +270,7 @@ class Tally:
         if outcome.violations:
             self.broken.append(outcome)
 
-    def unreached(self, words: Sequence[str] = SIX) -> list[tuple[str, str]]:
+    def unreached(self, words: Sequence[str] = WORDS) -> list[tuple[str, str]]:
         """Point and word that no case met, without those that ``NEVER`` explains."""
         return [(p, w) for p, known in POINTS.items() if p not in NEVER for w in words if w in known and not self.reached[p, w]]
 
@@ -273,7 +278,7 @@ class Tally:
         """Point and word that were met, and after which everything went on as if nothing had been."""
         return [each for each in self.reached if not self.changed[each]]
 
-    def table(self, words: Sequence[str] = SIX) -> Iterator[str]:
+    def table(self, words: Sequence[str] = WORDS) -> Iterator[str]:
         """Point x word -> cases; ``.`` where the point does not know the word."""
         yield f"{'':10}" + "".join(f"{word:>15}" for word in words)
         for point, knows in POINTS.items():

@@ -248,6 +248,10 @@ class World:
         counts.update({f"seen {what}": n for what, n in verdicts.seen.items()})
         return counts
 
+    def gone(self, p: Payment) -> bool:
+        """An attempt was made with an account that is configured no more: nobody can ask there."""
+        return any(a.credential_id != self.accounts[a.account].credential_id for a in p.attempts)
+
     def reader(self) -> Any:
         """The store, without faults."""
         if self._folder is None:
@@ -313,7 +317,7 @@ class World:
             ended = answered and not self.hold and all(p is not None and p.status in ENDS for p in rows)
             if ended:
                 settled = self.now_us() - began if settled < 0 else settled
-                doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention) for p in rows)
+                doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows)
                 rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
                 quiet = await self.reader().next_due() is None or doubt
                 if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
