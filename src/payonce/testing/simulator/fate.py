@@ -31,6 +31,7 @@ WIRE: Final = (
     "stall",  # held up on the way, and delivered long after we gave up
     "stale",  # the answer comes in the last moment
     "thaw",  # the answer is there, the process sleeps over its lease
+    "odd",  # one value of the answer is missing or of another kind
     "garbage",  # half of an answer, or a page of a proxy
     "crossed",  # the answer to somebody else's request
     "5xx_after",  # executed, and a proxy says 502

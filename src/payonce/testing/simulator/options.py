@@ -18,9 +18,11 @@ HOUR_S: Final = 3600
 RATES: Final[Mapping[str, float]] = {
     "crash_before": 0.003, "crash_after": 0.003, "error_before": 0.01, "error_after": 0.01, "later": 0.006, "vanish": 0.006,
     "duplicate": 0.02, "delay": 0.02, "freeze": 0.004, "race": 0.02, "refused": 0.015, "stall": 0.03, "stale": 0.02,
-    "thaw": 0.004, "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001, "wrong_currency": 0.001, "429": 0.01,
+    "thaw": 0.004, "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001,
+    "wrong_currency": 0.001, "429": 0.01,
     "401": 0.006, "403": 0.003, "404": 0.006, "409": 0.01, "502": 0.01, "503": 0.01,
-    "sleep crash_before": 0.01, "sleep crash_after": 0.01,
+    "sleep crash_before": 0.01, "sleep crash_after": 0.01, "odd": 0.008,
+    "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02,
 }  # fmt: skip
 HEAVY: Final = 4
 # token -> how often it is drawn
@@ -151,7 +153,7 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         jumps=_some(dice, 0.15, 3) if not sleeps_uncounted else 0,
         sleeps_uncounted=sleeps_uncounted,
         drains=_some(dice, 0.15, 2),
-        repoints=dice.random() < 0.06,
+        repoints=dice.random() < 0.1,
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
     )

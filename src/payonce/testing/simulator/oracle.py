@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from payonce.core.apply import apply
 from payonce.core.events import Entry, digest, unseal
-from payonce.core.outcome import Found, Mismatch
+from payonce.core.outcome import Authorized, Captured, Found, Mismatch, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
 from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
@@ -64,6 +64,7 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
         events += len(entries)
         _judge_history(world, p, entries, edges)
         await _judge_promise(world, p)
+        await _judge_evidence(world, p)
         _judge_money(world, p, movements)
         _judge_ends(world, p, entries)
         _look(p, of_payment(movements, payment_id), seen)
@@ -105,6 +106,27 @@ async def _judge_promise(world: "World", p: Payment) -> None:
         world.violate("I2: what the customer gave is not kept", p.id)
     if request.provider and any(a.account != request.provider for a in p.attempts):
         world.violate(f"sent to an account that was not asked for: {[a.account for a in p.attempts]}", p.id)
+
+
+async def _judge_evidence(world: "World", p: Payment) -> None:
+    """R10: what is on record as money is our money under our reference; and what was sent can be found and sent again."""
+    ours, wanted = (p.amount_minor, p.currency, p.mode), set[tuple[str, str]]()
+    for part in p.parts():
+        for s in part.steps:
+            if s.request is not None and s.request.body_sha256:
+                wanted.add((p.id, s.request.body_sha256))
+            for o in (s.outcome, *getattr(s.outcome, "tries", ())):
+                if isinstance(o, Succeeded | Authorized | Captured) and (o.amount_minor, o.currency, o.mode) != ours:
+                    world.violate(f"R10: step {s.seq} is believed with {o.amount_minor} {o.currency} {o.mode}", p.id)
+                named = getattr(o, "reference", "")
+                if isinstance(part, Attempt) and named and named != part.reference:
+                    world.violate(f"R3: step {s.seq} rests on what is said about {named}", p.id)
+    for a in p.attempts:
+        for name in filter(None, (a.reference, a.container)):
+            if p.id not in await world.reader().find_ref(name, a.account):
+                world.violate(f"it cannot be found under {name} at {a.account}", p.id)
+    if missing := wanted - (await world.reader().bodies(sorted(wanted))).keys():
+        world.violate(f"I8: bodies that were sent are not kept: {len(missing)}", p.id)
 
 
 def _judge_history(world: "World", p: Payment, entries: list[Entry], edges: Counter[str]) -> None:

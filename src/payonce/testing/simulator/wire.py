@@ -1,9 +1,11 @@
 """The way from one process to the providers: messages are lost, held up, doubled, answered by strangers and by proxies."""
 
 import asyncio
+import json
+import random
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from payonce.core.payment import StoredRequest
@@ -128,6 +130,8 @@ class _Call:
             said = crossed
         elif word == "garbage":
             said = Response(status=said.status, headers=said.headers, body=said.body[: len(said.body) // 2])
+        elif word == "odd":
+            said = Response(status=said.status, headers=said.headers, body=_odd(said.body, world.dice))
         elif word == "5xx_after":
             said = Response(status=502, headers={}, body=b"<html>Bad Gateway</html>")
         elif word in LIES:
@@ -147,3 +151,27 @@ class _Call:
             status = f"{said.status}" if isinstance(said, Response) else said.reason.removeprefix("simulated: ")
             self.world.note(self.account, self.pid, f"-> {self.point}: {status}")
             self.answer.set_result(said)
+
+
+def _odd(body: bytes, dice: random.Random) -> bytes:
+    """The answer with one value that is missing, or of another kind: what a vendor's next version may bring."""
+    try:
+        doc = json.loads(body)
+    except ValueError:
+        return body
+    places = list(_places(doc))
+    if places:
+        holder, key = dice.choice(places)
+        if dice.random() < 0.3 and isinstance(holder, dict):
+            del holder[key]
+        else:
+            holder[key] = dice.choice((None, 7, "odd", [], {}, True))
+    return json.dumps(doc).encode()
+
+
+def _places(doc: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a document, by what holds it and its key."""
+    keys = doc.keys() if isinstance(doc, dict) else range(len(doc)) if isinstance(doc, list) else ()
+    for key in list(keys):
+        yield doc, key
+        yield from _places(doc[key])
