@@ -2,6 +2,7 @@
 also where nothing may be."""
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,10 @@ class Readers:
         self._pool = None if inline else ThreadPoolExecutor(count, thread_name_prefix="payonce-reader")
         with opening(path):
             for _ in range(count):
-                self._idle.put(connect())
+                connection = connect()
+                # Opens the log now: while a reader has it open, what a failed commit left in it stays invisible.
+                connection.pragma("user_version")
+                self._idle.put(connection)
 
     async def run(self, ask: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:
@@ -157,4 +161,5 @@ class Readers:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
         for _ in range(self._count):
-            self._idle.get().close()
+            with contextlib.suppress(apsw.Error):  # the last one tidies up the log, which may fail as the disk does
+                self._idle.get().close(True)

@@ -47,6 +47,27 @@ def connect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
     return connection
 
 
+def reconnect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+    """``connect`` after the disk failed. Raises apsw.Error."""
+    connection = connect(path, busy_timeout_ms)
+    try:
+        make_safe(connection, busy_timeout_ms)
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def make_safe(connection: apsw.Connection, busy_timeout_ms: int) -> None:
+    """Put everything that readers see on the disk, and begin the log anew. Who opens a log that a killed process left sees
+    what was written and never synced; and behind a place whose sync failed no later sync saves anything: after a power cut
+    the log would end there. A log that others use at this moment was made safe by the first of them, and is left alone.
+    Raises apsw.Error."""
+    connection.set_busy_timeout(0)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.set_busy_timeout(busy_timeout_ms)
+
+
 def connect_reader(path: Path, busy_timeout_ms: int) -> apsw.Connection:
     """A connection that cannot write. Raises apsw.Error."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -123,8 +144,10 @@ def open_file(path: Path, busy_timeout_ms: int) -> apsw.Connection:
         connection = connect(path, busy_timeout_ms)
         try:
             _set_up(connection, path)
+            make_safe(connection, busy_timeout_ms)
         except BaseException:
-            connection.close()
+            with contextlib.suppress(apsw.Error):
+                connection.close(True)
             raise
         return connection
 

@@ -12,7 +12,7 @@ from payonce.ports import Change, Committed, Conflict, Unclear
 
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
 from .registry import SqliteRegistry
-from .schema import connect, connect_reader, open_file
+from .schema import connect_reader, open_file, reconnect
 from .writer import InlineWrites, ThreadedWrites, Writer, touch
 from .writes import deferral, pending
 
@@ -39,7 +39,7 @@ class SqliteStore(SqliteReads):
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
         fresh = [open_file(path, busy_timeout_ms)]
-        self._writer = Writer(path, lambda: fresh.pop() if fresh else connect(path, busy_timeout_ms))
+        self._writer = Writer(path, lambda: fresh.pop() if fresh else reconnect(path, busy_timeout_ms))
         try:
             count = 1 if executor == "inline" else READERS
             readers = Readers(path, lambda: connect_reader(path, busy_timeout_ms), count, inline=executor == "inline")

@@ -17,7 +17,7 @@ from payonce.core.errors import PayonceError, StoreUnavailable
 from .disk import Disk, Image
 from .inspection import FILE, Findings, inspect, lay_out
 from .lives import World
-from .promises import PowerCut, WatchedStore
+from .promises import WatchedStore, _PowerCut
 from .vfs import FAULTS, FOR_EVER, Fault, FaultKind, Machine, powered
 
 VIOLATIONS_MAX: Final = 100  # that are told; the rest is only counted
@@ -167,7 +167,7 @@ def _live(world: World, machine: Machine, path: Path, life: _Life, tally: _Tally
     with powered(machine, path.parent):
         try:
             store = WatchedStore(path, machine, world.promises)
-        except (StoreUnavailable, PowerCut) as error:
+        except (StoreUnavailable, _PowerCut) as error:
             if not machine.dead and not machine.fired:
                 tally.wrong(f"the store does not open: {error}")
             machine.off(path)
@@ -177,7 +177,7 @@ def _live(world: World, machine: Machine, path: Path, life: _Life, tally: _Tally
             asyncio.run(_days(world, store, machine, life))
             if life.ends == "killed":
                 machine.off(path)
-        except PowerCut:
+        except _PowerCut:
             pass
         except PayonceError as error:
             tally.wrong(f"the engine raised {type(error).__name__}: {error}")

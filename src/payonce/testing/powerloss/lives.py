@@ -25,7 +25,7 @@ from payonce.sandbox.simulator import Request
 from payonce.testing import judge
 from payonce.testing.store_changes import START_US
 
-from .promises import PowerCut, Promises, WatchedStore
+from .promises import Promises, WatchedStore, _PowerCut
 from .vfs import Machine
 
 SCOPE: Final = Scope("mer_default", "test")
@@ -87,7 +87,7 @@ class World:
 
     async def live(self, store: WatchedStore, machine: Machine, *, orders: int, turns: int = TURNS_MAX) -> None:
         """Clients come in groups, repeat what was not answered, and the worker does what is due, until nothing is left to
-        do or ``turns`` are over. Raises PowerCut."""
+        do or ``turns`` are over. Raises _PowerCut."""
         engine = self.engine(store, machine)
         while orders > 0:
             group = min(orders, self.dice.randint(1, 4))
@@ -102,12 +102,12 @@ class World:
                 return
 
     async def repeat(self, store: WatchedStore, machine: Machine) -> None:
-        """Every client repeats what it asked ever: what it is told now counts. Raises PowerCut."""
+        """Every client repeats what it asked ever: what it is told now counts. Raises _PowerCut."""
         engine = self.engine(store, machine)
         await self._all([self.pay(engine, machine, key) for key in self.wanted])
 
     async def healed(self, store: WatchedStore, machine: Machine) -> None:
-        """The disk that failed works again: the same process must take a payment. Raises PowerCut."""
+        """The disk that failed works again: the same process must take a payment. Raises _PowerCut."""
         machine.faults = ()
         engine, key = self.engine(store, machine), self.order()
         for _ in range(HEALED_TRIES):
@@ -129,13 +129,13 @@ class World:
         return key
 
     async def pay(self, engine: Engine, machine: Machine, key: str) -> None:
-        """One request of this client; ``paid`` has the answer if there was one. Raises PowerCut."""
+        """One request of this client; ``paid`` has the answer if there was one. Raises _PowerCut."""
         try:
             receipt = await engine.submit(SCOPE, self.wanted[key], key, actor="client")
         except (StoreUnavailable, Refused):  # 503, or "repeat it with the same key"
             return
         if machine.dead:
-            raise PowerCut
+            raise _PowerCut
         told = self.paid.setdefault(key, receipt.payment.id)
         if told != receipt.payment.id:
             self.problems.append(f"{key} was answered with {told} and later with {receipt.payment.id}")
@@ -192,7 +192,7 @@ class _Wire:
     ) -> Response | Lost:
         await asyncio.sleep(0)
         if self._machine.dead:
-            raise PowerCut
+            raise _PowerCut
         world = self._world
         if world.now > send_by_us:
             return Lost(sent=False, reason="too late")

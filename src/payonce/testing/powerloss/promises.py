@@ -22,7 +22,7 @@ Verdict = Literal["asked", "committed", "conflict", "refused", "unclear", "gone"
 BUSY_TIMEOUT_MS = 1_000
 
 
-class PowerCut(BaseException):
+class _PowerCut(BaseException):
     """The process is gone: whoever waits for an answer gets none."""
 
 
@@ -135,14 +135,14 @@ class WatchedStore(SqliteStore):
 
     def _answered(self, asked: Asked, verdict: Verdict) -> None:
         if self._machine.dead:
-            raise PowerCut
+            raise _PowerCut
         asked.verdict, asked.answered_at = verdict, self._machine.done
 
     async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         asked = self._promises.due(payment_id, version, due_us, self._machine.done)
         done = await super().defer(payment_id, version, due_us)
         if self._machine.dead:
-            raise PowerCut
+            raise _PowerCut
         if done:
             asked.answered_at = self._machine.done
         return done
