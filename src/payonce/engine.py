@@ -141,9 +141,9 @@ class Engine:
         match await self.store.commit(change, 0):
             case Committed():
                 pass
-            case Conflict(key=KeyRow() as taken):
+            case Conflict(key=KeyRow() as taken) if taken.payment_id != payment_id:
                 return await self._repeat(taken, request)
-            case _:  # unclear: ask the store whose the key is now
+            case _:  # unclear, or a driver asked twice and met itself: ask the store whose the key is now
                 known = await self.store.find_key(scope, key)
                 if known is None:
                     raise Refused("retry_same_key", "It is not known whether the payment was written.")
@@ -274,9 +274,9 @@ class Engine:
         match await self.store.commit(change, p.version):
             case Committed():
                 return True
-            case Conflict():
-                return False
-            case Unclear():  # sent only if the claim stands, is mine, and nothing came after it
+            case (
+                Conflict() | Unclear()
+            ):  # a driver that asks twice meets itself: sent only if it stands, is mine, and is the last
                 now = await self.store.get(p.id)
                 mine = next((s for s in now.steps() if s.seq == planned.step.seq), None) if now else None
                 return bool(now and mine and mine == planned.step and now.version == after.version)

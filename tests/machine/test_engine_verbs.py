@@ -227,3 +227,15 @@ def test_a_settled_row_is_never_put_back_on_the_due_index() -> None:
     assert at_once(w.store.next_due()) is None
     assert w.payment(pid).version == version
     assert len(events_of(w, pid)) == 2
+
+
+def test_a_claim_that_meets_itself_is_sent() -> None:
+    """A driver that lost the answer of a commit asks again and hears of the conflict with its own row: that is no race."""
+    w = World({"A": "keyed"})
+    w.script("store", "Planned", "twice")
+    pid = w.pay()
+    w.run(hours=1)
+    p = w.payment(pid)
+    assert (p.status, w.kinds(pid)) == ("SUCCESS", ["fire"])
+    assert p.updated_us - p.created_us < 5_000_000  # not after the end of its own lease
+    check_ledgers(w, pid)
