@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from payonce.testing.simulator.loop import OWNER, Deadlock, SimLoop, Spin, run
+from payonce.testing.simulator.loop import OWNER, SimLoop, run
 
 # What ``stories`` writes with seed 7. Another order on another Python means that asyncio's insides have changed.
 WRITTEN = "c0 b0 a0 b1 a1 c1 c2 b2 a2 late:5 timeout:9.0 d"
@@ -69,9 +69,9 @@ def test_a_deadlock_and_a_spin_are_told() -> None:
         while True:
             await asyncio.sleep(0)
 
-    with pytest.raises(Deadlock):
+    with pytest.raises(AssertionError, match="no timer"):
         run(random.Random(1), stuck)
-    with pytest.raises(Spin):
+    with pytest.raises(AssertionError, match="spins"):
         run(random.Random(1), spins)
 
 

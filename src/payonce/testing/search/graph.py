@@ -10,7 +10,7 @@ from payonce.core.errors import InvariantViolated
 from payonce.core.outcome import AnyOutcome, NotSent, Rejected, Unknown, Unreadable
 
 from .rows import START_US, Row, Rows, _Broken, moments
-from .states import FAULTS, Bounds, Change, Hand, Left, Move, Pool, State
+from .states import CLOCK, FAULTS, OUTSIDE, Bounds, Change, Hand, Left, Move, Pool, State
 from .truth import Truth
 from .vendors import Boxes, Kind, Request, dead, handle, turns
 
@@ -96,7 +96,7 @@ class Graph:
                     yield self._record(s, hand)
         except (_Broken, InvariantViolated) as broken:
             yield Change(hand.does, broken=str(broken))
-        if hand.does not in ("idle", "planned"):  # who has written nothing yet loses nothing
+        if hand.does != "idle" and (hand.does != "planned" or hand.frozen):  # who has just read loses nothing
             yield Change(f"crashes ({hand.does}) and starts again", self.idle, fault="crashes")
 
     def _plan(self, s: State) -> Change:
@@ -165,13 +165,13 @@ class Graph:
             for what, book in answers:
                 books = (book, s.books[1]) if n == 0 else (s.books[0], book)
                 net = self._net(s.net, books, drop=asked)
-                yield Move(what, -1, s.hands, State(s.row, s.now_us, s.hands, net, books, s.left))
+                yield Move(what, OUTSIDE, s.hands, State(s.row, s.now_us, s.hands, net, books, s.left))
                 if self._copied(asked) and (left := self._spend(s.left, "duplicates")):
                     both = self._net(s.net, books)
                     if both != net:
                         told = f"{what}; a copy stays under way"
                         after = State(s.row, s.now_us, s.hands, both, books, left)
-                        yield Move(told, -1, s.hands, after, "duplicates")
+                        yield Move(told, OUTSIDE, s.hands, after, "duplicates")
 
     def _arrives(self, s: State, asked: Request) -> Iterator[tuple[str, int]]:
         boxes, name = self.books[s.books[asked.account]], self.rows.names[asked.account]
@@ -190,7 +190,7 @@ class Graph:
             for what, book in found:
                 books = (book, s.books[1]) if n == 0 else (s.books[0], book)
                 net = s.net if s.net == self.quiet else self._net(s.net, books)
-                yield Move(what, -1, s.hands, State(s.row, s.now_us, s.hands, net, books, s.left))
+                yield Move(what, OUTSIDE, s.hands, State(s.row, s.now_us, s.hands, net, books, s.left))
 
     def _clock(self, s: State) -> Iterator[Move]:
         """On to the next moment at which somebody acts. Time passes over who could act now only where he stands still, or
@@ -216,7 +216,7 @@ class Graph:
             if net != self.quiet:
                 net = self.nets.number(tuple(r for r in self.nets[net] if not r.lapses_us or r.lapses_us >= then))
             after = State(s.row, then, _ordered(unordered), net, s.books, left)
-            yield Move(f"{(then - now) / 1e6:g} s pass", -1, unordered, after, fault)
+            yield Move(f"{(then - now) / 1e6:g} s pass", CLOCK, unordered, after, fault)
 
     # --- the next state -------------------------------------------------------------------------------------------
 

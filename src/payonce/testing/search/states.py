@@ -9,6 +9,7 @@ from payonce.core.outcome import AnyOutcome
 from .vendors import Request, Word
 
 T = TypeVar("T")
+OUTSIDE, CLOCK = -1, -2  # who moves, where it is no worker
 FAULTS = ("crashes", "duplicates", "losses", "freezes", "sleeps", "refusals")
 
 
@@ -91,8 +92,8 @@ class Change(NamedTuple):
 
 
 class Move(NamedTuple):
-    """``hands`` are those of the next state, not yet in order, so that a timeline can tell who is who. ``broken``: the
-    rule that this move breaks; then ``after`` means nothing."""
+    """``worker``: whose hand it is, or OUTSIDE or CLOCK. ``hands``: those of the next state, not yet in order, so that a
+    timeline can tell who is who. ``broken``: the rule that this move breaks; then ``after`` means nothing."""
 
     what: str
     worker: int
@@ -104,7 +105,7 @@ class Move(NamedTuple):
     @property
     def by_itself(self) -> bool:
         """Done by a worker or the clock: it needs nobody outside to go on."""
-        return self.worker >= 0 or self.what.endswith("pass")
+        return self.worker != OUTSIDE
 
 
 class Pool(Generic[T]):

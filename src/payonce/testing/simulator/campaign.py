@@ -153,10 +153,10 @@ class PointTally(Struct, kw_only=True):
         self.broken = [*self.broken, *other.broken][:BROKEN_MAX]
 
 
-def point_share(scenario: str, part: int, of: int, *, two: bool) -> PointTally:
+def point_share(scenario: str, part: int, of: int, *, two: bool = False, words: Sequence[str] = points.SIX) -> PointTally:
     """Every single (or pair) of a scenario, or a share of them."""
     story, tally = SCENARIOS[scenario], PointTally()
-    cases = points.pairs(story, part, of) if two else islice(points.singles((story,)), part, None, of)
+    cases = points.pairs(story, part, of) if two else islice(points.singles((story,), words), part, None, of)
     for case in cases:
         outcome = points.run(case)
         words = [f"{word} at {point}" for point, word in outcome.hits[-1:]]
@@ -168,13 +168,9 @@ def crash_points(scenarios: Iterable[str], *, workers: int = 0) -> PointTally:
     """Every call of every port in these scenarios x six faults, one at a time."""
     total = PointTally()
     jobs = [(name, part, SHARES) for name in scenarios for part in range(SHARES)]
-    for tally in spread(_singles, jobs, workers):
+    for tally in spread(point_share, jobs, workers):
         total.add(tally)
     return total
-
-
-def _singles(scenario: str, part: int, of: int) -> PointTally:
-    return point_share(scenario, part, of, two=False)
 
 
 def _chunks(seeds: list[int]) -> Iterator[list[int]]:

@@ -16,14 +16,6 @@ from typing import Any, Protocol
 TURNS_MAX = 400_000  # of the loop in one world: more is a spin
 
 
-class Deadlock(AssertionError):
-    """Nothing is ready and no timer is set: what is waited for can never come."""
-
-
-class Spin(AssertionError):
-    """The world goes round and round."""
-
-
 class Owner(Protocol):
     """Whoever dies with its tasks: a simulated process. A dict, since a set of tasks has no order of its own."""
 
@@ -34,7 +26,8 @@ OWNER: ContextVar[Owner | None] = ContextVar("owner", default=None)  # whose tas
 
 
 class SimLoop(asyncio.base_events.BaseEventLoop):
-    """See the module docstring. ``time`` is in seconds from 0."""
+    """See the module docstring. ``time`` is in seconds from 0. Raises AssertionError when nothing can happen any more, and when
+    something goes round for ever."""
 
     _ready: deque[Any]
     _scheduled: list[asyncio.TimerHandle]
@@ -52,12 +45,12 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
         """Where the real loop would wait for the network: here time passes."""
         self.turns += 1
         if self.turns > TURNS_MAX:
-            raise Spin(f"{TURNS_MAX} turns of the loop: something spins")
+            raise AssertionError(f"{TURNS_MAX} turns of the loop: something spins")
         if self._ready:
             if len(self._ready) > 1:
                 self._dice.shuffle(self._ready)
         elif timeout is None:
-            raise Deadlock("nothing is ready and no timer is set")
+            raise AssertionError("nothing is ready and no timer is set")
         elif self._scheduled:
             self._now = max(self._now, self._scheduled[0].when())
         return ()

@@ -5,8 +5,9 @@ A ``Case`` is a scenario and which calls meet which words. It prints as one line
 
     points: mock-late-success 17:crash_after 23:error_before
 
-``run`` lives one case under all oracles of the simulator, and two of its own: up to its last fault a run must ask the same
-calls at the same times as the run without that fault, and what ``WORDS`` do may not change how a payment ends. Cases are
+``run`` lives one case under all oracles of the simulator, and three of its own: up to its last fault a run must ask the same
+calls at the same times as the run without that fault; what ``WORDS`` do may not change how a payment ends; and trouble with
+the store that nobody died of costs some seconds at most. Cases are
 independent of each other, so a campaign may spread them over processes and go on where it stopped.
 """
 
@@ -24,10 +25,10 @@ from payonce.providers import load_adapters
 from payonce.sandbox.server import installed
 
 from .fate import POINTS, Script
-from .options import Options
+from .options import Options, S
 from .oracle import Violation
 from .scenarios import SCENARIOS, Scenario
-from .trace import Trace
+from .trace import START_US, Trace
 from .world import Cast, World, live
 
 SIX: Final = ("crash_before", "crash_after", "error_before", "error_after", "duplicate", "delay")
@@ -38,6 +39,11 @@ UNCLEAR: Final = (
 WORDS: Final = (*SIX, *UNCLEAR)
 FURTHER: Final = tuple(dict.fromkeys(word for words in POINTS.values() for word in words if word not in WORDS))
 SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", "refund")
+# Trouble with one call of the store, in a process that lives on, may not cost more than this: what is known is written again,
+# and what is due is looked for again. Longer would mean that somebody waited for the end of a lease.
+SOON_S: Final = 10.0
+STORE: Final = ("commit", "defer", "get", "bodies", "due", "key", "registry")
+CRASHES: Final = ("crash_before", "crash_after")
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
 # What is asked nowhere in the scenarios, and why.
@@ -86,7 +92,8 @@ class Case(Struct, frozen=True):
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: after the last fault
-    something went on differently than without it. ``digest`` tells two runs apart, ``life`` without the faults' own lines."""
+    something went on differently than without it. ``digest`` tells two runs apart, ``life`` without the faults' own lines.
+    ``settled_s``: when the payment got the status it has at the end."""
 
     case: Case
     violations: tuple[Violation, ...]
@@ -96,6 +103,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     changed: bool
     digest: str
     life: str
+    settled_s: float
 
 
 class Marks(Script):
@@ -154,8 +162,16 @@ def _lived(case: Case) -> tuple[World, Outcome]:
         changed=True,
         digest=world.trace.digest(),
         life=_life(world.trace),
+        settled_s=_settled_s(world.trace, tuple(verdicts.statuses)),
     )
     return world, outcome
+
+
+def _settled_s(trace: Trace, statuses: Sequence[str]) -> float:
+    """0 when it never did."""
+    ends = tuple(f"-> {status}" for status in statuses)
+    at_us = next((line.at_us for line in trace.lines if ends and line.what.endswith(ends)), START_US)
+    return (at_us - START_US) / S
 
 
 def _life(trace: Trace) -> str:
@@ -187,6 +203,11 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
             wrong.append(Violation(f"determinism: up to call {upto - 1} this run is not the same as {case.but_last()}"))
         elif len(outcome.hits) != len(case.faults):
             wrong.append(Violation(f"not reached: {_missed(outcome)}"))
+        elif (
+            before.settled_s + SOON_S < outcome.settled_s and outcome.hits[-1][0] in STORE and case.faults[-1][1] not in CRASHES
+        ):
+            slower_s = outcome.settled_s - before.settled_s
+            wrong.append(Violation(f"{outcome.hits[-1][1]} at one {outcome.hits[-1][0]} cost {slower_s:.0f} s"))
     unexpected = set(outcome.statuses) - scenario.ends
     if unexpected and not wrong and all(word in WORDS for _, word in case.faults):
         wrong.append(Violation(f"ended {', '.join(unexpected)}, expected {' or '.join(sorted(scenario.ends))}"))
@@ -230,8 +251,8 @@ def singles(scenarios: Iterable[Scenario] = SCENARIOS.values(), words: Sequence[
 
 
 def pairs(scenario: Scenario, part: int = 0, of: int = 1) -> Iterator[Case]:
-    """Every single of ``WORDS``, and after it in that same run every commit and send of the next ``REACH`` calls x ``WORDS``. With
-    ``of`` a share of the singles only: shares 0 to ``of`` - 1 are together all."""
+    """Every single of ``WORDS``, and after it in that same run every commit and send of the next ``REACH`` calls x
+    ``WORDS``. With ``of`` a share of the singles only: shares 0 to ``of`` - 1 are together all."""
     for number, first in enumerate(singles((scenario,))):
         if number % of == part:
             yield from seconds(first)

@@ -101,8 +101,19 @@ _ALL: Final = (
     _scenario("cashfree-then-mock", "cashfree mock", "tok_decline_then_ok", 40, processes=1, fast=False),
     # people
     _scenario("drained", "mock cashfree", "tok_ok", 40, drains=1, fast=False),
-    _scenario("restored", "mock", "tok_timeout_then_ok", 60, restores=True, wants="restored", fast=False),
-    _scenario("restored-failover", "cashfree mock", "tok_decline_then_ok", 20, restores=True, wants="sleep", fast=False),
+    _scenario(
+        "restored", "mock", "tok_timeout_then_ok", 60, ends="SUCCESS IN_DOUBT", restores=True, wants="restored", fast=False
+    ),
+    _scenario(
+        "restored-failover",
+        "cashfree mock",
+        "tok_decline_then_ok",
+        20,
+        ends="SUCCESS IN_DOUBT",
+        restores=True,
+        wants="sleep",
+        fast=False,
+    ),
     # real files
     _scenario("mock-lost-answer-sqlite", "mock", "tok_lost_response", 30, store="sqlite", fast=False),
     _scenario("razorpay-ok-sqlite", "razorpay", "tok_ok", 20, store="sqlite", fast=False),

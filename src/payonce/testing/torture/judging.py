@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from payonce.core.errors import PayonceError
 from payonce.core.events import Entry, Judged
+from payonce.core.outcome import Declined, Found, NotSent, Rejected
+from payonce.core.payment import Attempt, Payment
 from payonce.testing.judge import ENDS_AS, net_charges, wrong_with_history, wrong_with_holds
 
 from .clients import Posted
@@ -45,8 +47,24 @@ def wrong_with_one(
 ) -> Iterator[Violation]:
     """What is wrong with one payment: its money, its end, its past. ``moved`` are its movements, ``entries`` its events."""
     yield from wrong_with_money(known, payment, moved)
-    yield from wrong_with_end(known, payment, entries, calm)
-    yield from wrong_with_past(known, payment, entries)
+    id = str(payment["transactionId"])
+    if not entries:
+        yield _found("lost", known, id, "its history is empty")
+        return
+    try:
+        p, wrong = wrong_with_history(entries)
+    except PayonceError as error:
+        yield _found("rules", known, id, f"its history cannot be read: {error}")
+        return
+    for says in wrong:
+        yield _found("rules", known, id, says)
+    if (p.id, p.status, p.amount_minor, p.currency) != (id, payment["status"], payment["amount"], payment["currency"]):
+        yield _found("rules", known, id, f"its history says {p.status} {p.amount_minor} {p.currency}")
+    if payment["status"] in ENDS and not as_its_token(known, payment) and not outlasted(p, entries, calm):
+        token = known.body["paymentMethod"]
+        wanted = " or ".join(sorted(ENDS_AS[token]))
+        says = f"{token} must end as {wanted}, and is {payment['status']} ({payment['reason'] or 'no reason'})"
+        yield _found("wrong", known, id, says)
 
 
 def by_payment(movements: Movements) -> dict[str, Movements]:
@@ -115,41 +133,23 @@ def as_its_token(known: Posted, payment: Mapping[str, Any]) -> bool:
     return payment["status"] in ENDS_AS[known.body["paymentMethod"]]
 
 
-def outlasted(payment: Mapping[str, Any], entries: Sequence[Entry], calm: Calm) -> bool:
-    """Faults explain that it was given up: for a reason of time, and not long after they stopped."""
-    ends = [e.envelope for e in entries if isinstance(e.envelope.data, Judged) and e.envelope.data.what == payment["status"]]
-    if not ends or ends[-1].at_us > calm.at_us + GRACE_S.get(payment["status"], 0) * 1_000_000:
+def outlasted(p: Payment, entries: Sequence[Entry], calm: Calm) -> bool:
+    """Faults explain that it was given up: for a reason of time or of attempts that they spoilt, and not long after they
+    stopped. ``entries`` is its history."""
+    ends = [e.envelope for e in entries if isinstance(e.envelope.data, Judged) and e.envelope.data.what == p.status]
+    if not ends or ends[-1].at_us > calm.at_us + GRACE_S.get(p.status, 0) * 1_000_000:
         return False
-    if payment["status"] == "IN_DOUBT":
-        return bool(payment["reason"] == "horizon")
+    if p.status == "IN_DOUBT":
+        return p.reason == "horizon"
     looked_us = ends[-1].at_us - entries[0].envelope.at_us
-    return bool(payment["reason"] == "no_provider_available") or looked_us >= calm.look_s * 1_000_000
+    return p.reason == "no_provider_available" or looked_us >= calm.look_s * 1_000_000 or any(map(_spoilt, p.attempts))
 
 
-def wrong_with_end(known: Posted, payment: Mapping[str, Any], entries: Sequence[Entry], calm: Calm) -> Iterator[Violation]:
-    """Where a token gets a card in the end is no matter of luck, unless the faults outlasted a horizon."""
-    if payment["status"] in ENDS and not as_its_token(known, payment) and not outlasted(payment, entries, calm):
-        token = known.body["paymentMethod"]
-        wanted = " or ".join(sorted(ENDS_AS[token]))
-        says = f"{token} must end as {wanted}, and is {payment['status']} ({payment['reason'] or 'no reason'})"
-        yield _found("wrong", known, str(payment["transactionId"]), says)
-
-
-def wrong_with_past(known: Posted, payment: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[Violation]:
-    """The history folds to the payment, and did nothing that the rules forbid."""
-    id = str(payment["transactionId"])
-    if not entries:
-        yield _found("lost", known, id, "its history is empty")
-        return
-    try:
-        p, wrong = wrong_with_history(entries)
-    except PayonceError as error:
-        yield _found("rules", known, id, f"its history cannot be read: {error}")
-        return
-    for says in wrong:
-        yield _found("rules", known, id, says)
-    if (p.id, p.status, p.amount_minor, p.currency) != (id, payment["status"], payment["amount"], payment["currency"]):
-        yield _found("rules", known, id, f"its history says {p.status} {p.amount_minor} {p.currency}")
+def _spoilt(a: Attempt) -> bool:
+    """Something was sent that could have had an effect, and no bank ever said no: the faults cost this account."""
+    sent = any(s.kind in ("fire", "replay") and not isinstance(s.outcome, NotSent | Rejected) for s in a.steps)
+    outcomes = [o for s in a.steps for o in (s.outcome.tries if isinstance(s.outcome, Found) else (s.outcome,))]
+    return sent and not any(isinstance(o, Declined) for o in outcomes)
 
 
 def _found(kind: Wrong, known: Posted, id: str, says: str) -> Violation:

@@ -1,19 +1,24 @@
 """The process from which every payonce process of a torture is forked, with all modules loaded: a start takes a tenth of
 the time of a fresh interpreter, so that kills can follow each other quickly. What runs in a child is the command line
-itself, ``payonce serve`` for example, in a process of its own; it shares nothing with the nursery but its code.
+itself, as ``python -m payonce serve`` runs it, in a process of its own; it shares nothing with the nursery but its code.
 
 It is spoken to in lines of JSON: a ``Start`` or a ``Signal`` each; it answers with ``Started`` and ``Ended``. Only the
 parent of a process knows for sure that a number is still its, so signals go through here, too. When its input ends, for
 whatever reason, it kills all its children and ends: no torture leaves a process behind.
 """
 
+import importlib
 import os
+import runpy
 import select
 import signal
 import sys
 
 import msgspec
 from msgspec import Struct
+
+from payonce.providers import load_adapters
+from payonce.sandbox.server import installed
 
 
 class Start(Struct, frozen=True, tag=True):
@@ -45,6 +50,10 @@ class Ended(Struct, frozen=True, tag=True):
     code: int
 
 
+PROGRAM = "payonce"  # what `python -m` runs
+# Named and not imported above: they are programs to be run, nothing that this module builds on.
+COMMANDS = ("payonce.cli.app", "payonce.cli.serve", "payonce.cli.sandbox", "payonce.cli.verify")
+SERVER = ("uvicorn.lifespan.off", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl")
 ASKED = msgspec.json.Decoder(Start | Signal)
 TOLD = msgspec.json.Decoder(Started | Ended)
 
@@ -115,9 +124,11 @@ def _child(wish: Start) -> None:
             opened = os.open(path, flags, 0o600)
             os.dup2(opened, place)
             os.close(opened)
-        from payonce.cli import main
-
-        code = main(wish.args)
+        sys.argv = ["payonce", *wish.args]
+        try:
+            runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -125,22 +136,11 @@ def _child(wish: Start) -> None:
 
 
 def preload() -> None:
-    """Everything that the commands import. Nothing here may start a thread or open a file that stays open."""
-    import uvicorn.lifespan.off
-    import uvicorn.loops.asyncio
-    import uvicorn.protocols.http.h11_impl
-
-    import payonce.cli.app
-    import payonce.cli.sandbox
-    import payonce.cli.serve
-    import payonce.cli.verify
-    from payonce.providers import load_adapters
-    from payonce.sandbox.server import installed
-
+    """Import everything that the commands import. Nothing of it may start a thread or open a file that stays open."""
+    for name in (*COMMANDS, *SERVER):
+        importlib.import_module(name)
     load_adapters()
     installed()
-    payonce.cli.app.build()
-    del uvicorn
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from collections import Counter
 from .options import FAULTS
 
 PER_EXCHANGE = tuple(kind for kind in FAULTS if kind != "refuse")
-STALL_S = (0.1, 8.0)  # beside a call timeout of three seconds
+STALL_S = (0.1, 6.0)  # beside a call timeout of three seconds
 TRICKLE_S = 0.05  # between two pieces
 TRICKLE_PIECES = 25
 EXCHANGE_S = 30.0  # the sandbox holds an answer for 15 s at most

@@ -19,7 +19,7 @@ AHEAD = 3  # by so many kills may kills or posts be ahead of each other
 PAUSES_S = ((0.0, 0.3), (0.3, 2.0))  # between a start and the next kill: in the first rush, or in full work
 UNREADY_SHARE = 0.15  # of the kills come while the process is still starting
 FREEZE_SHARE = 0.1  # of the kills come some time after the process was frozen and has thawed
-FREEZE_S = (0.1, 12.0)  # a lease lasts ten seconds
+FREEZE_S = {"api": (0.1, 12.0), "worker": (0.1, 12.0), "sandbox": (0.1, 5.0)}  # a lease lasts ten seconds, a call three
 VENDOR_EVERY_S = (1.0, 4.0)
 VENDOR_FOR_S = (0.5, 4.0)
 REFUSE_FOR_S = (0.1, 1.5)
@@ -47,7 +47,7 @@ def plan(options: TortureOptions, processes: Sequence[Process]) -> dict[str, lis
     blows: dict[str, list[Blow]] = {process.name: [] for process in processes}
     shares = [SHARES[p.kind] / sum(each.kind == p.kind for each in processes) for p in processes]
     for victim in dice.choices(processes, shares, k=options.kills):
-        frozen_s = dice.uniform(*FREEZE_S) if dice.random() < FREEZE_SHARE else 0.0
+        frozen_s = dice.uniform(*FREEZE_S[victim.kind]) if dice.random() < FREEZE_SHARE else 0.0
         blows[victim.name].append(Blow(dice.uniform(*dice.choice(PAUSES_S)), dice.random() < UNREADY_SHARE, frozen_s))
     return blows
 
