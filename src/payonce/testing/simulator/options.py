@@ -27,7 +27,7 @@ RATES: Final[Mapping[str, float]] = {
 HEAVY: Final = 4
 # token -> how often it is drawn
 TOKEN_WEIGHTS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(TOKENS, 2), "tok_ok": 14, "tok_wrong_amount": 1, "tok_never_resolves": 1, "tok_late_success": 4,
+    **dict.fromkeys(TOKENS, 3), "tok_ok": 18, "tok_late_success": 4,
     "tok_lost_response": 4, "tok_decline_then_ok": 4, "tok_decline_do_not_honor": 3,
 }  # fmt: skip
 TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {

@@ -121,6 +121,8 @@ async def _judge_evidence(world: "World", p: Payment) -> None:
                 named = getattr(o, "reference", "")
                 if isinstance(part, Attempt) and named and named != part.reference:
                     world.violate(f"R3: step {s.seq} rests on what is said about {named}", p.id)
+    if world.counts["restored"] == 0 and (unheard := world.watch.unrecorded(p)):
+        world.violate(f"answers were heard and not recorded: steps {unheard}", p.id)
     for a in p.attempts:
         for name in filter(None, (a.reference, a.container)):
             if p.id not in await world.reader().find_ref(name, a.account):

@@ -203,15 +203,18 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
             wrong.append(Violation(f"determinism: up to call {upto - 1} this run is not the same as {case.but_last()}"))
         elif len(outcome.hits) != len(case.faults):
             wrong.append(Violation(f"not reached: {_missed(outcome)}"))
-        elif (
-            before.settled_s + SOON_S < outcome.settled_s and outcome.hits[-1][0] in STORE and case.faults[-1][1] not in CRASHES
-        ):
-            slower_s = outcome.settled_s - before.settled_s
+        elif scenario.soon and (slower_s := outcome.settled_s - before.settled_s) > SOON_S and _is_trouble(outcome):
             wrong.append(Violation(f"{outcome.hits[-1][1]} at one {outcome.hits[-1][0]} cost {slower_s:.0f} s"))
     unexpected = set(outcome.statuses) - scenario.ends
     if unexpected and not wrong and all(word in WORDS for _, word in case.faults):
         wrong.append(Violation(f"ended {', '.join(unexpected)}, expected {' or '.join(sorted(scenario.ends))}"))
     return replace(outcome, violations=tuple(wrong), changed=changed)
+
+
+def _is_trouble(outcome: Outcome) -> bool:
+    """The last fault was trouble with the store, and nobody died of it."""
+    point, word = outcome.hits[-1]
+    return point in STORE and word in WORDS and word not in CRASHES
 
 
 def _missed(outcome: Outcome) -> str:

@@ -80,7 +80,7 @@ class Process:
     def __init__(self, machine: Machine, *, looks: bool = False) -> None:
         self.machine, self.world, self.version, self.looks = machine, machine.world, machine.version, looks
         self.tasks: dict[asyncio.Task[Any], None] = {}
-        self.alive, self.frozen_until_us = True, 0
+        self.alive, self.frozen_until_us, self.died_us = True, 0, 0
         self._context = contextvars.copy_context()
         self._context.run(OWNER.set, self)
         self.kept = self.world.open_store()
@@ -127,7 +127,7 @@ class Process:
         """Nothing of this process runs on. Its machine starts another one a little later."""
         if not self.alive:
             return
-        self.alive = False
+        self.alive, self.died_us = False, self.world.now_us()
         self.world.counts["kill"] += 1
         self.world.note(self.machine.name, "", "dies")
         for task in list(self.tasks):

@@ -34,6 +34,11 @@ class Scenario(Struct, frozen=True, kw_only=True):
     wants: str = ""
     fast: bool = True
 
+    @property
+    def soon(self) -> bool:
+        """No accident of its own that may come in between: trouble with the store can be held against the clock."""
+        return not self.options.restores
+
 
 def _scenario(
     name: str,

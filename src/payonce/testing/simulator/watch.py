@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .world import World
 
 LATE_US = 6 * S  # of a first byte after its claim: the send window and a little
+RECORDED_US = 240 * S  # an answer is held for two minutes, and every try may be slow
 NOTICED_US = 2 * S  # a drain is seen by every process within a second; what was begun before may go on
 SAME_AS = {"replay": "fire"}  # whose request a step sends
 
@@ -36,6 +37,7 @@ class Watch:
         self._world = world
         self._requests: dict[tuple[str, str, str], StoredRequest] = {}  # (payment, part, kind) -> as first sent
         self._sent: set[tuple[str, int]] = set()  # (payment, step)
+        self._heard: dict[tuple[str, int], tuple[Process, int]] = {}  # whose answer was heard, by whom, when
         self._under_way: dict[str, OnTheWire] = {}
         self.drained: dict[str, int] = {}  # account -> since when everybody could know
 
@@ -56,10 +58,24 @@ class Watch:
             world.violate(f"{rule}: {what}", p.id)
         self._under_way[p.id] = OnTheWire(process, claim)
 
-    def over(self, claim: Claim | None) -> None:
+    def over(self, process: "Process", claim: Claim | None) -> None:
         """The call has come back to its process."""
-        if claim is not None and (open_call := self._under_way.get(claim.payment_id)) and open_call.claim is claim:
+        if claim is None:
+            return
+        if (open_call := self._under_way.get(claim.payment_id)) and open_call.claim is claim:
             del self._under_way[claim.payment_id]
+        self._heard[claim.payment_id, claim.seq] = (process, self._world.now_us())
+
+    def unrecorded(self, p: Payment) -> list[int]:
+        """Steps whose answer a process heard that lived on, awake, for as long as it has to try to record it."""
+        found = []
+        for s in p.steps():
+            process, at_us = self._heard.get((p.id, s.seq), (None, 0))
+            if s.outcome is None and process is not None and not self._world.options.outages_of_store:
+                lived = process.died_us or self._world.now_us()
+                if lived > at_us + RECORDED_US and process.frozen_until_us < at_us:
+                    found.append(s.seq)
+        return found
 
     def _bytes(self, p: Payment, part: Attempt | Operation, step: Step, request: StoredRequest, body: bytes) -> list[str]:
         """I8: what leaves is what was recorded, and what was recorded is what was first sent."""

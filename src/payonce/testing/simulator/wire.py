@@ -63,7 +63,7 @@ class Wire:
         if word == "crash_after":
             await p.die()
         await p.pause()
-        world.watch.over(claim)
+        world.watch.over(p, claim)
         return answer
 
 
