@@ -77,13 +77,12 @@ ROWS: Final[tuple[Row, ...]] = (
 NEVER: Final[Mapping[tuple[str, str], str]] = {
     ("void", "*"): "no shipped adapter voids: holds are left to lapse",
 }
-# Edges of states that nothing leads to before customers act and operators are simulated.
+# Edges of states that nothing leads to before customers act and merchants cancel.
 NOT_YET: Final = frozenset(
     {
         ("PENDING", "Observed", "REQUIRES_ACTION"),
         *((t.before, t.event, t.after) for t in TRANSITIONS if "REQUIRES_ACTION" in (t.before, t.after)),
         *((t.before, t.event, t.after) for t in TRANSITIONS if "CANCELED" in (t.before, t.after)),
-        *((t.before, t.event, t.after) for t in TRANSITIONS if t.event == "Resolved"),
     }
 )
 

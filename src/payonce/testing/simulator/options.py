@@ -42,7 +42,7 @@ TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
 
 QUIET: Final = {
     "spells": 0, "kills": 0, "freezes": 0, "deploys": False, "skew_s": 0, "jumps": 0, "drains": 0, "repoints": False,
-    "restores": False, "outages_of_store": 0,
+    "restores": False, "outages_of_store": 0, "resolves": False,
 }  # fmt: skip
 
 
@@ -77,6 +77,7 @@ class Options(Struct, frozen=True, kw_only=True):
     repoints: bool = False  # an account gets another credential while something is open
     restores: bool = False  # a backup from the middle of the faults is put back
     outages_of_store: int = 0
+    resolves: bool = False  # in the end a person looks into the providers' books and decides what is in doubt
 
     @property
     def undisturbed(self) -> bool:
@@ -156,5 +157,6 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         repoints=dice.random() < 0.1,
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
+        resolves=dice.random() < 0.25,
     )
     return replace(drawn, **QUIET) if quiet else drawn

@@ -156,6 +156,7 @@ def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
     lying = any(t in LYING_TOKENS for t in world.options.tokens)
     # a person was told, and there is a reason: a charge is not given back yet, or a backup had lost it
     alarm = bool(p.attention) and (any(o.state == "IN_DOUBT" for o in p.operations[1:]) or p.attention in EYES)
+    alarm |= p.attention == "amount_accepted"  # by a person who saw what was charged
     if len(kept) > 1 and not alarm:
         world.violate(f"I1: charged {len(kept)} times: {told}", p.id)
     if len(taken) > 1 and not lying:

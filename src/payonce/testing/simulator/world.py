@@ -90,7 +90,7 @@ class World:
             Scope("mer_default", "test"),
             Policy(attempts_max=options.attempts_max, late_success=options.late_success),
         )
-        self.calm = self.over = self.hold = self.store_down = False
+        self.calm = self.over = self.hold = self.store_down = self.resolved = False
         self.deadline_checked = True  # a mutant takes it away: the transport is ours here
         self.broken: list[Violation] = []
         self.lied_to: set[str] = set()  # payments of which a provider told an untruth about money
@@ -109,7 +109,7 @@ class World:
         used = sorted({adapter for _, adapter in options.accounts})
         self.vendors = Vendors({name: cast.simulators[name] for name in used}, self.dice, self.now_us, self.after)
         self.machines = [Machine(self, f"host{n}") for n in range(1, options.processes + 1)]
-        self.merchants = Merchants(self)
+        self.merchants, self.accidents = Merchants(self), Accidents(self)
 
     def _rules(self) -> Rules:
         """Any order of some accounts, the others as fallbacks or not at all."""
@@ -266,7 +266,7 @@ class World:
         for machine in self.machines:
             machine.start()
         self.merchants.begin()
-        Accidents(self).begin()
+        self.accidents.begin()
         await self.loop.until(self.options.faults_for_s)
         await self._calm_down()
         settled_us = await self._settle()
@@ -317,11 +317,16 @@ class World:
             ended = answered and not self.hold and all(p is not None and p.status in ENDS for p in rows)
             if ended:
                 settled = self.now_us() - began if settled < 0 else settled
-                doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows)
+                doubt = self.resolved or any(
+                    p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows
+                )
                 rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
                 quiet = await self.reader().next_due() is None or doubt
                 if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
-                    return settled
+                    if self.resolved or not (self.options.resolves and doubt):
+                        return settled
+                    self.resolved = True
+                    await self.accidents.decide([p for p in rows if p is not None and p.status == "IN_DOUBT"])
             try:
                 await self.loop.until(self.loop.time() + next(look))
             except StopIteration:
