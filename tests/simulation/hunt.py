@@ -41,7 +41,7 @@ TESTS: Final[Mapping[str, str]] = {
     "engine": f"machine/test_engine_verbs.py {DECIDED} api",
     "dispatch": f"machine/test_dispatch.py test_engine_providers.py {DECIDED}",
     "adapter": "providers contracts/test_provider_contract.py",
-    "store": "contracts/test_store_contract.py stores simulation/test_powerloss.py",
+    "store": "contracts/test_store_contract.py simulation/test_powerloss.py stores",
     "health": f"test_health.py test_health_drains.py {MACHINE}",
     "restore": DECIDED,
     "worker": "test_process.py test_embedded.py",

@@ -32,7 +32,7 @@ from . import hunt, proof
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = ROOT / ".sim-long"
 SEEDS_TXT: Final = Path(__file__).with_name("seeds.txt")
-STEP: Final = 500  # seeds between two writes of the tally
+STEP: Final = 4000  # seeds between two writes of the tally
 PAIR_PARTS: Final = 40  # shares of the pairs of one scenario
 PARTS: Final = ("seeds", "points", "pairs", "mutants", "search", "power", "torture")
 Say = Callable[[str], None]
@@ -106,7 +106,7 @@ def crash_points(asked: Asked, *, two: bool) -> PointTally:
 
 
 def one_share(name: str, part: int, of: int, two: bool) -> tuple[str, int, PointTally]:
-    words = points.SIX if two else (*points.SIX, *points.FURTHER)
+    words = points.WORDS if two else (*points.WORDS, *points.FURTHER)
     return name, part, campaign.point_share(name, part, of, two=two, words=words)
 
 
@@ -145,9 +145,13 @@ def real_crashes(asked: Asked) -> Any:
         return thread.submit(lambda: asyncio.run(torture(options, print))).result()
 
 
-def keep(name: str, value: Any) -> Any:
+def keep_form(value: Any) -> Any:
+    """As it is read back from the file."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def keep(name: str, value: Any) -> None:
     (KEPT / f"{name}.done.json").write_bytes(msgspec.json.encode(value))
-    return msgspec.to_builtins(value)
 
 
 def run(asked: Asked, only: tuple[str, ...]) -> None:

@@ -153,7 +153,7 @@ class PointTally(Struct, kw_only=True):
         self.broken = [*self.broken, *other.broken][:BROKEN_MAX]
 
 
-def point_share(scenario: str, part: int, of: int, *, two: bool = False, words: Sequence[str] = points.SIX) -> PointTally:
+def point_share(scenario: str, part: int, of: int, *, two: bool = False, words: Sequence[str] = points.WORDS) -> PointTally:
     """Every single (or pair) of a scenario, or a share of them."""
     story, tally = SCENARIOS[scenario], PointTally()
     cases = points.pairs(story, part, of) if two else islice(points.singles((story,), words), part, None, of)

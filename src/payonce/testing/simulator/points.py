@@ -28,7 +28,7 @@ from .fate import POINTS, Script
 from .options import Options, S
 from .oracle import Violation
 from .scenarios import SCENARIOS, Scenario
-from .trace import START_US, Trace
+from .trace import Trace
 from .world import Cast, World, live
 
 SIX: Final = ("crash_before", "crash_after", "error_before", "error_after", "duplicate", "delay")
@@ -43,7 +43,7 @@ SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", 
 # and what is due is looked for again. Longer would mean that somebody waited for the end of a lease.
 SOON_S: Final = 10.0
 STORE: Final = ("commit", "defer", "get", "bodies", "due", "key", "registry")
-CRASHES: Final = ("crash_before", "crash_after")
+SLOW: Final = ("crash_before", "crash_after", "later")  # a claim that is done late is a lease of nobody
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
 # What is asked nowhere in the scenarios, and why.
@@ -93,7 +93,7 @@ class Case(Struct, frozen=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: after the last fault
     something went on differently than without it. ``digest`` tells two runs apart, ``life`` without the faults' own lines.
-    ``settled_s``: when the payment got the status it has at the end."""
+    ``settled_s``: from the acceptance until the payment got the status it has at the end."""
 
     case: Case
     violations: tuple[Violation, ...]
@@ -168,10 +168,11 @@ def _lived(case: Case) -> tuple[World, Outcome]:
 
 
 def _settled_s(trace: Trace, statuses: Sequence[str]) -> float:
-    """0 when it never did."""
+    """0 when it never did. Until it is accepted a payment waits for its merchant to come again, as long as that likes."""
     ends = tuple(f"-> {status}" for status in statuses)
-    at_us = next((line.at_us for line in trace.lines if ends and line.what.endswith(ends)), START_US)
-    return (at_us - START_US) / S
+    began = next((line.at_us for line in trace.lines if line.what.startswith("#1 Accepted")), 0)
+    ended = next((line.at_us for line in trace.lines if ends and line.what.endswith(ends)), began)
+    return (ended - began) / S
 
 
 def _life(trace: Trace) -> str:
@@ -214,7 +215,7 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
 def _is_trouble(outcome: Outcome) -> bool:
     """The last fault was trouble with the store, and nobody died of it."""
     point, word = outcome.hits[-1]
-    return point in STORE and word in WORDS and word not in CRASHES
+    return point in STORE and word in WORDS and word not in SLOW
 
 
 def _missed(outcome: Outcome) -> str:

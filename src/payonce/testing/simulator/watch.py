@@ -66,6 +66,12 @@ class Watch:
             del self._under_way[claim.payment_id]
         self._heard[claim.payment_id, claim.seq] = (process, self._world.now_us())
 
+    def restored(self) -> None:
+        """A backup was put back: its numbers are given again."""
+        self._sent.clear()
+        self._heard.clear()
+        self._under_way.clear()
+
     def unrecorded(self, p: Payment) -> list[int]:
         """Steps whose answer a process heard that lived on, awake, for as long as it has to try to record it."""
         found = []

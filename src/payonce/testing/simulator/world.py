@@ -230,6 +230,7 @@ class World:
     def restored(self) -> None:
         """The store is older now than what was seen of it."""
         self.versions.clear()
+        self.watch.restored()
 
     def known_ids(self) -> list[str]:
         """Every acknowledged payment, in the order of its merchant."""
