@@ -35,6 +35,7 @@ WIRE: Final = (
     "garbage",  # half of an answer, or a page of a proxy
     "crossed",  # the answer to somebody else's request
     "5xx_after",  # executed, and a proxy says 502
+    "4xx_after",  # executed, and a proxy says something that sounds like a refusal
     "wrong_amount",
     "wrong_currency",
     *GATEWAY,

@@ -21,7 +21,7 @@ RATES: Final[Mapping[str, float]] = {
     "thaw": 0.004, "garbage": 0.02, "crossed": 0.008, "5xx_after": 0.02, "wrong_amount": 0.001,
     "wrong_currency": 0.001, "429": 0.01,
     "401": 0.006, "403": 0.003, "404": 0.006, "409": 0.01, "502": 0.01, "503": 0.01,
-    "sleep crash_before": 0.01, "sleep crash_after": 0.01, "odd": 0.008,
+    "sleep crash_before": 0.01, "sleep crash_after": 0.01, "odd": 0.008, "4xx_after": 0.01,
     "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02,
 }  # fmt: skip
 HEAVY: Final = 4

@@ -24,6 +24,7 @@ STALL_KEYED_MAX_S: Final = 20 * HOUR_S  # within the vendor's window of 24 h les
 DUPLICATES_S: Final = (1, 60, 2 * HOUR_S)
 THAWS_S: Final = (10, 60, 3 * HOUR_S)
 RETRY_AFTERS: Final = ("0", "5", "100000", "soon")
+REFUSALS: Final = (400, 401, 403, 404, 409, 422)
 AMOUNT: Final = re.compile(rb'("(?:amount|order_amount|payment_amount)":\s*)(\d+)')
 CURRENCY: Final = re.compile(rb'("(?:currency|order_currency|payment_currency)":\s*)"[A-Z]{3}"')
 
@@ -134,6 +135,8 @@ class _Call:
             said = Response(status=said.status, headers=said.headers, body=_odd(said.body, world.dice))
         elif word == "5xx_after":
             said = Response(status=502, headers={}, body=b"<html>Bad Gateway</html>")
+        elif word == "4xx_after":
+            said = Response(status=world.dice.choice(REFUSALS), headers={}, body=b"<html>Request blocked</html>")
         elif word in LIES:
             said = self._lied(said, word)
         world.after(world.dice.randrange(1_000, 40_000), lambda: self._hear(said))
