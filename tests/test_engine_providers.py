@@ -252,6 +252,7 @@ TRIED: Mapping[str, list[str]] = {
     "tok_decline_do_not_honor": ["razorpay_mock", "mock", "cashfree_mock"],
     "tok_decline_processing_error": ["razorpay_mock", "mock", "cashfree_mock"],
     "tok_decline_then_ok": ["razorpay_mock", "mock"],
+    "tok_decline_send_then_ok": ["razorpay_mock", "mock"],
     "tok_technical_then_ok": ["razorpay_mock", "mock"],
     "tok_not_enabled_then_ok": ["razorpay_mock", "mock"],
     "tok_late_success": ["razorpay_mock", "mock"],  # the hold is left, since the decline may still turn

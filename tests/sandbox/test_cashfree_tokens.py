@@ -70,6 +70,15 @@ def test_a_decline_at_first_counts_orders(token: str) -> None:
     assert (v.status(PAYMENT + "0101"), v.status("06ex4k2m9p7q8r5s3t020100")) == ("PAID", "ACTIVE")
 
 
+def test_a_decline_of_the_first_send_counts_sends() -> None:
+    """What arrives second goes through, in the same order too."""
+    v = Vendor()
+    v.order("tok_decline_send_then_ok")
+    assert [s for s, _ in v.payments()] == ["FAILED"]
+    v.pay("tok_decline_send_then_ok")
+    assert (v.status(), v.taken()) == ("PAID", [("charge", 1050)])
+
+
 def test_timeout_then_ok() -> None:
     """The first send books nothing and is held; a later one goes through."""
     v = Vendor()

@@ -172,6 +172,13 @@ def test_a_decline_at_first_counts_references(token: str) -> None:
     assert v.charge(token, reference="06ex4k2m9p7q8r5s3t020100").status == 402
 
 
+def test_a_decline_of_the_first_send_counts_sends() -> None:
+    """What arrives second goes through, whatever its reference and key."""
+    v = Vendor()
+    assert v.charge("tok_decline_send_then_ok").status == 402
+    assert v.charge("tok_decline_send_then_ok", key="another key").status == 200
+
+
 def test_timeout_then_ok() -> None:
     """The first send books nothing and is held; a later one goes through."""
     v = Vendor()

@@ -139,6 +139,14 @@ def test_a_decline_at_first_counts_receipts(token: str, why: str) -> None:
     assert v.fire(v.order(PAYMENT + "0101"), token).status == 200
 
 
+def test_a_decline_of_the_first_send_counts_sends() -> None:
+    """What arrives second is held, in the same order too."""
+    v = Vendor()
+    order = v.order()
+    assert reason(v.fire(order, "tok_decline_send_then_ok")) == "card_declined"
+    assert v.fire(order, "tok_decline_send_then_ok").status == 200
+
+
 def test_timeout_then_ok() -> None:
     """The first send leaves no payment and is held; a later one goes through."""
     v = Vendor()

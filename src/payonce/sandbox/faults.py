@@ -59,6 +59,8 @@ TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
     "tok_decline_then_ok": (_decline("do_not_honor"), _OK),
     "tok_technical_then_ok": (_decline("processing_error"), _OK),
     "tok_not_enabled_then_ok": (_decline("configuration"), _OK),
+    # counted by send: what was held up on its way may be taken after its repeat was declined
+    "tok_decline_send_then_ok": (_decline("do_not_honor"), _OK),
     "tok_timeout_then_ok": (Plan(does="nothing", answers="never", before_s=HELD_S), _OK),
     "tok_lost_response": (Plan(answers="never"),),
     "tok_500_then_ok": (Plan(does="nothing", answers="error"), _OK),
@@ -70,6 +72,9 @@ TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
     "tok_never_resolves": (Plan(does="process"),),
     "tok_late_success": (_decline("late_success_declined", late_s=LATE_S),),
 }
+
+
+BY_SEND: Final = frozenset({"tok_decline_send_then_ok"})
 
 
 def decide(ledger: Ledger, token: str, reference: str, *, force_fail: bool = False, resumed: bool = False) -> Plan:
@@ -84,7 +89,7 @@ def decide(ledger: Ledger, token: str, reference: str, *, force_fail: bool = Fal
         return plans[0]
     payment = reference[:PAYMENT_CHARS]
     memory = ledger.recall(token, payment)
-    if plans[0].does == "decline":
+    if plans[0].does == "decline" and token not in BY_SEND:
         first = memory.setdefault("first", reference)
         ledger.remember(token, payment, memory)
         return plans[0 if first == reference else 1]

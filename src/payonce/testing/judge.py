@@ -28,6 +28,7 @@ ENDS_AS: Mapping[str, frozenset[str]] = {
     "tok_decline_expired_card": frozenset({"FAILED"}),
     "tok_decline_processing_error": frozenset({"FAILED"}),  # the same
     "tok_decline_then_ok": frozenset({"SUCCESS"}),  # by the second attempt, wherever that is
+    "tok_decline_send_then_ok": frozenset({"SUCCESS"}),
     "tok_technical_then_ok": frozenset({"SUCCESS"}),
     "tok_not_enabled_then_ok": frozenset({"SUCCESS"}),
     "tok_timeout_then_ok": frozenset({"SUCCESS"}),

@@ -28,7 +28,7 @@ HEAVY: Final = 4
 # token -> how often it is drawn
 TOKEN_WEIGHTS: Final[Mapping[str, int]] = {
     **dict.fromkeys(TOKENS, 3), "tok_ok": 18, "tok_late_success": 4,
-    "tok_lost_response": 4, "tok_decline_then_ok": 4, "tok_decline_do_not_honor": 3,
+    "tok_lost_response": 4, "tok_decline_then_ok": 4, "tok_decline_send_then_ok": 6, "tok_decline_do_not_honor": 3,
 }  # fmt: skip
 TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
     "real": {"watch_s": 36 * HOUR_S},  # the vendors' own times; a shorter watch, since daily looks are slow to fold
