@@ -36,7 +36,7 @@ ENDS = {
     "tok_decline_then_ok": ("SUCCESS", "mock"),  # a soft decline of the issuer: the next account of the route
     "tok_technical_then_ok": ("SUCCESS", "mock"),  # the vendor's own trouble
     "tok_not_enabled_then_ok": ("SUCCESS", "mock"),  # the account is not set up for it
-    "tok_late_success": ("FAILED", ""),  # taken late, and given back
+    "tok_late_success": ("FAILED", ""),  # its ticket is closed, so it is never taken
     "tok_wrong_amount": ("IN_DOUBT", "wrenmoor"),
 }
 
@@ -145,7 +145,7 @@ def test_payments_go_through_it(server: Payonce) -> None:
     """Payments of its currency are settled there, whatever its answers suffer; the ledger bears out every status."""
     ids = {token: server.post(token, currency="NOK", paymentMethod=token) for token in ENDS}
     other = server.post("other", currency="USD")
-    everything = until(lambda: settled(server, ids["tok_late_success"]), "everything is settled", SETTLE_DEADLINE_S)
+    everything = until(lambda: settled(server), "everything is settled", SETTLE_DEADLINE_S)
     movements = server.ledger()
     ends = {}
     for token, payment_id in ids.items():
@@ -154,7 +154,7 @@ def test_payments_go_through_it(server: Payonce) -> None:
         ends[token] = (everything[payment_id]["status"], kept[0]["provider"] if kept else "")
     assert ends == ENDS
     late = [(m["provider"], m["kind"]) for m in movements if m["reference"][:20] == ids["tok_late_success"][4:]]
-    assert late == [("wrenmoor", "charge"), ("wrenmoor", "refund")]
+    assert late == []  # the ticket was closed before anybody was told FAILED
     assert [m["provider"] for m in kept_of(movements, other)] == ["mock"]
     first, (charge,) = everything[ids["tok_ok"]], kept_of(movements, ids["tok_ok"])
     assert (first["provider"], charge["amount"], charge["currency"]) == (ACCOUNT, first["amount"], "NOK")
@@ -177,8 +177,8 @@ def kept_of(movements: list[dict[str, Any]], payment_id: str) -> list[dict[str, 
     return [m for m in ours if m["kind"] == "charge" and m["reference"] not in back]
 
 
-def settled(server: Payonce, late: str) -> dict[str, dict[str, Any]] | None:
-    """Every payment, once all are settled or in doubt and the late success was given back."""
+def settled(server: Payonce) -> dict[str, dict[str, Any]] | None:
+    """Every payment, once all are settled or in doubt."""
     every = server.payments()
     waiting = any(view["status"] not in ("SUCCESS", "FAILED", "IN_DOUBT") for view in every.values())
-    return None if waiting or every[late]["reversed"] != every[late]["amount"] else every
+    return None if waiting else every

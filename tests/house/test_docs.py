@@ -20,7 +20,7 @@ from payonce.core.idempotency import normalise
 from payonce.core.states import TRANSITIONS
 from payonce.sandbox.faults import TOKENS
 
-from .source import ROOT, tracked_files
+from .source import ROOT, functions, parsed, python_files, tracked_files
 
 PAGES_ALL = tuple(sorted(p for p in tracked_files() if p.suffix == ".md"))
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -254,3 +254,57 @@ def test_a_wrong_command_is_seen() -> None:
     """Commands are found in blocks and in backticks, and prose about payonce is not taken for one."""
     text = "payonce settles. `payonce frobnicate x`\n```sh\nmake dance\n.venv/bin/payonce show pay_1\n```\n"
     assert sorted(commands(text)) == [("make", "dance"), ("payonce", "frobnicate"), ("payonce", "show")]
+
+
+# --- what is promised, and what shows it -----------------------------------------------------------------------------
+
+GUARANTEES = ROOT / "docs" / "guarantees.md"
+NAMED_TEST = re.compile(r"`((?:tests|src/payonce/testing)/[\w/]+\.py)::(\w+)`")
+
+
+def missing_tests(text: str) -> Iterator[str]:
+    """Tests that a page names and that are not there, by name, in the file that it says."""
+    for name, test in NAMED_TEST.findall(text):
+        path = ROOT / name
+        there = {f.name for f in functions(parsed(name, path.read_text(encoding="utf-8")).tree)} if path.exists() else set()
+        if test not in there or not test.startswith("test_"):
+            yield f"{name}::{test}"
+
+
+def promises(text: str) -> dict[str, str]:
+    """What is said under each promise of the page, by its heading."""
+    part = text.split("\n## Promises\n")[1].split("\n## ", maxsplit=1)[0]
+    title, *each = re.split(r"^### (.+)\n", part, flags=re.MULTILINE)
+    assert not title.strip(), "words before the first promise"
+    return dict(zip(each[::2], each[1::2], strict=True))
+
+
+def test_the_tests_of_the_guarantees_exist() -> None:
+    """Every test that the page on guarantees names is there, and it names no half of one."""
+    text = GUARANTEES.read_text(encoding="utf-8")
+    assert list(missing_tests(text)) == []
+    assert len(NAMED_TEST.findall(text)) == text.count("::") > 50
+
+
+def test_every_promise_is_shown_by_a_test() -> None:
+    """Each promise says its limit and names a test, and no rule of the design is without its promise."""
+    said = promises(GUARANTEES.read_text(encoding="utf-8"))
+    assert [title for title, text in said.items() if not NAMED_TEST.search(text) or "*Limit:*" not in text] == []
+    assert [title.split(".")[0] for title in said if re.match(r"R\d", title)] == [f"R{n}" for n in range(1, 13)]
+
+
+def test_the_invariants_are_explained() -> None:
+    """I1 to I15 stand in the page, and a broken rule of the simulation names one of them."""
+    text = GUARANTEES.read_text(encoding="utf-8")
+    assert re.findall(r"^\| (I\d+) \|", text, re.MULTILINE) == [f"I{n}" for n in range(1, 16)]
+    used = {n for f in python_files("src/payonce/testing") for n in re.findall(r"\"(I\d+): ", f.text)}
+    assert {"I1", "I7"} <= used <= {f"I{n}" for n in range(1, 16)}
+
+
+def test_a_promise_without_its_test_is_seen() -> None:
+    """A test or file that is gone, a function that is no test, and a promise that names none are found."""
+    here = "tests/house/test_docs.py"
+    text = f"`{here}::test_a_dead_link_is_seen` `{here}::test_gone` `{here}::anchors` `tests/test_gone.py::test_x`"
+    assert list(missing_tests(text)) == [f"{here}::test_gone", f"{here}::anchors", "tests/test_gone.py::test_x"]
+    said = promises("# x\n## Promises\n\n### A\n\nabc\n\n### B\n\n`tests/a.py::test_x`\n\n## Limits\n### C\n")
+    assert [title for title, words in said.items() if not NAMED_TEST.search(words)] == ["A"]

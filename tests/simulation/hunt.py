@@ -174,8 +174,12 @@ def hunt_many(hunts: Mapping[str, Hunting], *, jobs: int) -> Iterator[Hunt]:
     """These mutants in so many processes, each as its hunt ends."""
     once = 1 if any(h.trail == "tests" for h in hunts.values()) else None
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet, max_tasks_per_child=once) as pool:
-        for each in as_completed(pool.submit(_hunt_by_name, name, hunting) for name, hunting in hunts.items()):
-            yield each.result()
+        running = [pool.submit(_hunt_by_name, name, hunting) for name, hunting in hunts.items()]
+        try:
+            for each in as_completed(running):
+                yield each.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _hunt_by_name(name: str, hunting: Hunting) -> Hunt:
@@ -243,6 +247,8 @@ def main() -> None:
         parser.add_argument(f"--{trail}", dest="trail", action="store_const", const=trail, help=f"{what}, for those alive")
     parser.add_argument("--record", action="store_true", help="write mutants.txt")
     asked = parser.parse_args()
+    if unknown := [name for name in asked.names if name not in MUTANTS]:
+        parser.error(f"there are no mutants {', '.join(unknown)}")
     known = recorded()
     for found in hunt_many(_chosen(asked, known), jobs=asked.jobs):
         if asked.trail == "seeds" or found.killed_by != ALIVE:  # how many seeds it survived stays on record

@@ -23,5 +23,5 @@ SHORT: Final = (
     "due_time_not_written",
     "conflict_is_acknowledged",
     "memory_key_not_unique",
-    "sqlite_event_missing",
+    "sqlite_due_not_written",
 )

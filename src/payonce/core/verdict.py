@@ -134,7 +134,7 @@ def shown_idle(a: Attempt) -> bool:
 
 
 def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]]) -> bool:
-    if sends and all(s.outcome is not None and final_decline(a, s, s.outcome) for s in sends):
+    if not a.terms.closable and sends and all(s.outcome is not None and final_decline(a, s, s.outcome) for s in sends):
         return True
     if a.terms.keyed and any(final_decline(a, s, o) for s, o in seen):
         return True  # one key covers all sends: whichever arrives gets this answer
@@ -146,10 +146,11 @@ def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]
         return False
     if found.outcome.container == "closed":
         return True  # nothing in it, and nothing can get in any more
-    shots = [s for s in sends if s.kind == "fire"]
     # Rejected and NotSent fires make no entry; the one other fire must show up, and nothing besides. With two fires
     # a count proves nothing: both entries may be the first one, processed twice, while the second is in flight.
-    return bool(sends) and found.seq > max(s.seq for s in sends) and len(tries) == len(shots) == 1 and not captures(a)
+    # In an open container a copy of a declined fire may still be taken: what can be closed has to be (R4).
+    alone = len(tries) == sum(s.kind == "fire" for s in sends) == 1 and not captures(a) and not a.terms.closable
+    return alone and found.seq > max(s.seq for s in sends)
 
 
 def still_open(a: Attempt) -> bool:
