@@ -69,6 +69,7 @@ class Watch:
         """A backup was put back: its numbers are given again."""
         self._sent.clear()
         self._heard.clear()
+        self._requests.clear()
         self._under_way.clear()
 
     def unrecorded(self, p: Payment) -> list[int]:
