@@ -40,6 +40,10 @@ TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
 }  # fmt: skip
 
 
+REFIRED: Final = {
+    "fire stall": 0.35, "replay stall": 0.3, "read stale": 0.25, "read stall": 0.02, "read garbage": 0.0, "read odd": 0.0,
+    "read crossed": 0.0, "read 5xx_after": 0.0, "read 4xx_after": 0.0,
+}  # fmt: skip
 QUIET: Final = {
     "spells": 0, "kills": 0, "freezes": 0, "deploys": False, "skew_s": 0, "jumps": 0, "drains": 0, "repoints": False,
     "restores": False, "outages_of_store": 0, "resolves": False,
@@ -128,6 +132,9 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
     tokens = dice.choices([*TOKEN_WEIGHTS], [*TOKEN_WEIGHTS.values()], k=dice.choice((1, 3, 8)))
     restores = dice.random() < 0.06
     skew, sleeps_uncounted = dice.random() < 0.2, dice.random() < 0.3
+    if rates and dice.random() < 0.15:  # first fires are held up, so that second ones follow; reads overtake each other
+        rates |= REFIRED
+        tokens = [*tokens, "tok_decline_send_then_ok", "tok_ok"]
     drawn = Options(
         seed=seed,
         store=store or ("sqlite" if dice.random() < 0.08 else "memory"),
