@@ -24,7 +24,7 @@ from payonce.core.errors import DECLINES, PROBLEMS, REASONS
 from payonce.core.money import EXPONENTS
 from payonce.core.payment import FINAL, Terms
 from payonce.core.states import TRANSITIONS
-from payonce.sandbox.faults import TOKENS, Plan, Profile
+from payonce.sandbox.faults import BY_SEND, TOKENS, Plan, Profile
 
 REFERENCE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE: Final = "This page is made by `make docs` from `{}`; do not edit it."
@@ -159,7 +159,10 @@ def errors_page() -> str:
 
 def sandbox_page() -> str:
     """What each token of the sandbox does."""
-    rows = ((f"`{token}`", ", then ".join(_does(plan) for plan in plans)) for token, plans in TOKENS.items())
+    rows = (
+        (f"`{token}`", ", then ".join(_does(plan) for plan in plans) + (", by send" if token in BY_SEND else ""))
+        for token, plans in TOKENS.items()
+    )
     return "\n".join(
         [
             "# Sandbox tokens",
@@ -238,7 +241,8 @@ def providers_page() -> str:
             *table(("", *(f"`{name}`" for name in adapters)), rows),
             "",
             "Any attempt may be left when nothing that could have moved money was sent, or when every such send was answered",
-            "with a documented, final no. How else an attempt is sealed, so that another account may be tried, stands below.",
+            "with a documented, final no; a container that can be closed is closed first. How else an attempt is sealed, so that",
+            "another account may be tried, stands below.",
             "",
             "A hard decline, one of the scope customer_input, and insufficient_funds end the payment. After any other the next",
             "account of the route may be tried. A word that no table has is never guessed: the outcome is unknown, and the",

@@ -211,6 +211,26 @@ def test_a_hint_about_an_account_that_is_away_waits_a_day_and_holds_nothing_up()
     assert two.due(20, lost=frozenset({0})) == (13, "read")
 
 
+def test_a_container_is_closed_before_it_is_left() -> None:
+    """Also after a final decline, which folds as a no: a copy of the fire may still be taken while it is open."""
+    story = Story(CLOSABLE, CLOSABLE).boxed(0).fire(1).saw(no(), 2)
+    assert story.due(2)[1] == "read"
+    story.read(3, found(no(), container="open"))
+    assert story.due(3)[1] == "close"
+    story.step("close", 4).saw(closed(), 5)
+    assert story.due(5)[1] == "read"
+    story.read(11, found(no(), container="closed"))
+    assert story.due(11)[1] == "fire+ B"
+
+
+def test_what_an_earlier_version_left_is_history() -> None:
+    """A closable container that was left by a final decline alone, as version 0.1.0 did, still folds."""
+    story = Story(CLOSABLE, KEYED).boxed(0).fire(1).saw(no(), 2).fire(3, opens=True).saw(yes(1), 4)
+    assert story.p.status == "SUCCESS"
+    ended = Story(CLOSABLE).boxed(0).fire(1).saw(no(hard=True), 2).judge("FAILED", 3)
+    assert ended.due(4)[1] == "read"  # it is watched
+
+
 def test_a_reversal_reads_gives_and_reads() -> None:
     """Read first, give back under its own reference, read again; SUCCEEDED by our refund or by theirs in full."""
     story = surplus()

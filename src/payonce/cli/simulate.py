@@ -20,7 +20,6 @@ from .output import counted, is_terminal, paint, put, put_json, say
 
 BAR = 24
 MANY = 200
-MANY = 200
 COMPARED = 120  # worlds of --naive, unless --seeds names another number
 
 

@@ -5,6 +5,8 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 ``at`` None means quiet: nothing is owed any more.
 """
 
+from msgspec.structs import replace
+
 from . import operations
 from .attempts import first_attempt, last_attempt
 from .due import QUIET, Call, Facts, Judge, Next, Reverse, call
@@ -104,8 +106,7 @@ def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | 
     horizon = (sent[0].at_us if sent else o.at_us) + terms.horizon_s * SECOND_US
     read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
     # where capture is ours, a hold beside a charge is one that the read saw too early: it was taken
-    held_only = operations.only_held(o) and not terms.own_capture
-    give = Call(kind="void" if held_only else "refund", account=charge.account, attempt=charge.n, operation=o.n)
+    give = replace(read, kind="void" if operations.only_held(o) and not terms.own_capture else "refund")
     if last is None:
         if charge.n in facts.lost:
             return Next(horizon, _judge_operation(o))
@@ -132,7 +133,8 @@ def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
     """The earliest of what the unresolved attempts ask for. IN_DOUBT has a row of its own."""
     if p.status == "IN_DOUBT":
         return None
-    due = [n for a in p.attempts if unresolved(a) and (n := _resolve(p, a, now, facts)) is not None]
+    owes = (a for a in p.attempts if unresolved(a) or (p.status not in FINAL and _open_box(a)))
+    due = [n for a in owes if (n := _resolve(p, a, now, facts)) is not None]
     if due and p.status in FINAL:
         due += _losers(p, now, facts)
     return _earliest(due)
@@ -274,14 +276,11 @@ def horizon_us(a: Attempt) -> int:
     return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
 
 
-def _last_shot(a: Attempt) -> int:
-    return max((s.seq for s in a.steps if s.kind in ("fire", "capture")), default=0)
-
-
 def _looks(a: Attempt) -> int:
     """How far the schedule has got since the last shot. What nobody answered takes it to its fifth entry at most (two
     minutes): a provider that comes back must not find everybody asleep for an hour."""
-    since = [s for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > _last_shot(a)]
+    last_shot = max((s.seq for s in a.steps if s.kind in ("fire", "capture")), default=0)
+    since = [s for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > last_shot]
     silent = sum(1 for s in since if s.outcome is None or isinstance(s.outcome, Unreadable | Unknown | NotSent))
     return len(since) - silent + min(silent, SILENT_LOOKS_MAX)
 
@@ -310,6 +309,12 @@ def _again(a: Attempt) -> StepKind | None:
     if captures(a):
         return "capture" if held(a) and len(captures(a)) < FIRES_MAX else None
     return "fire" if not declines(a) and held(a) is None and len(fires(a)) < FIRES_MAX else None
+
+
+def _open_box(a: Attempt) -> bool:
+    """Declined for good, in a container that was never seen closed: a copy of the fire may still be taken in it (R4). Asked
+    before the next step only: what an earlier version left is history."""
+    return a.terms.closable and verdict(a) == "NO" and bool(effective(a)) and not any(_shown_closed(s) for s in a.steps)
 
 
 def _shown_closed(read: Step) -> bool:

@@ -134,7 +134,7 @@ def shown_idle(a: Attempt) -> bool:
 
 
 def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]]) -> bool:
-    if not a.terms.closable and sends and all(s.outcome is not None and final_decline(a, s, s.outcome) for s in sends):
+    if sends and all(s.outcome is not None and final_decline(a, s, s.outcome) for s in sends):
         return True
     if a.terms.keyed and any(final_decline(a, s, o) for s, o in seen):
         return True  # one key covers all sends: whichever arrives gets this answer
@@ -148,9 +148,7 @@ def _proven_no(a: Attempt, sends: list[Step], seen: list[tuple[Step, AnyOutcome]
         return True  # nothing in it, and nothing can get in any more
     # Rejected and NotSent fires make no entry; the one other fire must show up, and nothing besides. With two fires
     # a count proves nothing: both entries may be the first one, processed twice, while the second is in flight.
-    # In an open container a copy of a declined fire may still be taken: what can be closed has to be (R4).
-    alone = len(tries) == sum(s.kind == "fire" for s in sends) == 1 and not captures(a) and not a.terms.closable
-    return alone and found.seq > max(s.seq for s in sends)
+    return len(tries) == sum(s.kind == "fire" for s in sends) == 1 and not captures(a) and found.seq > max(s.seq for s in sends)
 
 
 def still_open(a: Attempt) -> bool:

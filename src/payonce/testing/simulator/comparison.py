@@ -286,7 +286,7 @@ class NaiveWorld(World):
 def fair(seed: int, adapters: Sequence[str]) -> Options:
     """The world of a seed without what only payonce has. See the module docstring."""
     drawn = draw(seed, tuple(sorted(adapters)))
-    return replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0)
+    return replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0, resolves=False)
 
 
 def compare(

@@ -87,7 +87,9 @@ class Options(Struct, frozen=True, kw_only=True):
     def undisturbed(self) -> bool:
         """Only the cards decide: no fault, no accident that lasts."""
         accidents = (self.spells, self.kills, self.freezes, self.skew_s, self.jumps, self.drains, self.outages_of_store)
-        return not (any(self.rates.values()) or any(accidents) or self.deploys or self.repoints or self.restores)
+        return not (
+            any(self.rates.values()) or any(accidents) or self.deploys or self.repoints or self.restores or self.resolves
+        )
 
     def said(self) -> str:
         """All that differs from a calm world, in one line."""

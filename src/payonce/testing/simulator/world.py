@@ -276,9 +276,12 @@ class World:
         for machine in self.machines:
             if machine.process is not None:
                 machine.process.kill()
+        return verdicts
+
+    def clean_up(self) -> None:
+        """No file of the world stays, whatever it came to."""
         if self._folder is not None:
             self._folder.cleanup()
-        return verdicts
 
     async def judge(self, settled_us: int) -> Verdicts:
         """Before anybody leaves."""
@@ -351,6 +354,8 @@ def live(
     except AssertionError as error:
         made[0].violate(str(error))
         verdicts = Verdicts(violations=tuple(made[0].broken))
+    finally:
+        made[0].clean_up()
     return made[0], verdicts
 
 
