@@ -325,7 +325,8 @@ class World:
                     p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows
                 )
                 rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
-                quiet = await self.reader().next_due() is None or doubt
+                due = await self.reader().next_due()  # what the provider itself has not ended is looked at daily, for ever
+                quiet = doubt or due is None or due > self.now_us() + 12 * HOUR_S * S
                 if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
                     if self.resolved or not (self.options.resolves and doubt):
                         return settled
