@@ -75,6 +75,14 @@ def test_a_hold_is_not_recorded_as_charged(seen: object) -> None:
     assert resolution(story.p, "not-charged", "ticket", "", None, accept_amount=False).verdict == "not-charged"
 
 
+def test_a_hold_whose_capture_was_not_answered_can_be_recorded_as_charged() -> None:
+    """The last read is older than our capture: who sees the charge at the provider may say so."""
+    story = Story(MANUAL, route=("A",)).boxed(0).fire(1).saw(hold(), 2).step("capture", 3).saw(LOST, 13)
+    story.judge("IN_DOUBT", 20)
+    event = resolution(story.p, "charged", "seen in their dashboard", "t0", 100, accept_amount=False)
+    assert story.add(event, 30).p.status == "SUCCESS"
+
+
 def test_a_refund_that_is_refused_for_long_needs_eyes() -> None:
     """Read and tried again until the horizon; then the operation is IN_DOUBT, and the charge is read daily."""
     story = Story(KEYED, KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(yes(1), 3).read(4, found(yes(0)), attempt=0)

@@ -49,6 +49,9 @@ TESTS: Final[Mapping[str, str]] = {
 }
 
 
+Trail = Literal["seeds", "points", "tests"]
+
+
 class Hunt(NamedTuple):
     """``killed_by`` is "seed 17", the line of a crash point, the name of a test, or "alive". ``needed`` counts the seeds from
     0, or the cases, or the tests."""
@@ -71,7 +74,7 @@ class Hunting(NamedTuple):
     seeds: range = range(300)
     seconds: float = 600.0
     payments_max: int = 100
-    trail: Literal["seeds", "points", "tests"] = "seeds"
+    trail: Trail = "seeds"
 
 
 @cache

@@ -7,8 +7,9 @@ import pytest
 
 from payonce.testing.simulator.campaign import Broken, PointTally, Tally
 
-from . import long, proof
+from . import hunt, long, proof
 from .hunt import ALIVE
+from .mutants import MUTANTS
 
 
 @pytest.fixture
@@ -45,6 +46,14 @@ def test_what_never_happened_fails_the_run() -> None:
     assert list(long.wrong({"search": [{"line": "keyed + keyed: BROKEN", "exhausted": False}]}))
     assert list(long.wrong({"power": {"violations": ["a 202 is lost"]}})) == ["a 202 is lost"]
     assert list(long.wrong({"torture": {"violations": [{"kind": "doubled"}]}}))
+
+
+def test_known_survivors_are_mutants_that_live() -> None:
+    """The list may only get shorter: who is dead or gone is taken off it."""
+    known, listed = hunt.recorded(), long.survivors()
+    assert listed <= MUTANTS.keys()
+    assert [n for n in sorted(listed) if n in known and known[n].killed_by != ALIVE] == []
+    assert [n for n, h in known.items() if h.killed_by == ALIVE and n not in listed] == []
 
 
 def test_the_page_says_what_was_counted() -> None:

@@ -7,7 +7,7 @@ from .errors import FieldError, Refused
 from .events import Asked, Resolved
 from .outcome import NO_EFFECT, Authorized, Declined, Found, Refunded, Succeeded, Voided
 from .payment import FINAL, Attempt, Operation, OperationState, Payment, Step
-from .verdict import evidence, verdict
+from .verdict import captures, evidence, verdict
 
 
 def part_of(p: Payment, step_seq: int) -> tuple[Attempt | Operation, Step] | None:
@@ -108,10 +108,10 @@ def resolution(
         rule = f"differs from the payment's {p.amount_minor}; accept it explicitly to keep that charge"
         raise Refused("resolution_incomplete", f"amount {rule}.", (FieldError("amount", rule),))
     seen = [(a, o) for a in p.attempts for _, o in evidence(a) if getattr(o, "ref", None) == provider_ref]
-    if seen and seen[-1][0].terms.own_capture and (isinstance(seen[-1][1], Authorized) or getattr(seen[-1][1], "held", False)):
+    only_hold = seen and (isinstance(seen[-1][1], Authorized) or getattr(seen[-1][1], "held", False))
+    if only_hold and seen[-1][0].terms.own_capture and not captures(seen[-1][0]):  # else our capture may have taken it
         held = f"{provider_ref} is only held, nothing was taken: capture it there first, or record not-charged."
         raise Refused("resolution_incomplete", held, (FieldError("provider_ref", "is a hold, not a charge"),))
-    named = [a.n for a, _ in seen]
     open_ones = [a.n for a in p.attempts if verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH")]
-    attempt = [*named, *reversed(open_ones), len(p.attempts) - 1][0]
+    attempt = [*(a.n for a, _ in seen), *reversed(open_ones), len(p.attempts) - 1][0]
     return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)
