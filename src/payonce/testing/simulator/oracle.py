@@ -164,7 +164,10 @@ def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
     exact = len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) == (p.amount_minor, p.currency)
     if p.status == "SUCCESS" and not exact and not alarm:
         world.violate(f"I3: SUCCESS, and the ledger says {told}", p.id)
-    if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm and not (lying and world.gone(p)):
+    # a vendor that takes back its final word is watched for a while: for two minutes at a sandbox, which an hour of skew passes
+    o = world.options
+    unwatched = lying and (world.gone(p) or (o.terms == "sandbox" and (o.skew_s != 0 or o.jumps > 0)))
+    if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm and not unwatched:
         world.violate(f"I3: {p.status}, and the ledger says {told}", p.id)
     if p.status == "IN_DOUBT" and exact and p.id not in world.lied_to and p.reason not in EYES and not world.gone(p):
         world.violate(f"I15: IN_DOUBT {p.reason}, though the ledger has exactly our charge, and could be read", p.id)

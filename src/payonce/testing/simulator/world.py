@@ -326,7 +326,8 @@ class World:
                 )
                 rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
                 due = await self.reader().next_due()  # what the provider itself has not ended is looked at daily, for ever
-                quiet = doubt or due is None or due > self.now_us() + 12 * HOUR_S * S
+                daily = not self.options.repoints and due is not None and due > self.now_us() + 12 * HOUR_S * S
+                quiet = doubt or due is None or daily
                 if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
                     if self.resolved or not (self.options.resolves and doubt):
                         return settled
