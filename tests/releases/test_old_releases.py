@@ -18,7 +18,7 @@ import payonce
 from payonce.api.bodies import PaymentBody
 from payonce.bootstrap import SystemClock
 from payonce.cli import main
-from payonce.core.errors import PROBLEMS
+from payonce.core.errors import PROBLEMS, NewerSchema
 from payonce.stores.sqlite import open_store, open_to_read, schema
 from payonce.testing.versions import Code, today
 
@@ -326,3 +326,23 @@ def test_a_newer_row_is_left_alone_by_the_old_code(kept: Kept, tmp_path: Path) -
     assert connection.execute("SELECT * FROM payments WHERE id = ?", (newer,)).fetchall() == before
     assert connection.execute("SELECT * FROM due WHERE id = ?", (newer,)).fetchall() == due
     connection.close()
+
+
+def test_a_process_starts_beside_rows_of_a_newer_version(kept: Kept, tmp_path: Path) -> None:
+    """One row of a newer schema does not keep an older process from the others; that row it leaves alone."""
+    path = kept.copy(tmp_path)
+    connection = apsw.Connection(str(path))
+    newer = connection.execute(
+        "UPDATE payments SET schema = 99 WHERE id = (SELECT id FROM payments WHERE status = 'PENDING'"
+        " ORDER BY id LIMIT 1) RETURNING id"
+    ).get
+    connection.close()
+    other = next(each["id"] for each in kept.payments if each["id"] != newer and each["asked"]["merchant"] == "mer_default")
+
+    async def run() -> None:
+        async with payonce.open(path, worker=False) as p:
+            assert (await p.get(other)).transaction_id == other
+            with pytest.raises(NewerSchema):
+                await p.get(str(newer))
+
+    asyncio.run(run())
