@@ -219,6 +219,11 @@ SPECIAL: Mapping[tuple[str, str], tuple[str, str]] = {
     ("tok_wrong_amount", "cashfree_mock"): ("IN_DOUBT", "charge"),
     ("tok_late_success", "mock"): ("FAILED", "charge refund"),
     ("tok_late_success", "razorpay_mock"): ("FAILED", "authorize authorize authorize"),  # three attempts, each left
+    ("tok_late_then_ok", "mock"): ("SUCCESS", "charge charge refund"),
+    ("tok_late_then_ok", "razorpay_mock"): ("SUCCESS", "authorize authorize capture"),  # the first hold was left
+    ("tok_late_then_decline", "mock"): ("FAILED", "charge refund"),
+    ("tok_late_then_decline", "razorpay_mock"): ("FAILED", "authorize"),
+    ("tok_late_then_decline", "cashfree_mock"): ("SUCCESS", "charge"),
     ("tok_late_success", "cashfree_mock"): ("SUCCESS", "charge"),  # the order could not be closed
 }
 
@@ -252,6 +257,8 @@ TRIED: Mapping[str, list[str]] = {
     "tok_decline_do_not_honor": ["razorpay_mock", "mock", "cashfree_mock"],
     "tok_decline_processing_error": ["razorpay_mock", "mock", "cashfree_mock"],
     "tok_decline_then_ok": ["razorpay_mock", "mock"],
+    "tok_late_then_ok": ["razorpay_mock", "mock"],
+    "tok_late_then_decline": ["razorpay_mock", "mock", "cashfree_mock"],
     "tok_decline_send_then_ok": ["razorpay_mock", "mock"],
     "tok_technical_then_ok": ["razorpay_mock", "mock"],
     "tok_not_enabled_then_ok": ["razorpay_mock", "mock"],

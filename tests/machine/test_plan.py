@@ -206,6 +206,8 @@ def test_a_hint_about_an_account_that_is_away_waits_a_day_and_holds_nothing_up()
     story = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).hint(50)
     assert story.due(50) == (50, "read")
     assert story.due(50, lost=frozenset({0}))[0] == 2  # the watch is due as ever; the shell puts it off
+    unknown = Story(KEYED).fire(0).saw(LOST, 10).hint(50)
+    assert unknown.due(2 * H, lost=frozenset({0}))[1] == "IN_DOUBT horizon"
     two = Story(KEYED, KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(LOST, 12)
     two.add(Hinted(attempt=0, ref="h"), 13)
     assert two.due(20, lost=frozenset({0})) == (13, "read")

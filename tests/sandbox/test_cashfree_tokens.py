@@ -70,6 +70,18 @@ def test_a_decline_at_first_counts_orders(token: str) -> None:
     assert (v.status(PAYMENT + "0101"), v.status("06ex4k2m9p7q8r5s3t020100")) == ("PAID", "ACTIVE")
 
 
+@pytest.mark.parametrize(("token", "second"), [("tok_late_then_ok", "SUCCESS"), ("tok_late_then_decline", "FAILED")])
+def test_a_decline_that_turns_beside_a_second_order(token: str, second: str) -> None:
+    """The first order is paid after all, ten seconds later, whatever the second one came to."""
+    v = Vendor()
+    v.order(token)
+    assert [s for s, _ in v.payments()] == ["FAILED"]
+    v.order(token, PAYMENT + "0101")
+    assert [s for s, _ in v.payments(PAYMENT + "0101")] == [second]
+    v.now += int(LATE_S * S)
+    assert [s for s, _ in v.payments()] == ["SUCCESS"]
+
+
 def test_a_decline_of_the_first_send_counts_sends() -> None:
     """What arrives second goes through, in the same order too."""
     v = Vendor()

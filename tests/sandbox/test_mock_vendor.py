@@ -172,6 +172,16 @@ def test_a_decline_at_first_counts_references(token: str) -> None:
     assert v.charge(token, reference="06ex4k2m9p7q8r5s3t020100").status == 402
 
 
+@pytest.mark.parametrize(("token", "second"), [("tok_late_then_ok", 200), ("tok_late_then_decline", 402)])
+def test_a_decline_that_turns_beside_a_second_reference(token: str, second: int) -> None:
+    """The first reference is charged after all, ten seconds later, whatever the second one came to."""
+    v = Vendor()
+    assert v.charge(token).status == 402
+    assert v.charge(token, key="another key", reference=PAYMENT + "0101").status == second
+    v.now += int(LATE_S * S)
+    assert [c["status"] for c in v.read()] == ["succeeded"]
+
+
 def test_a_decline_of_the_first_send_counts_sends() -> None:
     """What arrives second goes through, whatever its reference and key."""
     v = Vendor()

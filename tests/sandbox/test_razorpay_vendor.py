@@ -139,6 +139,17 @@ def test_a_decline_at_first_counts_receipts(token: str, why: str) -> None:
     assert v.fire(v.order(PAYMENT + "0101"), token).status == 200
 
 
+@pytest.mark.parametrize(("token", "second"), [("tok_late_then_ok", 200), ("tok_late_then_decline", 400)])
+def test_a_decline_that_turns_beside_a_second_order(token: str, second: int) -> None:
+    """The first order is held after all, ten seconds later, whatever the second one came to."""
+    v = Vendor()
+    order = v.order()
+    assert v.fire(order, token).status == 400
+    assert v.fire(v.order(PAYMENT + "0101"), token).status == second
+    v.now += int(LATE_S * S)
+    assert [p["status"] for p in v.payments(order)] == ["authorized"]
+
+
 def test_a_decline_of_the_first_send_counts_sends() -> None:
     """What arrives second is held, in the same order too."""
     v = Vendor()

@@ -61,8 +61,9 @@ def _other_row(p: Payment, now: int, facts: Facts) -> Next:
 
 
 def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
-    """An unread claim: read it. After Unreadable with backoff; the hint stays."""
-    for a in p.attempts:
+    """An unread claim: read it. After Unreadable with backoff; the hint stays. Where the account is away a look a day later is
+    kept due, which holds nothing else up."""
+    for a in sorted(p.attempts, key=lambda a: a.n in facts.lost):
         if a.hint is None or not a.terms.readable or verdict(a) == "YES":
             continue
         tried = [s for s in a.steps if s.kind == "read" and s.seq > a.hint.seq]
@@ -70,7 +71,7 @@ def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
             continue
         wait = backoff_us(p.id, p.version, len(tried)) + SECOND_US if tried else 0
         since = tried[-1].ended_us + max(wait, retry_after_us(tried[-1].outcome)) if tried else now
-        return Next(max(since, p.updated_us + DAY_US if a.n in facts.lost else 0), call("read", a))
+        return Next(now + DAY_US if a.n in facts.lost else since, call("read", a))
     return None
 
 

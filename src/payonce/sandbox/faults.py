@@ -70,6 +70,9 @@ TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
     "tok_rate_limited": (Plan(does="nothing", answers="limited"), Plan(does="nothing", answers="limited"), _OK),
     "tok_wrong_amount": (Plan(extra_minor=100),),
     "tok_never_resolves": (Plan(does="process"),),
+    # the same with a soft decline, and then not: so that there are two charges, and one too many
+    "tok_late_then_ok": (_decline("do_not_honor", late_s=LATE_S), _OK),
+    "tok_late_then_decline": (_decline("do_not_honor", late_s=LATE_S), _decline("do_not_honor")),
     "tok_late_success": (_decline("late_success_declined", late_s=LATE_S),),
 }
 

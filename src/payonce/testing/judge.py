@@ -40,6 +40,8 @@ ENDS_AS: Mapping[str, frozenset[str]] = {
     "tok_rate_limited": frozenset({"SUCCESS"}),
     "tok_wrong_amount": frozenset({"IN_DOUBT"}),  # at razorpay it is a hold that we never take
     "tok_never_resolves": frozenset({"IN_DOUBT"}),
+    "tok_late_then_ok": frozenset({"SUCCESS"}),  # by whichever attempt, and the other is given back
+    "tok_late_then_decline": frozenset({"SUCCESS", "FAILED"}),  # by the policy for a late success, and by what was heard first
     # At mock the decline counts and the late charge is given back: FAILED; SUCCESS when the process died before it heard
     # of the decline. At razorpay the decline may still turn: the hold is left, and the next account is tried. At
     # cashfree the order cannot be closed while the payment may succeed: SUCCESS.

@@ -1,17 +1,15 @@
 """What happens to a world beside the faults of single calls: kills, frozen machines, wrong clocks, deploys, weather,
 drains, an account that is re-pointed, a store that is away, webhooks, and a backup that is put back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec.structs import replace
 
 from payonce.core.errors import NewerSchema, StoreUnavailable
-from payonce.core.payment import FINAL, Payment
+from payonce.core.payment import FINAL
 from payonce.restore import find_lost
 from payonce.stores.memory import MemoryStore
-from payonce.testing.judge import net_charges
 
 from .options import HOUR_S, S
 from .processes import FREEZES_S, Machine, Process
@@ -127,20 +125,6 @@ class Accidents:
         if ids and process is not None:
             world.counts["webhook"] += 1
             process.spawn(_tolerant(process.engine.ingest(world.dice.choice(ids), "hint", actor="webhook")))
-
-    async def decide(self, doubtful: Sequence[Payment]) -> None:
-        """A person looks into the providers' books and records what is there."""
-        world = self.world
-        movements = [msgspec.to_builtins(m) for m in world.vendors.movements()]
-        engine = next(m.process.engine for m in world.machines if m.process is not None)
-        for p in doubtful:
-            kept = net_charges(movements, p.id)
-            said: dict[str, Any] = {"reason": "asked the provider", "actor": "ops"}
-            if len(kept) == 1:
-                said |= {"provider_ref": kept[0]["providerRef"], "amount_minor": kept[0]["amount"], "accept_amount": True}
-            if len(kept) < 2:
-                await engine.resolve(world.scope, p.id, "charged" if kept else "not-charged", **said)
-                world.counts["decided by a person"] += 1
 
     # --- a backup ---------------------------------------------------------------------------------------------------------
 

@@ -232,6 +232,7 @@ class NaiveWorld(World):
     """The rows and the queue outlive every process."""
 
     LIFE = _NaiveProcess
+    SCOPED = False
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -286,7 +287,7 @@ class NaiveWorld(World):
 def fair(seed: int, adapters: Sequence[str]) -> Options:
     """The world of a seed without what only payonce has. See the module docstring."""
     drawn = draw(seed, tuple(sorted(adapters)))
-    return replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0, resolves=False)
+    return replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0)
 
 
 def compare(

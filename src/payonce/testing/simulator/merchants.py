@@ -2,13 +2,17 @@
 once, and careless ones that use a key for something else."""
 
 import asyncio
+import random
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from payonce.core.errors import NewerSchema, Refused, StoreUnavailable
-from payonce.core.idempotency import Details, NewPayment
+from payonce.core.idempotency import Details, NewPayment, Scalar
+from payonce.engine import Receipt
+from payonce.ports import Scope
 
 from .options import S
 
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from .world import World
 
 ACTOR = "merchant"
+MISUSES = 3  # of a key that is misused
+OTHERS = 0.2  # the share of payments of another merchant
+METADATA: tuple[dict[str, Scalar], ...] = ({}, {"order": 7, "gift": True})
+ODD_MONEY = 0.1  # the share of payments in a currency without decimals, or with three
 
 
 class Posted(Struct):
@@ -25,6 +33,7 @@ class Posted(Struct):
     request: NewPayment
     ids: list[str]
     accepted: list[NewPayment]
+    scope: Scope
     refused: str = ""
 
 
@@ -32,18 +41,47 @@ class Merchants:
     """``posted`` is the other half of the witness: every id in it was acknowledged."""
 
     def __init__(self, world: "World") -> None:
-        self.world, self.posted = world, [Posted(f"key-{n}", self._wish(world), [], []) for n in range(world.options.payments)]
+        # Of its own, so that what merchants tell besides changes nothing else of a world.
+        self._more = random.Random(f"merchants {world.options.seed}")
+        self.world, self.posted = world, list[Posted]()
+        for n in range(world.options.payments):
+            # another merchant, who happens to use a key that is used already
+            other = self._more.random() < OTHERS and n > 0 and world.SCOPED
+            scope = replace(world.scope, merchant_id="mer_other") if other else world.scope
+            self.posted.append(Posted(f"key-{n - 1 if other else n}", self._wish(world), [], [], scope))
 
-    @staticmethod
-    def _wish(world: "World") -> NewPayment:
-        o, dice = world.options, world.dice
+    def _wish(self, world: "World") -> NewPayment:
+        o, dice, more = world.options, world.dice, self._more
         forced = dice.random() < o.forced
+        amount, currency = dice.choice((100, 1050, 999_999, 2_500_000)), dice.choice(("INR", "INR", "USD", "EUR"))
+        if more.random() < ODD_MONEY:  # without decimals, or with three
+            amount, currency = (amount // 10 * 10, more.choice(("JPY", "KWD")))
         return NewPayment(
-            amount_minor=dice.choice((100, 1050, 999_999, 2_500_000)),
-            currency=dice.choice(("INR", "INR", "USD", "EUR")),
+            amount_minor=amount,
+            currency=currency,
+            client_id=more.choice(("", "shop")),
             provider=dice.choice(o.accounts)[0] if forced else "",
-            details=Details(payment_method=dice.choice(o.tokens)),
+            details=Details(
+                payment_method=dice.choice(o.tokens),
+                payment_method_type=more.choice(("", "card", "upi")),
+                description=more.choice(("", "two cups of tea")),
+                metadata=more.choice(METADATA),
+            ),
         )
+
+    def _others(self, was: NewPayment) -> list[NewPayment]:
+        """The same in all but one field, each in another."""
+        d, more = was.details, self._more
+        changes: tuple[dict[str, Any], ...] = (
+            {"amount_minor": was.amount_minor + 10},
+            {"currency": "INR" if was.currency != "INR" else "USD"},
+            {"client_id": was.client_id + "2"},
+            {"details": replace(d, payment_method="tok_ok" if d.payment_method != "tok_ok" else "tok_slow_5s")},
+            {"details": replace(d, payment_method_type="card" if not d.payment_method_type else "")},
+            {"details": replace(d, description=d.description + "...")},
+            {"details": replace(d, metadata={"order": 7, "gift": 1} if d.metadata else {"order": 7})},
+        )
+        return [replace(was, **each) for each in more.sample(changes, MISUSES)]
 
     def begin(self) -> None:
         """Everybody posts within the time of arrival."""
@@ -65,7 +103,7 @@ class Merchants:
             if world.over:
                 return
             try:
-                answer = await self._once(wanted.key, wanted.request)
+                answer = await self._once(wanted.key, wanted.request, wanted)
             except Refused as no:
                 if no.code not in ("retry_same_key", "request_in_progress"):
                     wanted.refused = no.code
@@ -79,41 +117,47 @@ class Merchants:
             await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))
 
     async def _misuse(self, wanted: Posted) -> None:
-        """Another amount under a used key must be refused, or be the one that counts."""
+        """Anything else under a used key must be refused, or be the one that counts."""
         world = self.world
-        other = NewPayment(amount_minor=wanted.request.amount_minor + 1, currency=wanted.request.currency)
-        try:
-            answer = await self._once(wanted.key, other)
-        except Refused as no:
-            world.counts["key misused, refused"] += no.code == "idempotency_key_reused"
-            return
-        if answer is not None:  # it was first: then it is what the key stands for, and the right one will be refused
-            wanted.ids.append(answer)
-            wanted.accepted.append(other)
-            world.note("merchant", answer, f"202 for {wanted.key}, misused first")
+        for other in self._others(wanted.request):
+            try:
+                answer = await self._once(wanted.key, other, wanted)
+            except Refused as no:
+                world.counts["key misused, refused"] += no.code == "idempotency_key_reused"
+                continue
+            if answer is not None:  # it was first: then it is what the key stands for, and the right one will be refused
+                wanted.ids.append(answer)
+                wanted.accepted.append(other)
+                world.note("merchant", answer, f"202 for {wanted.key}, misused first")
 
-    async def _once(self, key: str, request: NewPayment) -> str | None:
+    async def _once(self, key: str, request: NewPayment, wanted: Posted) -> str | None:
         """One post at any living process. None when no answer came. Raises Refused."""
-        world, dice = self.world, self.world.dice
+        world, dice, known = self.world, self.world.dice, bool(wanted.ids)
         lost = not world.calm and dice.random() < world.options.rates.get("error_before", 0)
         living = [m.process for m in world.machines if m.process is not None]
         if lost or not living:
             world.counts["post lost"] += lost
             return None
         process = dice.choice(living)
-        task = process.spawn(process.engine.submit(world.scope, request, key, actor=ACTOR))
+        task = process.spawn(process.engine.submit(wanted.scope, request, key, actor=ACTOR))
         await asyncio.wait({task}, timeout=30)
         if not task.done() or task.cancelled():  # it died, or sleeps: what it does later nobody hears
             task.add_done_callback(_heard)
             return None
         if isinstance(error := task.exception(), StoreUnavailable | NewerSchema):
             return None
-        receipt = task.result()  # raises Refused
+        receipt: Any = task.result()  # raises Refused
         assert error is None
         if not world.calm and dice.random() < world.options.rates.get("error_after", 0):
             world.counts["202 lost"] += 1
             return None
         world.counts["replayed"] += receipt.replayed
+        if not isinstance(receipt, Receipt):  # another orchestrator: see ``comparison``
+            return str(receipt.payment.id)
+        if known and not receipt.replayed and not world.counts["restored"]:
+            world.violate("I6: a repeat was answered as a new payment", receipt.payment.id)
+        if (receipt.payment.amount_minor, receipt.payment.currency) != (request.amount_minor, request.currency):
+            world.violate("I6: answered with a payment of other money than was posted", receipt.payment.id)
         return str(receipt.payment.id)
 
 

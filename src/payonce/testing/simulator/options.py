@@ -25,9 +25,10 @@ RATES: Final[Mapping[str, float]] = {
     "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02,
 }  # fmt: skip
 HEAVY: Final = 4
+SURPLUS: Final = ("tok_late_then_ok", "tok_late_then_decline")  # a first attempt that is paid when another was begun
 # token -> how often it is drawn
 TOKEN_WEIGHTS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(TOKENS, 3), "tok_ok": 18, "tok_late_success": 4,
+    **{token: 3 for token in TOKENS if token not in SURPLUS}, "tok_ok": 18, "tok_late_success": 4,
     "tok_lost_response": 4, "tok_decline_then_ok": 4, "tok_decline_send_then_ok": 6, "tok_decline_do_not_honor": 3,
 }  # fmt: skip
 TERMS: Final[Mapping[str, Mapping[str, int | tuple[int, ...]]]] = {
@@ -46,7 +47,7 @@ REFIRED: Final = {
 }  # fmt: skip
 QUIET: Final = {
     "spells": 0, "kills": 0, "freezes": 0, "deploys": False, "skew_s": 0, "jumps": 0, "drains": 0, "repoints": False,
-    "restores": False, "outages_of_store": 0, "resolves": False,
+    "restores": False, "outages_of_store": 0,
 }  # fmt: skip
 
 
@@ -81,15 +82,12 @@ class Options(Struct, frozen=True, kw_only=True):
     repoints: bool = False  # an account gets another credential while something is open
     restores: bool = False  # a backup from the middle of the faults is put back
     outages_of_store: int = 0
-    resolves: bool = False  # in the end a person looks into the providers' books and decides what is in doubt
 
     @property
     def undisturbed(self) -> bool:
         """Only the cards decide: no fault, no accident that lasts."""
         accidents = (self.spells, self.kills, self.freezes, self.skew_s, self.jumps, self.drains, self.outages_of_store)
-        return not (
-            any(self.rates.values()) or any(accidents) or self.deploys or self.repoints or self.restores or self.resolves
-        )
+        return not (any(self.rates.values()) or any(accidents) or self.deploys or self.repoints or self.restores)
 
     def said(self) -> str:
         """All that differs from a calm world, in one line."""
@@ -132,6 +130,9 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
     names = [(f"{adapter}_{letter}", adapter) for adapter in adapters for letter in "ab"]
     chosen = dice.sample(names, dice.choice((1, 2, 2, 3, 3, 4)) if len(names) > 3 else dice.randint(1, len(names)))
     tokens = dice.choices([*TOKEN_WEIGHTS], [*TOKEN_WEIGHTS.values()], k=dice.choice((1, 3, 8)))
+    late = random.Random(f"surplus {seed}")  # of its own, so that all other worlds stay as they are
+    if late.random() < 0.2:
+        tokens[0] = late.choice(SURPLUS)
     restores = dice.random() < 0.06
     skew, sleeps_uncounted = dice.random() < 0.2, dice.random() < 0.3
     if rates and dice.random() < 0.15:  # first fires are held up, so that second ones follow; reads overtake each other
@@ -139,7 +140,7 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         tokens = [*tokens, "tok_decline_send_then_ok", "tok_ok"]
     drawn = Options(
         seed=seed,
-        store=store or ("sqlite" if dice.random() < 0.08 else "memory"),
+        store=store or ("sqlite" if dice.random() < 0.16 else "memory"),
         accounts=tuple(chosen),
         terms=dice.choice(("real", "real", "hours", "sandbox", "sandbox")),
         processes=dice.choice((1, 2, 2, 3)),
@@ -166,6 +167,5 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         repoints=dice.random() < 0.1,
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
-        resolves=dice.random() < 0.25,
     )
     return replace(drawn, **QUIET) if quiet else drawn

@@ -14,6 +14,7 @@ from payonce.core.outcome import Authorized, Captured, Found, Mismatch, Succeede
 from payonce.core.payment import FINAL, Attempt, Payment
 from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
+from .answers import judge_lists, judge_refusals, judge_row
 from .options import S
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ENTRIES_MAX: Final = 5_000  # of one payment: more is a history without end
 KEY_WINDOW_US: Final = 24 * 3600 * S  # of the keyed vendor
-LYING_TOKENS: Final = ("tok_late_success",)  # the vendor takes back a documented, final refusal
+# the vendor takes back a documented, final refusal
+LYING_TOKENS: Final = ("tok_late_success", "tok_late_then_ok", "tok_late_then_decline")
 AT_ONCE_US: Final = 60 * S  # within which a good card is charged where nothing goes wrong
 CALLS_MAX: Final = 400  # for one payment: more is a storm
 EYES: Final = ("restored_elsewhere", "given_back")  # reasons that are a person's, whatever the ledger says
@@ -53,6 +55,8 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
     for wrong in wrong_with_holds(movements):
         world.violate(f"a hold was misused: {wrong}")
     _judge_keys(world)
+    await judge_refusals(world)
+    await judge_lists(world)
     ours = world.known_ids()
     for payment_id in ours:
         p = await world.payment(payment_id)
@@ -67,6 +71,7 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
         await _judge_evidence(world, p)
         _judge_money(world, p, movements)
         _judge_ends(world, p, entries)
+        await judge_row(world, p, entries, movements)
         _look(p, of_payment(movements, payment_id), seen)
     strangers = {m["reference"][:20] for m in movements} - {i[4:] for i in ours}
     unknown = [i for i in sorted(strangers) if await world.payment(f"pay_{i}") is None]

@@ -1,5 +1,6 @@
 """The store and the registry as one process reaches them: over the same rows as everybody, through its own faults."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,7 @@ class Claim(Struct, frozen=True):
     at_us: int
 
 
+PAUSE_MAX_US = 62_000_000  # of a breaker: a minute is the longest that is promised
 CLAIM: ContextVar[Claim | None] = ContextVar("claim", default=None)
 
 
@@ -142,6 +144,8 @@ class SimRegistry:
 
     async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
         word = await self._arrive()
+        if kind == "breaker" and value and (pause_us := json.loads(value)["until_us"] - self._process.now_us()) > PAUSE_MAX_US:
+            self._process.world.violate(f"the breaker of {name} is open for {pause_us / 1e6:.0f} s at once")
         if word == "race":
             return False
         done = await self._inner().put(kind, name, value, expected_version)

@@ -26,8 +26,9 @@ from payonce.sandbox.simulator import Simulator
 from payonce.stores.memory import MemoryRegistry, MemoryStore
 from payonce.stores.sqlite.store import SqliteStore
 
-from . import oracle
+from . import operators, oracle
 from .accidents import Accidents
+from .answers import looked_at
 from .fate import REGISTRY, Dice, Fate
 from .loop import SimLoop, run
 from .merchants import Merchants
@@ -45,6 +46,7 @@ SETTLED_WITHIN_S: Final = 10 * 24 * HOUR_S  # after the last fault: three attemp
 DOUBT_WATCHED_S: Final = 26 * HOUR_S  # a payment in doubt is read daily
 ENDS: Final = (*FINAL, "IN_DOUBT")
 LOOK_S: Final = (1, 5, 20, 60, 300, HOUR_S)
+LARGE_MINOR: Final = 999_999  # an amount that merchants have: the edge belongs to the rule
 POLL_US: Final = 500_000  # between two looks of a worker, by default
 
 
@@ -81,6 +83,7 @@ class World:
     """See the module docstring. Made anew for every run; ``live`` is its whole life. ``LIFE`` is what its machines run."""
 
     LIFE: type[Process] = Process
+    SCOPED = True  # whether it knows one merchant from another
 
     def __init__(self, options: Options, cast: Cast, loop: SimLoop, *, fate: Fate | None = None, keep: bool = False) -> None:
         self.options, self.loop, self.dice = options, loop, random.Random(f"world {options.seed}")
@@ -90,7 +93,7 @@ class World:
             Scope("mer_default", "test"),
             Policy(attempts_max=options.attempts_max, late_success=options.late_success),
         )
-        self.calm = self.over = self.hold = self.store_down = self.resolved = False
+        self.calm = self.over = self.hold = self.store_down = False
         self.deadline_checked = True  # a mutant takes it away: the transport is ours here
         self.broken: list[Violation] = []
         self.lied_to: set[str] = set()  # payments of which a provider told an untruth about money
@@ -117,8 +120,14 @@ class World:
             return Rules()
         names = [name for name, _ in self.options.accounts]
         use = self.dice.sample(names, self.dice.randint(1, len(names)))
-        fallback: Fallback = self.dice.choice(("any", tuple(names), ()))
-        return Rules(rules=(Rule(name="r", when=When(currency=("INR",)), use=tuple(use), fallback=fallback),))
+        more = random.Random(f"rules {self.options.seed}")  # of its own, so that nothing else of a world changes
+        some = tuple(more.sample(names, more.randint(1, len(names))))
+        fallback: Fallback = self.dice.choice(("any", some, ()))
+        last = Rule(name="r", when=When(currency=("INR",)), use=tuple(use), fallback=fallback)
+        if more.random() < 0.5:
+            return Rules(rules=(last,))
+        first = tuple(more.sample(names, more.randint(1, len(names))))
+        return Rules(rules=(Rule(name="large", when=When(amount_from_minor=LARGE_MINOR), use=first, fallback=()), last))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -206,6 +215,7 @@ class World:
             env = entry.envelope
             self.note(process.machine.name, p.id, f"#{env.seq} {told(env.data, p.status)}")
         self.versions[p.id] = p.version
+        looked_at(self, p, (change.due_us or 0) - process.now_us())
         if change.due_us is not None:
             self.after(
                 max(0, change.due_us - self.now_us()) + self.dice.randrange(1, POLL_US), lambda: self._poll(p.id, p.version)
@@ -272,6 +282,8 @@ class World:
         await self._calm_down()
         settled_us = await self._settle()
         verdicts = await self.judge(settled_us)
+        if self.LIFE is Process and not self.broken and await operators.decide(self):
+            verdicts = replace(verdicts, violations=tuple(self.broken))
         self.over = True
         for machine in self.machines:
             if machine.process is not None:
@@ -321,18 +333,13 @@ class World:
             ended = answered and not self.hold and all(p is not None and p.status in ENDS for p in rows)
             if ended:
                 settled = self.now_us() - began if settled < 0 else settled
-                doubt = self.resolved or any(
-                    p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows
-                )
+                doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows)
                 rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
                 due = await self.reader().next_due()  # what the provider itself has not ended is looked at daily, for ever
                 daily = not self.options.repoints and due is not None and due > self.now_us() + 12 * HOUR_S * S
                 quiet = doubt or due is None or daily
                 if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
-                    if self.resolved or not (self.options.resolves and doubt):
-                        return settled
-                    self.resolved = True
-                    await self.accidents.decide([p for p in rows if p is not None and p.status == "IN_DOUBT"])
+                    return settled
             try:
                 await self.loop.until(self.loop.time() + next(look))
             except StopIteration:
