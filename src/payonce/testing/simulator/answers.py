@@ -96,7 +96,7 @@ async def judge_row(world: "World", p: Payment, entries: list[Entry], movements:
         won = next(a for a in p.attempts if a.n == p.winner)
         said = (p.provider_ref, p.captured_minor, p.refunded_minor, world.vendor_of(won.account), won.reference)
         true = (kept[0]["providerRef"], kept[0]["amount"], 0, kept[0]["provider"], kept[0]["reference"])
-        if said != true:
+        if said != true and p.id not in world.lied_to:
             world.violate(f"the row says {said}, the ledger {true}", p.id)
         if p.id not in await world.reader().find_ref(p.provider_ref, won.account):
             world.violate(f"it cannot be found under its charge {p.provider_ref}", p.id)

@@ -133,6 +133,7 @@ class _Call:
             said = Response(status=said.status, headers=said.headers, body=said.body[: len(said.body) // 2])
         elif word == "odd":
             said = Response(status=said.status, headers=said.headers, body=_odd(said.body, world.dice))
+            world.lied_to.add(self.pid)
         elif word == "5xx_after":
             said = Response(status=502, headers={}, body=b"<html>Bad Gateway</html>")
         elif word == "4xx_after":

@@ -334,11 +334,10 @@ class World:
             if ended:
                 settled = self.now_us() - began if settled < 0 else settled
                 doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows)
-                rest_us = DOUBT_WATCHED_S * S if doubt else 60 * S
                 due = await self.reader().next_due()  # what the provider itself has not ended is looked at daily, for ever
-                daily = not self.options.repoints and due is not None and due > self.now_us() + 12 * HOUR_S * S
-                quiet = doubt or due is None or daily
-                if quiet and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
+                daily = due is not None and due > self.now_us() + 12 * HOUR_S * S
+                rest_us = DOUBT_WATCHED_S * S if doubt or daily else 60 * S
+                if (doubt or daily or due is None) and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
                     return settled
             try:
                 await self.loop.until(self.loop.time() + next(look))
