@@ -32,6 +32,8 @@ def _table(found: Mapping[str, Any]) -> Iterator[str]:
         ends = ", ".join(f"{n:,} {status}" for status, n in sorted(t.statuses.items()))
         faults = sum(n for name, n in t.counts.items() if " at " in name)
         yield f"| simulated worlds (seeds) | {t.seeds:,} | {len(t.broken)} |"
+        if held := t.counts.get("broken once in this run, and held after a fix"):
+            yield f"| of them broken once while this run went on, and clean after the fix that followed | {held} | |"
         yield f"| payments in them | {t.payments:,}: {ends} | |"
         yield f"| simulated time | {t.simulated_s / 3600:,.0f} hours ({t.simulated_s / 31_557_600:,.0f} years) | |"
         yield f"| faults of single calls | {faults:,} | |"

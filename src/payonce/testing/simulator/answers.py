@@ -122,12 +122,13 @@ def judge_columns(world: "World", p: Payment) -> None:
 
 def _judge_giving_up(world: "World", p: Payment, tried: int, entries: list[Entry]) -> None:
     """A payment that nobody took was offered for as long, and as often, as was promised."""
-    if p.reason == "attempts_exhausted" and tried < world.options.attempts_max:
-        world.violate(f"{p.reason} after {tried} attempts of {world.options.attempts_max}", p.id)
     judged = [e.envelope.at_us for e in entries if isinstance(e.envelope.data, Judged) and e.envelope.data.what == "FAILED"]
     if not judged:  # decided by a person
         return
     ended = judged[0]
+    learned = any(isinstance(s.outcome, NotSent | Rejected) and s.seen_at_us > ended for s in p.steps())  # only afterwards
+    if p.reason == "attempts_exhausted" and tried < world.options.attempts_max and not learned:
+        world.violate(f"{p.reason} after {tried} attempts of {world.options.attempts_max}", p.id)
     settle_s = min(world.terms(name).settle_s for name in p.accounts) if p.accounts else 0
     if not tried and ended < p.created_us + settle_s * S and not world.gone(p):
         world.violate(f"given up {(ended - p.created_us) / S:.0f} s after it came, of {settle_s}, and nothing was sent", p.id)

@@ -162,16 +162,16 @@ def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
     # a person was told, and there is a reason: a charge is not given back yet, or a backup had lost it
     alarm = bool(p.attention) and (any(o.state == "IN_DOUBT" for o in p.operations[1:]) or p.attention in EYES)
     alarm |= p.attention == "amount_accepted"  # by a person who saw what was charged
-    if len(kept) > 1 and not alarm:
+    # a vendor that takes back its final word is watched for a while: for two minutes at a sandbox, which an hour of skew passes
+    o = world.options
+    unwatched = lying and (world.gone(p) or (o.terms == "sandbox" and (o.skew_s != 0 or o.jumps > 0)))
+    if len(kept) > 1 and not alarm and not unwatched:
         world.violate(f"I1: charged {len(kept)} times: {told}", p.id)
     if len(taken) > 1 and not lying:
         world.violate(f"I1: charged {len(taken)} times, some of it given back: {told}", p.id)
     exact = len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) == (p.amount_minor, p.currency)
-    if p.status == "SUCCESS" and not exact and not alarm:
+    if p.status == "SUCCESS" and not exact and not alarm and not unwatched:
         world.violate(f"I3: SUCCESS, and the ledger says {told}", p.id)
-    # a vendor that takes back its final word is watched for a while: for two minutes at a sandbox, which an hour of skew passes
-    o = world.options
-    unwatched = lying and (world.gone(p) or (o.terms == "sandbox" and (o.skew_s != 0 or o.jumps > 0)))
     if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm and not unwatched:
         world.violate(f"I3: {p.status}, and the ledger says {told}", p.id)
     if p.status == "IN_DOUBT" and exact and p.id not in world.lied_to and p.reason not in EYES and not world.gone(p):
