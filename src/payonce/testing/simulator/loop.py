@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-TURNS_MAX = 400_000  # of the loop in one world: more is a spin
+TURNS_MAX = 2_000_000  # of the loop in one world: more is a spin
 
 
 class Owner(Protocol):
