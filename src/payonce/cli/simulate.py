@@ -96,7 +96,7 @@ def simulate(
         store=w.store,
         workers=w.workers,
     )
-    tally = campaign.run(plan, kept=campaign.read_seeds(w.kept) if w.kept else (), on_progress=Progress("seeds"))
+    tally = campaign.run(plan, kept=_kept(w.kept), on_progress=Progress("seeds"))
     code = _many(tally, names, as_json=json)
     return max(code, _points(w.workers) if points else OK)
 
@@ -107,6 +107,15 @@ def _require(names: tuple[str, ...]) -> None:
         cast_of(names)
     except ConfigError as error:
         raise Exit(USAGE, str(error)) from None
+
+
+def _kept(path: Path | None) -> list[int]:
+    """The seeds of a file, in its order."""
+    try:
+        return list(campaign.read_seeds(path)) if path else []
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "each line begins with the number of a seed"
+        raise Exit(USAGE, f"--kept: cannot read {path}: {why}. Nothing was simulated.") from None
 
 
 # --- one world ------------------------------------------------------------------------------------------------------------
