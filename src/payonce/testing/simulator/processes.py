@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FREEZES_S = (5, 20, 60, 600, 2 * HOUR_S, 20 * HOUR_S, 72 * HOUR_S)
 RESTART_S = 90
+SET_BACK_S = 2 * HOUR_S  # a wall clock that is wrong by days could outlast a key's window: the stated limit of R7
 REST_S = 3600.0  # of a worker when nothing is due; see World._poll
 
 
@@ -151,7 +152,7 @@ class Process:
                 self.machine.slept_us += until - max(world.now_us(), self.frozen_until_us)
             self.frozen_until_us = until
             if world.options.jumps and world.dice.random() < 0.3:  # its clock is set while it sleeps
-                self.machine.offset_us -= seconds * S
+                self.machine.offset_us = max(self.machine.offset_us - seconds * S, -SET_BACK_S * S)
             world.counts["freeze"] += 1
             world.note(self.machine.name, "", f"stands still for {seconds} s")
 
