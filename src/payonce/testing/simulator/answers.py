@@ -130,7 +130,7 @@ def _judge_giving_up(world: "World", p: Payment, tried: int, entries: list[Entry
     if p.reason == "attempts_exhausted" and tried < world.options.attempts_max and not learned:
         world.violate(f"{p.reason} after {tried} attempts of {world.options.attempts_max}", p.id)
     settle_s = min(world.terms(name).settle_s for name in p.accounts) if p.accounts else 0
-    if not tried and ended < p.created_us + settle_s * S and not world.gone(p):
+    if not tried and not learned and ended < p.created_us + settle_s * S and not world.gone(p):
         world.violate(f"given up {(ended - p.created_us) / S:.0f} s after it came, of {settle_s}, and nothing was sent", p.id)
 
 
