@@ -69,8 +69,8 @@ def _mutants(found: Mapping[str, Any]) -> Iterator[str]:
     seeds = [h[2] for h in hunts if h[1].startswith("seed")]
     yield "## Planted bugs\n"
     yield f"{len(seeds)} were found by seeds of the simulation, the median after {median(seeds or [0]):g}. What found each:"
-    yield "[mutants.txt](../tests/simulation/mutants.txt). Who lives is in [survivors.txt](../tests/simulation/survivors.txt), after as many"
-    yield "seeds as mutants.txt says: mostly some dozens to a few hundred.\n"
+    yield "[mutants.txt](../tests/simulation/mutants.txt). Who lives is in [survivors.txt](../tests/simulation/survivors.txt),"
+    yield "after as many seeds as mutants.txt says: mostly some dozens to a few hundred.\n"
 
 
 def _search(found: Mapping[str, Any]) -> Iterator[str]:
