@@ -77,3 +77,19 @@ def test_the_host_fits_the_mode(tmp_path: Path, mode: str, url: str, refused: st
             accounts_of(settings, env)
     else:
         assert accounts_of(settings, env)["cashfree"].mode == mode
+
+
+def test_a_webhook_secret_is_no_part_of_who_the_account_is(tmp_path: Path) -> None:
+    """Adding, rotating or removing one leaves the account's name for its credentials as it is, which every attempt keeps:
+    the account does not look re-pointed. Another key does."""
+    file = tmp_path / "payonce.toml"
+    table = 'version = 1\n[providers.stripe]\nadapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "env:KEY"\n'
+
+    def name(more: str) -> str:
+        file.write_text(table + more)
+        return load(file=file).providers[0].credential_id
+
+    assert name("") == "env:KEY"
+    assert name('webhook_secret = "env:NEW"\n') == "env:KEY"
+    assert name('webhook_secret = "env:NEWER"\nwebhook_secret_old = "file:old"\n') == "env:KEY"
+    assert name('other = "env:OTHER"\nwebhook_secret = "env:NEW"\n') == "env:KEY,env:OTHER"

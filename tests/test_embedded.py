@@ -61,11 +61,19 @@ def test_the_surface_is_what_was_promised() -> None:
             "*client_id=None",
             "*description=None",
             "*metadata=None",
+            "*capture_method=None",
+            "*return_url=None",
+            "*action_expires_in=None",
         ],
+        "capture": ["self", "payment_id", "amount=None", "*idempotency_key=None"],
+        "void": ["self", "payment_id", "*idempotency_key=None"],
+        "refund": ["self", "payment_id", "amount=None", "*idempotency_key=None"],
+        "refunds": ["self", "payment_id"],
+        "operation": ["self", "payment_id", "operation_id"],
         "get": ["self", "payment_id"],
         "list": ["self", "*status=None", "*provider=None", "*currency=None", "*client_id=None", "*limit=20", "*cursor=None"],
         "history": ["self", "payment_id"],
-        "wait": ["self", "payment_id", "timeout_s=30.0"],
+        "wait": ["self", "payment_id", "timeout_s=30.0", "*until=None"],
     }
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         payonce.nothing  # noqa: B018  asking is the test
@@ -118,6 +126,55 @@ def test_what_it_raises(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 await p.wait(first.transaction_id, timeout_s=0.1)
             assert (await p.get(first.transaction_id)).status == "PENDING", "nobody works on it here"
+
+    asyncio.run(go())
+
+
+def test_hold_capture_and_refund(tmp_path: Path) -> None:
+    """A hold is waited for, captured in part, and refunded; ``wait`` returns when nothing is under way."""
+
+    async def go() -> None:
+        async with payonce.open(tmp_path / "pay.db") as p:
+            id = (await p.pay(amount=1050, currency="EUR", payment_method="tok_ok", capture_method="manual")).transaction_id
+            held = await p.wait(id, timeout_s=20)
+            assert (held.status, held.authorized, held.captured) == ("AUTHORIZED", 1050, 0)
+            asked = await p.capture(id, 600, idempotency_key="c-1")
+            assert (asked.kind, asked.status, asked.amount, asked.payment.status) == ("capture", "PENDING", 600, "AUTHORIZED")
+            assert (await p.wait(id, timeout_s=20)).captured == 600
+            again = await p.capture(id, 600, idempotency_key="c-1")
+            assert (again.operation_id, again.status) == (asked.operation_id, "SUCCEEDED")
+            assert await p.operation(id, asked.operation_id) == again
+            given = await asyncio.gather(*(p.refund(id, 400) for _ in range(5)), return_exceptions=True)
+            assert sorted(getattr(g, "code", "accepted") for g in given) == ["accepted"] + ["amount_exceeds_available"] * 4
+            await p.refund(id)
+            ended = await p.wait(id, timeout_s=20)
+            assert (ended.status, ended.refunded) == ("SUCCESS", 600)
+            assert [(r.amount, r.status) for r in await p.refunds(id)] == [(400, "SUCCEEDED"), (200, "SUCCEEDED")]
+            for nowhere in (p.void(id), p.capture(id)):
+                with pytest.raises(payonce.Refused, match="operation_not_possible"):
+                    await nowhere
+            for bad in (0, -1, 1.5, "5", True):
+                with pytest.raises(payonce.Refused, match="validation_failed"):
+                    await p.refund(id, bad)  # type: ignore[arg-type]
+            for unknown in (p.refund("pay_00000000000000000000"), p.refunds("x"), p.operation(id, "op_x")):
+                with pytest.raises(payonce.Refused, match="not_found"):
+                    await unknown
+
+    asyncio.run(go())
+
+
+def test_a_customer_who_has_to_act_can_be_waited_for(tmp_path: Path) -> None:
+    """``until`` hears where to send the customer; plain ``wait`` goes on until the end."""
+
+    async def go() -> None:
+        async with payonce.open(tmp_path / "pay.db") as p:
+            id = (await p.pay(amount=5, currency="EUR", payment_method="tok_action_ok", action_expires_in=60)).transaction_id
+            acting = await p.wait(id, timeout_s=20, until=lambda v: v.next_action is not None)
+            assert acting.next_action is not None
+            assert (acting.status, acting.next_action.type) == ("REQUIRES_ACTION", "redirect")
+            assert acting.next_action.expires_at == acting.action_expires_at
+            ended = await p.wait(id, timeout_s=20)
+            assert (ended.status, ended.next_action) == ("SUCCESS", None)
 
     asyncio.run(go())
 

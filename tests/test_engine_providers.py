@@ -201,11 +201,11 @@ async def judged(w: World, ids: Mapping[str, str]) -> dict[str, tuple[Payment, l
         ours, kept = of_payment(movements, payment_id), net_charges(movements, payment_id)
         assert wrong == [], key
         assert len(kept) <= 1, (key, ours)
-        assert p.status in ("SUCCESS", "FAILED", "IN_DOUBT"), (key, p.status)
+        assert p.status in ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT"), (key, p.status)
         if p.status == "SUCCESS":
             vendor = p.attempts[p.winner or 0].account.removesuffix("_mock")
             assert [(m["provider"], m["amount"], m["currency"]) for m in kept] == [(vendor, p.amount_minor, p.currency)], key
-        if p.status == "FAILED":
+        if p.status in ("FAILED", "CANCELED"):
             assert kept == [], (key, ours)
         found[key] = (p, ours)
     return found

@@ -5,11 +5,16 @@ import random
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from payonce.bootstrap import App, Hold, LocalWake, SystemClock
 from payonce.config import load
+from payonce.core.errors import StoreUnavailable
+from payonce.inbox import FORGET_MAX, KEEP_US, Receiver
 from payonce.ports import Clock, Due
-from payonce.process import Worker
-from payonce.stores.memory import MemoryStore
+from payonce.process import TIDY_US, Worker
+from payonce.stores.memory import MemoryInbox, MemoryStore
+from payonce.testing.inbox_contract import webhook
 from payonce.testing.simulator.loop import SimLoop, run
 
 
@@ -51,6 +56,7 @@ def worker_on(
     store: MemoryStore | None = None,
     clock: Clock | None = None,
     poll_ms: int = 20,
+    webhooks: Receiver | None = None,
 ) -> Worker:
     any_port: Any = engine
     app = App(
@@ -64,6 +70,7 @@ def worker_on(
         hold=Hold(folder / "payments.db"),
         sandbox=None,
         health=any_port,
+        webhooks=webhooks,
     )
     return Worker(app, concurrency=concurrency, poll_ms=poll_ms)
 
@@ -155,3 +162,103 @@ def test_a_hold_binds_a_worker_that_runs_already(tmp_path: Path) -> None:
         await loop
 
     asyncio.run(check())
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+
+
+class Looks(Receiver):
+    """A receiver over an inbox of its own; each webhook is matched as soon as it is looked up."""
+
+    def __init__(self, clock: Clock) -> None:
+        rows: Any = MemoryInbox()
+        super().__init__(rows, MemoryStore(), {}, self._hint, clock=clock, wake=LocalWake())
+        self.clock, self.looked, self.tidied, self.broken = clock, list[str](), 0, False
+
+    async def _hint(self, payment_id: str, ref: str = "", *, actor: str) -> bool:
+        raise AssertionError("nothing is matched by name here")
+
+    async def resolve(self, id: str) -> None:
+        self.looked.append(id)
+        row = await self.inbox.get(id)
+        assert row is not None
+        await self.inbox.settle(replace(row, state="matched", due_us=None))
+
+    async def tidy(self) -> bool:
+        self.tidied += 1
+        if self.broken:
+            raise StoreUnavailable("the disk is full")
+        return await super().tidy()
+
+
+def test_the_worker_looks_up_webhooks_beside_payments(tmp_path: Path) -> None:
+    """Those in the inbox and those it was told of, each once, by whatever process stored them; payments go on."""
+
+    async def check() -> None:
+        engine, receiver = CountingEngine(), Looks(SystemClock())
+        engine.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=8, store=LookedAt(stuck=True), webhooks=receiver)
+        for n in (1, 2):
+            await receiver.inbox.put(webhook(n))
+        worker.app.wake.send(webhook(2).id)
+        loop = asyncio.create_task(worker.run())
+        await until(lambda: len(receiver.looked) == 2 and engine.done)
+        await receiver.inbox.put(webhook(3))
+        await until(lambda: len(receiver.looked) == 3)
+        assert await worker.stop(5)
+        await loop
+        assert sorted(receiver.looked) == [webhook(n).id for n in (1, 2, 3)]
+        assert await receiver.inbox.counts() == {"matched": 3}
+
+    asyncio.run(check())
+
+
+def test_a_webhook_that_cannot_be_looked_up_is_no_reason_to_look_again_and_again(tmp_path: Path) -> None:
+    """A row that stays due is tried about once a minute, and holds no payment up."""
+
+    async def check(loop: SimLoop) -> None:
+        clock = VirtualClock(loop)
+        engine, receiver = CountingEngine(), Looks(clock)
+        engine.gate.set()
+
+        async def fails(id: str) -> None:
+            receiver.looked.append(id)
+            raise RuntimeError("a bug")
+
+        receiver.resolve = fails  # type: ignore[method-assign]
+        await receiver.inbox.put(webhook(1, due_us=0))
+        worker = worker_on(engine, tmp_path, concurrency=8, clock=clock, poll_ms=3_600_000, webhooks=receiver)
+        running = loop.create_task(worker.run())
+        await loop.until(3600)
+        assert 30 < len(receiver.looked) < 100
+        await worker.stop(5)
+        await running
+
+    run(random.Random(1), check)
+
+
+def test_the_worker_removes_old_webhooks_in_small_batches(tmp_path: Path) -> None:
+    """All that is too old goes within seconds, then it looks each ten minutes; that the store refuses settles no less."""
+
+    async def check(loop: SimLoop) -> None:
+        clock = VirtualClock(loop)
+        engine, receiver = CountingEngine(), Looks(clock)
+        engine.gate.set()
+        old = -KEEP_US - 1
+        for n in range(2 * FORGET_MAX + 1):
+            await receiver.inbox.put(webhook(n, state="matched", due_us=None, received_us=old))
+        worker = worker_on(
+            engine, tmp_path, concurrency=8, store=LookedAt(stuck=True), clock=clock, poll_ms=500, webhooks=receiver
+        )
+        running = loop.create_task(worker.run())
+        await loop.until(10)
+        assert (await receiver.inbox.counts(), receiver.tidied) == ({}, 3)
+        receiver.broken = True
+        done = engine.done
+        await loop.until(2.5 * TIDY_US / 1_000_000)
+        assert receiver.tidied == 5
+        assert engine.done > done
+        await worker.stop(5)
+        await running
+
+    run(random.Random(1), check)

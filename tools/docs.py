@@ -46,6 +46,15 @@ FAULTS_SAY: Final = {
     "outage": ("`true`, `false`", "connections are dropped before anything is booked"),
     "lookup_lag_ms": ("0 to 60000", "lookups do not show what is younger than this many milliseconds"),
     "key_window_s": ("0 to 86400", "seconds that an answer is saved under its idempotency key"),
+    "hold_s": ("1 to 2678400", "seconds that a hold lasts which is neither captured nor voided"),
+    "refunds": (
+        "`plain`, `pending`, `pending_fail`, `fail_later`, `fail`",
+        "a refund is done at once; done after 3 s; failed after 3 s; done and failed after 5 s; failed at once",
+    ),
+    "webhook_lose_rate": ("0 to 1", "the fraction of deliveries of webhooks that are never sent"),
+    "webhook_double_rate": ("0 to 1", "the fraction that is sent twice"),
+    "webhook_delay_ms": ("0 to 3600000", "milliseconds before the first send"),
+    "webhook_reorder_rate": ("0 to 1", "the fraction held back for 3 s, so that later ones overtake it"),
 }
 
 
@@ -186,6 +195,15 @@ def sandbox_page() -> str:
             "curl -X PUT http://127.0.0.1:8080/sandbox/faults -H 'Content-Type: application/json' -d '{\"errorRate\": 0.3}'",
             "```",
             "",
+            "## Webhooks and customers",
+            "",
+            "The vendors sign webhooks and send them to the server beside the sandbox, at `/webhooks/ACCOUNT` of each",
+            'account that pays there. `PUT /sandbox/webhooks` with `{"VENDOR": ["ADDRESS", ...]}` sends them elsewhere,',
+            "`DELETE` takes that back; `payonce sandbox` sends none until they are put. What is not answered 2xx is sent again",
+            "after 1 s, 5 s, 30 s, 2 min, 10 min, then hourly, for 24 h. `GET /sandbox/outbox` shows what became of each.",
+            "",
+            "A customer who has to act is sent to `/sandbox/pay/VENDOR/N`, a page with two buttons.",
+            "",
             "## Times",
             "",
             f"The short times of a sandbox account (`horizon_s` {SANDBOX_TERMS['horizon_s']} and so on, see",
@@ -197,11 +215,17 @@ def sandbox_page() -> str:
     )
 
 
+def _acts(plan: Plan) -> str:
+    decides = f"declines (`{plan.code}`)" if plan.code else "approves"
+    return "asks the customer, who " + (f"{decides} {plan.late_s:g} s later" if plan.late_s else "decides on the page")
+
+
 def _does(plan: Plan) -> str:
     does = {
         "charge": "charges" + (f" {plan.extra_minor} minor units too much" if plan.extra_minor else ""),
         "decline": f"declines (`{plan.code}`)" + (f", and charges {plan.late_s:g} s later after all" if plan.late_s else ""),
         "process": "says it is processing, for ever",
+        "act": _acts(plan),
         "nothing": "does nothing",
     }[plan.does]
     answers = {
@@ -274,7 +298,12 @@ def _currencies(adapter: Adapter) -> str:
 
 
 # where an account of the vendor leads; the others have the sandbox only
-BASE_URLS: Final = {"cashfree": "https://sandbox.cashfree.com/pg", "razorpay": "https://api.razorpay.com/v1"}
+BASE_URLS: Final = {
+    "cashfree": "https://sandbox.cashfree.com/pg",
+    "payu": "https://test.payu.in",
+    "razorpay": "https://api.razorpay.com/v1",
+    "stripe": "https://api.stripe.com",
+}
 
 
 def _account(adapter: Adapter) -> Iterator[str]:

@@ -3,6 +3,7 @@
     async with payonce.open("pay.db") as p:
         payment = await p.pay(amount=1050, currency="INR", payment_method="tok_ok", idempotency_key="order-1")
         payment = await p.wait(payment.transaction_id)
+        refund = await p.refund(payment.transaction_id, 250, idempotency_key="order-1-back")
 
 Names are loaded when they are first used, so that ``import payonce`` costs nothing.
 """

@@ -11,6 +11,7 @@ from .adapter import Adapter
 from .core.errors import ConfigError
 from .core.payment import Mode
 from .core.routing import Offer
+from .outside import offer
 from .tomlfile import TomlFile, ended, suggest
 
 SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
@@ -19,6 +20,7 @@ SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .inv
 CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
 TERM_S_MAX: Final = 31 * 86_400
 PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
+SIGNING: Final = "webhook_secret"  # how the keys of secrets begin that sign webhooks: no part of who the account is
 # A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
 SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
     "horizon_s": 60,
@@ -77,9 +79,7 @@ def require_host_of_mode(p: ProviderConfig, adapter: Adapter) -> None:
 
 def offers_of(accounts: Iterable[ProviderConfig], adapters: Mapping[str, Adapter]) -> tuple[Offer, ...]:
     """What each account can take, for routing. Raises ConfigError when an adapter is not installed."""
-    return tuple(
-        Offer(account=p.name, mode=p.mode, currencies=adapter_of(p, adapters).CAPABILITIES.currencies) for p in accounts
-    )
+    return tuple(offer(p.name, p.mode, adapter_of(p, adapters).CAPABILITIES) for p in accounts)
 
 
 def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
@@ -137,6 +137,8 @@ def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderCo
         raise ConfigError(f"{at('base_url')} must begin with http:// or https:// and name a host. Nothing was started.")
     adapter = str(table.get("adapter", name.removesuffix("_mock")))
     credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
+    at_will = {k for k in credentials if k.startswith(SIGNING) or k.endswith("_old")}  # changed without being another account
+    names = sorted(v for k, v in credentials.items() if k not in at_will)
     for key, value in credentials.items():
         require_reference(value, at(key))
     terms = dict(SANDBOX_TERMS) if sandboxed else {}
@@ -158,7 +160,7 @@ def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderCo
         adapter=adapter,
         mode="live" if account_mode == "live" else "test",
         base_url=f"{SANDBOX_URL}/{adapter}" if sandboxed else base_url,
-        credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(sorted(credentials.values())))),
+        credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(names))),
         credentials=credentials,
         terms=terms,
         origin=file.place("providers", name, "adapter"),

@@ -19,6 +19,7 @@ from .core.errors import ConfigError, NewerSchema
 from .dispatch import Account
 from .engine import Engine, Policy, Ports
 from .health import Health
+from .inbox import Receiver
 from .outside import Outside
 from .ports import Clock, Entropy, Filters, Scope, Transport
 from .providers import load_adapters
@@ -111,6 +112,7 @@ class App(Struct, frozen=True):
     hold: Hold
     sandbox: Sandbox | None  # when it runs in this process
     health: Health
+    webhooks: Receiver | None = None  # None: none are taken or looked up here
 
 
 @asynccontextmanager
@@ -138,15 +140,18 @@ async def open_app(
     policy = Policy(
         attempts_max=settings.number("payments.attempts_max"),
         late_success="accept" if settings.text("payments.late_success") == "accept" else "refund",
+        action_s=settings.number("payments.action_expires_s"),
     )
     ports = Ports(store=store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
     mark = Hold(settings.store_path)
     health = Health(store.registry, clock)
-    engine = Engine(ports, accounts, policy, rules=settings.rules, health=health, hold=hold or mark.on())
+    holding = hold or mark.on()
+    engine = Engine(ports, accounts, policy, rules=settings.rules, health=health, hold=holding, return_to=settings.return_to)
     scope = Scope(DEFAULT_MERCHANT, settings.mode)
+    webhooks = Receiver(store.inbox, store, accounts, engine.ingest, clock=clock, wake=wake)
     try:
         await refuse_repointed(engine, scope)
-        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox, health)
+        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox, health, webhooks)
     finally:
         await transport.close()
         await store.close()

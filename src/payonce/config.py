@@ -4,6 +4,7 @@ One table (SETTINGS) is the source of the environment names, ``payonce config sh
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,7 @@ __all__ = [
 
 ELSEWHERE: Final = ("version", "providers", "rules", "routing")  # parts of the file that are no plain settings
 DIGITS_MAX: Final = 18  # of a whole number; Python refuses to convert very long ones
+PUBLIC_URL: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]{1,200}|\[[0-9A-Fa-f:.]{2,50}\])(?::[0-9]{1,5})?(?:/[!-~]{0,100})?")
 
 
 class Setting(NamedTuple):
@@ -53,6 +55,13 @@ SETTINGS: Final = (
     Setting("server.host", ("PAYONCE_HOST",), "127.0.0.1", "address to bind"),
     Setting("server.port", ("PAYONCE_PORT",), 8080, "port to bind; 0 takes a free one", 0, 65535),
     Setting("server.mode", ("PAYONCE_MODE",), "test", "test or live", choices=("test", "live")),
+    Setting(
+        "server.public_url",
+        ("PAYONCE_PUBLIC_URL",),
+        "",
+        "where customers' browsers reach this server, to come back to from a provider; empty = `payonce serve` gives its own "
+        "address in test mode, else they go straight to the merchant",
+    ),
     Setting("server.drain_s", ("PAYONCE_DRAIN_S",), 20, "seconds that calls in flight get after SIGTERM", 1, 600),
     Setting(
         "server.log_level",
@@ -90,6 +99,14 @@ SETTINGS: Final = (
         "money that arrives after FAILED: give it back or accept it",
         choices=("refund", "accept"),
     ),
+    Setting(
+        "payments.action_expires_s",
+        ("PAYONCE_ACTION_EXPIRES_S",),
+        1800,
+        "how long a customer may act at a provider, where the request does not say",
+        60,
+        86_400,
+    ),
 )
 
 
@@ -117,6 +134,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def mode(self) -> Mode:
         return "live" if self.text("server.mode") == "live" else "test"
+
+    @property
+    def return_to(self) -> str:
+        """Where customers come back to from a provider, in front of the reference of their attempt; empty = not configured."""
+        public_url = self.text("server.public_url").rstrip("/")
+        return f"{public_url}/return/" if public_url else ""
 
     @property
     def data_dir(self) -> Path:
@@ -173,8 +196,8 @@ def warnings_of(settings: Settings) -> list[str]:
         sandbox = any(p.base_url.startswith(SANDBOX_URL) for p in settings.providers)
         faults = ", and make the sandbox fail (/sandbox/faults)" if sandbox else ""
         found.append(
-            f"server.host is {host}: there is no authentication yet, so whoever reaches this port can post and read "
-            f"payments{faults}. Bind 127.0.0.1, or put something in front that lets in only whom you trust."
+            f"server.host is {host}: there is no authentication yet, so whoever reaches this port can post, "
+            f"refund and read payments{faults}. Bind 127.0.0.1, or put something in front that lets in only whom you trust."
         )
     if settings.mode == "live" and not any(p.mode == "live" for p in settings.providers):
         found.append(
@@ -238,6 +261,8 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
             raise bad(f"must be one of {', '.join(s.choices)}" + suggest(raw, s.choices))
     elif s.default and not raw.strip():
         raise bad("must not be empty")
+    elif s.key == "server.public_url" and raw and ("?" in raw or "#" in raw or not PUBLIC_URL.fullmatch(raw)):
+        raise bad("must be an http or https URL without user, query and fragment, such as https://pay.example.com")
     return Value(raw, origin)
 
 

@@ -5,21 +5,23 @@ every later send of the same step takes the stored bytes (R2).
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .adapter import READS_MAX, Adapter, HttpRequest, Intent
+from .adapter import READS_MAX, Acts, Adapter, HttpRequest, Intent, Moves, Signs
 from .core import ids
 from .core.attempts import why_this_account
 from .core.due import Call, Facts
 from .core.events import Opened, digest
 from .core.idempotency import Details
-from .core.operations import operation
-from .core.outcome import AnyOutcome, NotSent, Unknown, Unreadable
+from .core.operations import operation, refund_ref
+from .core.outcome import AnyOutcome, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .core.payment import Attempt, Mode, Operation, Payment, StepKind, StoredRequest, Terms
-from .core.verdict import charge_ref
+from .core.retry import SECOND_US
+from .core.verdict import acting_until_us, charge_ref
 from .ports import Lost, Ref, Response, Store, Transport
 from .telemetry import get_logger
 
@@ -52,8 +54,9 @@ class Prepared(Struct, frozen=True):
     body: bytes | None
 
 
-def opened(p: Payment, call: Call, account: Account, facts: Facts) -> tuple[Call, Opened | None]:
-    """The head of the attempt that this call opens, if it opens one: the account's facts of today are frozen into it."""
+def opened(p: Payment, call: Call, account: Account, facts: Facts, now_us: int) -> tuple[Call, Opened | None]:
+    """The head of the attempt that this call opens, if it opens one: the account's facts of today are frozen into it, and
+    until when a customer may act in it."""
     if not call.opens:
         return call, None
     kind: StepKind = "create" if account.terms.container else "fire"
@@ -68,26 +71,37 @@ def opened(p: Payment, call: Call, account: Account, facts: Facts) -> tuple[Call
         reference=ids.reference(p.id, 1, call.attempt),
         terms=account.terms,
         why=why_this_account(p, account.name, facts),
+        manual=p.capture_method == "manual",
+        action_expires_us=now_us + p.action_s * SECOND_US if p.action_s else 0,
     )
     return replace(call, kind=kind), head
 
 
-def intent(p: Payment, call: Call, details: Details) -> Intent:
-    """All that an adapter may know about the step."""
+def intent(p: Payment, call: Call, details: Details, head: Opened | None = None, return_to: str = "") -> Intent:
+    """All that an adapter may know about the step. ``head`` is that of the attempt which the call opens. ``return_to``: where
+    customers come back to us, in front of the reference; without it they go straight to the merchant."""
     o = operation(p, call.operation) if call.operation else None
     a = p.attempts[call.attempt] if call.attempt < len(p.attempts) else None
-    kind = SENT_AS.get(call.kind, call.kind)
+    kind, reference = SENT_AS.get(call.kind, call.kind), a.reference if a else ids.reference(p.id, 1, call.attempt)
+    giving = o is not None and o.kind in ("refund", "reversal")
     return Intent(
         kind=call.kind,
         mode=p.mode,
         amount_minor=p.amount_minor,
         currency=p.currency,
-        reference=a.reference if a else ids.reference(p.id, 1, call.attempt),
+        reference=reference,
+        manual=p.capture_method == "manual",
         key="" if call.kind == "read" else ids.step_key(p.id, o.n if o else 1, call.attempt, kind),
         container=a.container if a else "",
-        provider_ref=charge_ref(a) if a else "",
-        refund_reference=o.reference if o else "",
-        refund_minor=o.amount_minor if o else 0,
+        provider_ref=p.provider_ref if o and o.kind == "refund" else charge_ref(a) if a else "",
+        refund_reference=o.reference if o and giving else "",
+        refund_minor=o.amount_minor if o and giving else 0,
+        refund_ref=refund_ref(p, o) if o and giving else "",
+        capture_minor=(o.amount_minor if o else p.amount_minor) if call.kind == "capture" else 0,
+        return_url=f"{return_to}{reference}" if return_to and details.return_url else details.return_url,
+        action_expires_us=head.action_expires_us if head else a.action_expires_us if a else 0,
+        action_s=p.action_s,
+        acting=a is not None and acting_until_us(a) is not None,
         payment_method=details.payment_method,
         payment_method_type=details.payment_method_type,
         description=details.description,
@@ -111,11 +125,14 @@ async def prepare(store: Store, p: Payment, call: Call, account: Account, about:
 
 def stored(account: Account, built: HttpRequest) -> StoredRequest:
     """What goes on record of a request: where it goes and what it says, without secrets, the body as its digest."""
+    base_url = account.base_url
+    if hasattr(account.adapter, "base_url_of"):
+        base_url = cast("Moves", account.adapter).base_url_of(base_url, built.path)
     return StoredRequest(
         account=account.name,
         mode=account.mode,
         credential_id=account.credential_id,
-        base_url=account.base_url,
+        base_url=base_url,
         api_version=account.adapter.CAPABILITIES.api_version,
         method=built.method,
         path=built.path,
@@ -132,10 +149,12 @@ def refs(part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
 
 
 class Heard(Struct, frozen=True):
-    """What a call taught: its outcome, and the last reply behind it (None when a bug of ours came between)."""
+    """What a call taught: its outcome, the last reply behind it (None when a bug of ours came between), and what lies beside
+    the chain because the customer alone may see it: by the digest that the outcome names."""
 
     outcome: AnyOutcome
     reply: Response | Lost | None = None
+    beside: Mapping[str, bytes] = {}
 
 
 async def exchange(
@@ -151,7 +170,7 @@ async def exchange(
         reply = await _send(transport, account, prepared.request, prepared.body, send_by_us=send_by_us, timeout_ms=timeout_ms)
         if isinstance(reply, Lost):
             return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)
-        return Heard(account.adapter.parse(about, reply), reply)
+        return _with_action(account.adapter, about, account.adapter.parse(about, reply), reply)
     except Exception as error:  # a bug of an adapter must not lose the fact that we sent
         log.exception("adapter failed", account=account.name, step=about.kind)
         reason = f"adapter bug: {type(error).__name__}"
@@ -169,11 +188,26 @@ async def _read(
             return Heard(Unreadable(reason=reply.reason), reply)
         said = account.adapter.parse_read(about, reply)
         if not isinstance(said, HttpRequest):
-            return Heard(said, reply)
+            return _with_action(account.adapter, about, said, reply)
         about = replace(about, seen=(*about.seen, reply))
         request, body = stored(account, said), said.body
         send_by_us += timeout_ms * 1000  # the next one may begin when this one may have ended
     raise ValueError(f"a read of {account.adapter.name} asks for more than {READS_MAX} requests")
+
+
+def _with_action(adapter: Adapter, about: Intent, outcome: AnyOutcome, reply: Response) -> Heard:
+    """Where the customer has to act: what to do there, beside the outcome, which names it by its digest."""
+    tries = outcome.tries if isinstance(outcome, Found) else (outcome,)
+    asked = next((t for t in tries if isinstance(t, RequiresAction)), None)
+    if asked is None or not hasattr(adapter, "next_action"):
+        return Heard(outcome, reply)
+    action = cast("Acts", adapter).next_action(about, reply)
+    if action is None:
+        return Heard(outcome, reply)
+    raw = msgspec.json.encode(action)
+    named = replace(asked, action_sha256=digest(raw))
+    told = replace(outcome, tries=tuple(named if t is asked else t for t in tries)) if isinstance(outcome, Found) else named
+    return Heard(told, reply, {named.action_sha256: raw})
 
 
 async def _send(
@@ -181,4 +215,6 @@ async def _send(
 ) -> Response | Lost:
     plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=body)
     secret = account.adapter.authenticate(plain, account.credentials)
+    if hasattr(account.adapter, "authenticate_body"):
+        body = cast("Signs", account.adapter).authenticate_body(plain, account.credentials)
     return await transport.send(request, body, secret, send_by_us=send_by_us, timeout_ms=timeout_ms)

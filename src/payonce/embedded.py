@@ -4,20 +4,22 @@ come from here; ``import payonce`` itself stays small."""
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.bodies import HistoryEntry, PaymentBody, PaymentList
-from .api.payments import history_entry, payment_body
+from .api.bodies import HistoryEntry, OperationBody, OperationEntry, PaymentBody, PaymentList
+from .api.operations import action_of
+from .api.problems import NoSuchOperation
+from .api.views import history_entry, operation_body, operation_entry, payment_body
 from .bootstrap import App, open_app
 from .config import Settings, Value, load
-from .core.idempotency import normalise, parse_key
-from .core.payment import FINAL, PaymentStatus
+from .core.idempotency import normalise, normalise_operation, parse_key
+from .core.payment import FINAL, Payment, PaymentStatus
 from .ports import Filters
 from .process import running_worker
 from .serving import api_of
@@ -25,6 +27,8 @@ from .serving import api_of
 POLL_S: Final = 0.05
 PAGE_MAX: Final = 100
 HISTORY_MAX: Final = 1000
+
+ACTOR: Final = "python"
 
 Scalar = str | int | float | bool | None
 
@@ -46,12 +50,18 @@ class Payments:
         client_id: str | None = None,
         description: str | None = None,
         metadata: Mapping[str, Scalar] | None = None,
+        capture_method: Literal["automatic", "manual"] | None = None,
+        return_url: str | None = None,
+        action_expires_in: int | None = None,
     ) -> PaymentBody:
         """Accept a payment: durable when this returns, PENDING at first; ``wait`` tells how it ends.
 
         ``amount`` is in minor units. The same ``idempotency_key`` never pays twice: a repeat answers with the first
-        payment; without one a fresh key is made, and a repeat would be a second payment. Raises Refused (nothing
-        happened, or ``retry_same_key``: ask again with the same key) and StoreUnavailable (nothing was written)."""
+        payment; without one a fresh key is made, and a repeat would be a second payment. With ``capture_method`` manual
+        the money is held only, until ``capture`` or ``void``. Where the customer has to act, ``return_url`` is where the
+        browser goes afterwards, and ``action_expires_in`` the seconds there are for it, 60 to 86400. Raises Refused
+        (nothing happened, or ``retry_same_key``: ask again with the same key) and StoreUnavailable (nothing was
+        written)."""
         given: dict[str, Any] = {
             "amount": amount,
             "currency": currency,
@@ -60,16 +70,60 @@ class Payments:
             "clientId": client_id,
             "description": description,
             "metadata": None if metadata is None else dict(metadata),
+            "captureMethod": capture_method,
+            "returnUrl": return_url,
+            "actionExpiresIn": action_expires_in,
         }
         request = normalise({name: value for name, value in given.items() if value is not None})
-        key = parse_key(None, f"py-{secrets.token_hex(12)}" if idempotency_key is None else idempotency_key)
-        receipt = await self._app.engine.submit(self._app.scope, request, key, actor="python")
-        return payment_body(receipt.payment, receipt.details)
+        receipt = await self._app.engine.submit(self._app.scope, request, _key(idempotency_key), actor=ACTOR)
+        return payment_body(receipt.payment, receipt.details, await action_of(self._app.engine, receipt.payment))
+
+    async def capture(self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None) -> OperationBody:
+        """Take the money that is held: durable when this returns, PENDING at first; ``wait`` tells how it ends.
+
+        Without ``amount`` (minor units) all of it; less where the account takes parts, and the rest is given free. One
+        capture per payment. The same ``idempotency_key`` is one capture, however often it is asked; without one a fresh
+        key is made. Raises Refused (``operation_not_possible``, ``operation_in_progress``, ``amount_exceeds_available``,
+        ``partial_capture_unsupported``, ``not_found`` and what ``pay`` raises) and StoreUnavailable."""
+        return await self._ask("capture", payment_id, amount, idempotency_key)
+
+    async def void(self, payment_id: str, *, idempotency_key: str | None = None) -> OperationBody:
+        """Give the hold back, or cancel a payment that has not ended: CANCELED in the end, unless the money was taken before.
+        Otherwise as ``capture``, with which it excludes itself."""
+        return await self._ask("void", payment_id, None, idempotency_key)
+
+    async def refund(self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None) -> OperationBody:
+        """Give money back: without ``amount`` all that is left. All refunds together never exceed what was captured, however
+        many are asked at the same time. A refund may stay PENDING for days. Otherwise as ``capture``."""
+        return await self._ask("refund", payment_id, amount, idempotency_key)
+
+    async def refunds(self, payment_id: str) -> tuple[OperationEntry, ...]:
+        """Its refunds, the newest last. Raises Refused ``not_found``."""
+        p = await self._app.engine.find(self._app.scope, payment_id)
+        return tuple(operation_entry(p, o) for o in p.operations if o.kind == "refund")
+
+    async def operation(self, payment_id: str, operation_id: str) -> OperationBody:
+        """One operation of a payment as it is now. Raises Refused ``not_found``."""
+        p = await self._app.engine.find(self._app.scope, payment_id)
+        o = next((o for o in p.operations if o.id == operation_id), None)
+        if o is None:
+            raise NoSuchOperation
+        return operation_body(p, o, await self._app.engine.details(p), await self._app.engine.action(p))
+
+    async def _ask(
+        self, kind: Literal["capture", "void", "refund"], payment_id: str, amount: int | None, key: str | None
+    ) -> OperationBody:
+        request = normalise_operation(kind, payment_id, {} if amount is None else {"amount": amount})
+        receipt = await self._app.engine.submit(self._app.scope, request, _key(key), actor=ACTOR)
+        p = receipt.payment
+        return operation_body(p, receipt.operation, receipt.details, await action_of(self._app.engine, p))
 
     async def get(self, payment_id: str) -> PaymentBody:
-        """The payment as it is now. Raises Refused ``not_found``."""
-        p = await self._app.engine.find(self._app.scope, payment_id)
-        return payment_body(p, await self._app.engine.details(p))
+        """The payment as it is now, with what the customer has to do. Raises Refused ``not_found``."""
+        return await self._shown(await self._app.engine.find(self._app.scope, payment_id))
+
+    async def _shown(self, p: Payment) -> PaymentBody:
+        return payment_body(p, await self._app.engine.details(p), await self._app.engine.action(p))
 
     async def list(
         self,
@@ -99,13 +153,27 @@ class Payments:
             if len(page) < HISTORY_MAX:
                 return tuple(entries)
 
-    async def wait(self, payment_id: str, timeout_s: float = 30.0) -> PaymentBody:
-        """Until it is SUCCESS, FAILED, CANCELED or IN_DOUBT. Raises TimeoutError: it is still being worked on then,
-        here or by whatever worker runs on the file. Raises Refused ``not_found``."""
+    async def wait(
+        self, payment_id: str, timeout_s: float = 30.0, *, until: Callable[[PaymentBody], bool] | None = None
+    ) -> PaymentBody:
+        """Until nothing is under way: it is SUCCESS, FAILED, CANCELED, IN_DOUBT, or AUTHORIZED (it waits for you then), and
+        no capture, void or refund of it is PENDING. A customer who has to act is waited for; to hear of that, or of anything
+        else, say ``until``, such as ``until=lambda p: p.next_action is not None``. Raises TimeoutError: it is still being
+        worked on then, here or by whatever worker runs on the file. Raises Refused ``not_found``."""
         async with asyncio.timeout(timeout_s):
-            while (view := await self.get(payment_id)).status not in FINAL and view.status != "IN_DOUBT":
+            while not (until or at_rest)(view := await self.get(payment_id)):
                 await self._app.clock.sleep(POLL_S)
         return view
+
+
+def at_rest(view: PaymentBody) -> bool:
+    """Nothing of it is under way, as ``wait`` means it."""
+    asked = any(o.status == "PENDING" and o.kind in ("capture", "void", "refund") for o in view.operations)
+    return not asked and (view.status in FINAL or view.status in ("IN_DOUBT", "AUTHORIZED"))
+
+
+def _key(given: str | None) -> str:
+    return parse_key(None, f"py-{secrets.token_hex(12)}" if given is None else given)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ record, call, put the answer on record. After a crash there is no recovery code:
 an outcome and calls it unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Literal
 
@@ -12,22 +12,22 @@ import msgspec
 from msgspec import Struct
 
 from . import dispatch
-from .adapter import READS_MAX
-from .core import idempotency, ids
+from .adapter import READS_MAX, NextAction
 from .core.apply import extend
 from .core.due import Call, Facts, Judge, Next, Reverse, held_back
-from .core.errors import FieldError, InvariantViolated, NewerSchema, Refused, StoreUnavailable
-from .core.events import Accepted, Event, Hinted, Judged, Observed, Planned, digest
+from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
+from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
-from .core.operations import part_of, resolution, reversal
-from .core.outcome import AnyOutcome
-from .core.payment import FINAL, LateSuccess, Payment, Step
+from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, worth_reading
+from .core.outcome import RequiresAction
+from .core.payment import FINAL, Payment, Step
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.routing import Rules
-from .core.verdict import awaits_read, verdict, weigh
-from .dispatch import Account
+from .core.verdict import acting_until_us, awaits_read, evidence, weigh
+from .dispatch import Account, Heard
 from .health import Admitted, Health, signal
+from .intake import Intake, Policy, Receipt, details_of, find
 from .outside import Outside
 from .ports import (
     Change,
@@ -35,7 +35,6 @@ from .ports import (
     Committed,
     Conflict,
     Entropy,
-    KeyRow,
     Lost,
     Ref,
     Response,
@@ -47,6 +46,8 @@ from .ports import (
 )
 from .telemetry import get_logger
 
+__all__ = ["ADMITTED", "LEASE_MARGIN_MS", "SEND_WINDOW_MS", "Engine", "Policy", "Ports", "Receipt"]
+
 SEND_WINDOW_MS = 5_000  # from the claim to the first byte
 LEASE_MARGIN_MS = 2_000  # from the end of the call to the end of the lease
 ROUNDS_MAX = 12  # actions of one advance; the rest waits for the next sweep
@@ -55,21 +56,6 @@ RECORD_FOR_S = 120  # how long an answer is held in memory when the store does n
 ADMITTED: frozenset[str] = frozenset({"create", "fire"})  # what a breaker stops: only what is new
 
 log = get_logger("engine")
-
-
-class Policy(Struct, frozen=True, kw_only=True):
-    """What a payment is accepted with; written into its first event."""
-
-    attempts_max: int = 3
-    late_success: LateSuccess = "refund"
-
-
-class Receipt(Struct, frozen=True):
-    """The answer to ``submit``: the payment as it is now; ``replayed`` when the key was known."""
-
-    payment: Payment
-    details: Details
-    replayed: bool
 
 
 class Ports(Struct, frozen=True, kw_only=True):
@@ -92,74 +78,31 @@ class Engine:
         rules: Rules | None = None,
         health: Health | None = None,
         hold: bool = False,
+        return_to: str = "",
     ) -> None:
+        """``return_to``: the URL at which customers come back from a provider, in front of the reference of their attempt;
+        empty: they go straight to the merchant."""
         self.store, self.transport, self.clock = ports.store, ports.transport, ports.clock
         self.entropy, self.wake = ports.entropy, ports.wake
-        self.accounts, self.policy, self.health = dict(accounts), policy, health
+        self.accounts, self.health, self.return_to = dict(accounts), health, return_to
         self.outside = Outside(accounts=self.accounts, rules=rules or Rules())
+        self.intake = Intake(ports.store, ports.clock, ports.entropy, ports.wake, self.accounts, self.outside, policy)
         self.hold = hold  # after a restore: read and close, but fire nothing
 
     # --- submit ---------------------------------------------------------------------------------------------------
 
-    async def submit(self, scope: Scope, request: NewPayment, key: str, *, actor: str, request_id: str = "") -> Receipt:
-        """Accept a payment: one atomic write of payment, key and due time. A known key answers with its payment.
+    async def submit(
+        self, scope: Scope, request: NewPayment | NewOperation, key: str, *, actor: str, request_id: str = ""
+    ) -> Receipt:
+        """Accept a payment or an operation on one, durably. A known key answers with what it stands for, as it is now.
 
-        Raises Refused (``no_route``, ``test_token_refused``, ``idempotency_key_reused``, ``request_in_progress``,
-        ``retry_same_key`` when the outcome of the write is unclear) and StoreUnavailable (nothing was written).
+        Raises Refused (``no_route``, ``test_token_refused``, ``capture_method_unsupported``; for operations those of
+        ``core.operations.asking`` and ``not_found``; ``idempotency_key_reused``, ``request_in_progress``, ``retry_same_key``
+        when the outcome of the write is unclear) and StoreUnavailable (nothing was written).
         """
-        if refusal := self.outside.refusal(scope, request):
-            if known := await self.store.find_key(scope, key):
-                return await self._repeat(known, request)
-            raise refusal
-        now = self.clock.now_us()
-        payment_id = ids.new_id("pay_", now, self.entropy.bits(ids.RANDOM_BITS))
-        details = msgspec.json.encode(request.details)
-        accepted = Accepted(
-            payment_id=payment_id,
-            merchant_id=scope.merchant_id,
-            mode=scope.mode,
-            operation_id=ids.operation_id(payment_id, 1, now),
-            amount_minor=request.amount_minor,
-            currency=request.currency,
-            idempotency_key=key,
-            details_sha256=digest(details),
-            late_success=self.policy.late_success,
-            attempts_max=self.policy.attempts_max,
-            client_id=request.client_id,
-            provider=request.provider,
-            capture_method=request.capture_method,
-        )
-        payment, entries = extend(None, [accepted], at_us=now, actor=actor, request_id=request_id)
-        row = KeyRow(
-            key=key,
-            operation="charge",
-            payment_id=payment_id,
-            request_v=idempotency.REQUEST_V,
-            request=idempotency.encode(request),
-        )
-        change = Change(payment=payment, entries=tuple(entries), due_us=now, key=row, bodies={accepted.details_sha256: details})
-        match await self.store.commit(change, 0):
-            case Committed():
-                pass
-            case Conflict(key=KeyRow() as taken) if taken.payment_id != payment_id:
-                return await self._repeat(taken, request)
-            case _:  # unclear, or a driver asked twice and met itself: ask the store whose the key is now
-                known = await self.store.find_key(scope, key)
-                if known is None:
-                    raise Refused("retry_same_key", "It is not known whether the payment was written.")
-                if known.payment_id != payment_id:
-                    return await self._repeat(known, request)
-        self.wake.send(payment_id)
-        return Receipt(payment, request.details, replayed=False)
-
-    async def _repeat(self, known: KeyRow, request: NewPayment) -> Receipt:
-        if differs := idempotency.differing(known.request, request):
-            fields = tuple(FieldError(name, "differs from the first request with this key") for name in differs)
-            raise Refused("idempotency_key_reused", f"The request differs from the first one in: {', '.join(differs)}.", fields)
-        payment = await self.store.get(known.payment_id)
-        if payment is None:
-            raise Refused("request_in_progress", "The payment of this key is not visible yet.")
-        return Receipt(payment, request.details, replayed=True)
+        if isinstance(request, NewPayment):
+            return await self.intake.payment(scope, request, key, actor=actor, request_id=request_id)
+        return await self.intake.operation(scope, request, key, actor=actor, request_id=request_id)
 
     # --- advance --------------------------------------------------------------------------------------------------
 
@@ -228,8 +171,8 @@ class Engine:
     ) -> bool:
         """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
         account, planned_call = self.accounts[call.account], call
-        call, opened = dispatch.opened(p, call, account, facts)
-        intent = dispatch.intent(p, call, await self.details(p))
+        call, opened = dispatch.opened(p, call, account, facts, self.clock.now_us())
+        intent = dispatch.intent(p, call, await self.details(p), opened, self.return_to)
         prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         if self.health and leave and not await self.health.stands(leave):
@@ -237,7 +180,8 @@ class Engine:
         now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
         if plan(p, now, facts).do != planned_call:  # we slept since: what was due then may be forbidden now
             return True
-        calls = READS_MAX if call.kind == "read" and terms.container else 1
+        reads = account.adapter.CAPABILITIES.read_requests or (READS_MAX if terms.container else 1)
+        calls = reads if call.kind == "read" else 1
         send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
@@ -267,7 +211,7 @@ class Engine:
             self.transport, account, prepared, intent, send_by_us=send_by, timeout_ms=terms.call_timeout_ms
         )
         replies += [heard.reply] if heard.reply else []
-        return await self._record(p.id, step.seq, heard.outcome)
+        return await self._record(p.id, step.seq, heard)
 
     async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
         after, change = self._change(p, [planned], bodies, refs)
@@ -281,7 +225,7 @@ class Engine:
                 mine = next((s for s in now.steps() if s.seq == planned.step.seq), None) if now else None
                 return bool(now and mine and mine == planned.step and now.version == after.version)
 
-    async def _record(self, payment_id: str, seq: int, outcome: AnyOutcome) -> bool:
+    async def _record(self, payment_id: str, seq: int, heard: Heard) -> bool:
         """Evidence is never lost to a race: repeat until it holds. When the store stays away we give up holding it,
         and the step stays what it is without an answer: unknown."""
         deadline = self.clock.monotonic_us() + RECORD_FOR_S * SECOND_US
@@ -293,8 +237,9 @@ class Engine:
                 if p is None or owner is None or owner[1].outcome is not None:
                     return p is not None  # the first outcome per step wins
                 part, step = owner
-                weighed = weigh(p, part, step, outcome)
-                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=dispatch.refs(part, weighed)):
+                weighed = weigh(p, part, step, heard.outcome)
+                names = dispatch.refs(part, weighed)
+                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=names, bodies=heard.beside):
                     return True
             if self.clock.monotonic_us() > deadline:
                 log.error("answer could not be recorded, it will be read again", payment_id=payment_id, step=seq)
@@ -309,7 +254,7 @@ class Engine:
         state; proves nothing (R9). False when there is nothing to read."""
         for _ in range(RACES_MAX):
             p = await self.store.get(payment_id)
-            worth = [a for a in p.attempts if a.steps and not awaits_read(a) and verdict(a) != "YES"] if p else []
+            worth = [a for a in p.attempts if a.steps and not awaits_read(a) and worth_reading(p, a)] if p else []
             if p is None or not worth:
                 return False
             if await self._write(p, [Hinted(attempt=a.n, ref=ref) for a in worth], actor=actor):
@@ -334,30 +279,54 @@ class Engine:
         accept_amount: bool = False,
     ) -> Payment:
         """Record an operator's decision on a payment that is IN_DOUBT or needs attention. Raises Refused."""
+
+        def event(p: Payment) -> Resolved:
+            return resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
+
+        return await self._decide(scope, payment_id, event, actor)
+
+    async def _decide(self, scope: Scope, payment_id: str, decided: Callable[[Payment], Resolved], actor: str) -> Payment:
         head = ""
         for _ in range(RACES_MAX):
             p = await self.find(scope, payment_id)
             if p.head == head:  # the write that seemed unclear was done
                 return p
-            event = resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
-            after, change = self._change(p, [event], {}, (), actor)
+            after, change = self._change(p, [decided(p)], {}, (), actor)
             if isinstance(await self.store.commit(change, p.version), Committed):
                 return after
             head = after.head
         raise StoreUnavailable(f"The decision on {payment_id} may not be recorded. `payonce show` tells; then decide again.")
 
+    async def decide(
+        self,
+        scope: Scope,
+        payment_id: str,
+        operation_id: str,
+        decision: Literal["done", "not-done"],
+        *,
+        reason: str,
+        actor: str,
+    ) -> Payment:
+        """Record an operator's decision on a capture, void or refund that is in doubt. Raises Refused."""
+        return await self._decide(scope, payment_id, lambda p: decision_on(p, operation_id, decision, reason), actor)
+
     async def find(self, scope: Scope, payment_id: str) -> Payment:
         """The payment, if it is this caller's. Raises Refused ``not_found``: not there and not yours look the same."""
-        p = await self.store.get(payment_id) if ids.is_payment_id(payment_id) else None
-        if p is None or (p.merchant_id, p.mode) != (scope.merchant_id, scope.mode):
-            raise Refused("not_found", f"There is no payment {payment_id[:40]} in {scope.mode} mode.")
-        return p
+        return await find(self.store, scope, payment_id)
 
     async def details(self, p: Payment) -> Details:
         """The customer data beside the chain; empty when it was erased."""
-        found = await self.store.bodies([(p.id, p.details_sha256)])
-        raw = found.get((p.id, p.details_sha256))
-        return msgspec.json.decode(raw, type=Details) if raw else Details()
+        return await details_of(self.store, p)
+
+    async def action(self, p: Payment) -> tuple[NextAction, int] | None:
+        """What the customer has to do now, and until when (microseconds; 0 = nobody knows). None: nothing, or too late."""
+        a = p.attempts[-1] if p.attempts and p.status == "REQUIRES_ACTION" else None
+        until = acting_until_us(a) if a else None
+        if a is None or until is None or (until and until <= self.clock.now_us()):
+            return None
+        asked = [o.action_sha256 for _, o in evidence(a) if isinstance(o, RequiresAction) and o.action_sha256]
+        raw = (await self.store.bodies([(p.id, asked[-1])])).get((p.id, asked[-1])) if asked else None
+        return (msgspec.json.decode(raw, type=NextAction), until) if raw else None
 
     # --- what the verbs share -------------------------------------------------------------------------------------
 
@@ -388,10 +357,16 @@ class Engine:
         return after, Change(payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs)
 
     async def _write(
-        self, p: Payment, events: list[Event], *, refs: tuple[Ref, ...] = (), actor: str = "worker"
+        self,
+        p: Payment,
+        events: list[Event],
+        *,
+        refs: tuple[Ref, ...] = (),
+        bodies: Mapping[str, bytes] | None = None,
+        actor: str = "worker",
     ) -> Payment | None:
         """One conditional write; None when another writer was first, or when it is unclear (re-read before acting)."""
-        after, change = self._change(p, events, {}, refs, actor)
+        after, change = self._change(p, events, bodies or {}, refs, actor)
         if not isinstance(await self.store.commit(change, p.version), Committed):
             return None
         if after.status != p.status:

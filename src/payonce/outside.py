@@ -6,17 +6,30 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .adapter import Capabilities
 from .core import routing
 from .core.due import Block, Facts
 from .core.errors import Refused
 from .core.idempotency import Details, NewPayment
-from .core.payment import Attempt, Candidate, Payment
+from .core.payment import Attempt, Candidate, Mode, Payment
 from .core.routing import Asked, Offer, Rules
 from .core.verdict import unresolved
 from .dispatch import Account
 from .ports import Scope
 
 GONE = Block("it is not in this configuration")
+
+
+def offer(name: str, mode: Mode, can: Capabilities) -> Offer:
+    """What an account of an adapter can take."""
+    return Offer(
+        account=name,
+        mode=mode,
+        currencies=can.currencies,
+        methods=can.methods,
+        multiples=can.multiples,
+        holds="capture" in can.steps and can.terms.readable,  # else nobody would see how a hold ends
+    )
 
 
 class Outside(Struct, frozen=True, kw_only=True):
@@ -35,6 +48,9 @@ class Outside(Struct, frozen=True, kw_only=True):
         if request.provider and request.provider not in self.accounts:  # its name is the caller's text: it is not repeated
             known = ", ".join(a.name for a in self.accounts.values() if a.mode == scope.mode) or "none"
             return Refused("no_route", f"The provider that it names is no account in {scope.mode} mode. Accounts: {known}.")
+        plain = replace(request, capture_method="automatic")
+        if request.capture_method == "manual" and self._route(scope, plain, request.details).taken:
+            return Refused("capture_method_unsupported", "No account that may take this payment can hold money.")
         why = "; ".join(f"{c.account}: {c.why}" for c in found.candidates) or "no account is configured"
         return Refused("no_route", f"No account can take it in {scope.mode} mode ({why}).")
 
@@ -67,7 +83,8 @@ class Outside(Struct, frozen=True, kw_only=True):
 
     def repointed(self, p: Payment) -> list[str]:
         """Accounts of unresolved attempts that are missing or point elsewhere now."""
-        return [a.account for a in p.attempts if unresolved(a) and self.lost(p, a)]
+        held = p.winner if p.status == "AUTHORIZED" else None
+        return [a.account for a in p.attempts if (unresolved(a) or a.n == held) and self.lost(p, a)]
 
     def lost(self, p: Payment, a: Attempt) -> bool:
         """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
@@ -86,7 +103,7 @@ class Outside(Struct, frozen=True, kw_only=True):
             method=details.payment_method_type,
             metadata=details.metadata,
             provider=asking.provider,
+            manual=asking.capture_method == "manual",
         )
-        accounts = self.accounts.values()
-        offers = [Offer(account=a.name, mode=a.mode, currencies=a.adapter.CAPABILITIES.currencies) for a in accounts]
+        offers = [offer(a.name, a.mode, a.adapter.CAPABILITIES) for a in self.accounts.values()]
         return routing.route(self.rules, asked, offers)

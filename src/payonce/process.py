@@ -15,10 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .bootstrap import App
 from .core.errors import ConfigError, PayonceError
+from .inbox import PREFIX
 from .telemetry import get_logger
 
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
 LOOK_MIN_S = 0.02  # between two looks for work
+TIDY_US, TIDY_ON_US = 600_000_000, 1_000_000  # between two removals of old webhooks; the second while there are more
 RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
 
 HEAD_S: Final = 10.0  # for a whole request head: it is one packet or two, and a stalled sender holds a socket
@@ -29,14 +31,15 @@ log = get_logger("process")
 
 
 class Worker:
-    """Advances what is due, in this process's own concurrency. Any number of workers may share a store: claims are
-    conditional writes, so a second one costs time only."""
+    """Advances what is due, payments and webhooks, in this process's own concurrency. Any number of workers may share a
+    store: claims are conditional writes, so a second one costs time only."""
 
     def __init__(self, app: App, *, concurrency: int, poll_ms: int) -> None:
         self.app, self.concurrency, self.poll_s = app, concurrency, poll_ms / 1000
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._rested: dict[str, tuple[int, int]] = {}  # id -> (not before, length of the last rest)
         self._stopping = asyncio.Event()
+        self._tidy_at_us = 0
 
     async def run(self) -> None:
         """Until ``stop``. Survives what stores and networks can do."""
@@ -79,38 +82,59 @@ class Worker:
         self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}
         soon = now + int(self.poll_s * 1_000_000)
         limit = self.concurrency + len(self._tasks) + len(self._rested) + 1
-        for row in await self.app.store.due(soon, limit):
-            if row.payment_id in self._tasks:
+        for due_us, id in await self._due(soon, limit):
+            if id in self._tasks:
                 continue  # its end wakes us
-            at = max(row.due_us, self._rested.get(row.payment_id, (0, 0))[0])
+            at = max(due_us, self._rested.get(id, (0, 0))[0])
             if at > now:
                 soon = min(soon, at)
             elif len(self._tasks) < self.concurrency:
-                self._start(row.payment_id)
+                self._start(id)
             else:
                 break
+        await self._tidy(now)
         return max(LOOK_MIN_S, (soon - now) / 1_000_000)
 
-    def _start(self, payment_id: str) -> None:
-        if payment_id in self._tasks or not payment_id or self._stopping.is_set():
+    async def _due(self, before_us: int, limit: int) -> list[tuple[int, str]]:
+        """Due times and ids of payments and webhooks, earliest first."""
+        rows = [(row.due_us, row.payment_id) for row in await self.app.store.due(before_us, limit)]
+        if self.app.webhooks:
+            rows += [(row.due_us, row.id) for row in await self.app.webhooks.due(before_us, limit)]
+        return sorted(rows)
+
+    async def _tidy(self, now: int) -> None:
+        """Some old webhooks at a time. That the store does not take it is no reason to settle nothing."""
+        if self.app.webhooks is None or now < self._tidy_at_us:
             return
-        task = asyncio.create_task(self._advance(payment_id), name=f"advance {payment_id}")
-        self._tasks[payment_id] = task
-        task.add_done_callback(lambda _: self._done(payment_id))
+        self._tidy_at_us = now + TIDY_US
+        with contextlib.suppress(PayonceError):
+            if await self.app.webhooks.tidy():
+                self._tidy_at_us = now + TIDY_ON_US
 
-    async def _advance(self, payment_id: str) -> None:
+    def _start(self, id: str) -> None:
+        if id in self._tasks or not id or self._stopping.is_set():
+            return
+        task = asyncio.create_task(self._advance(id), name=f"advance {id}")
+        self._tasks[id] = task
+        task.add_done_callback(lambda _: self._done(id))
+
+    async def _advance(self, id: str) -> None:
+        """One step of whatever has this id. What fails is still due."""
         try:
-            await self.app.engine.advance(payment_id)
+            if not id.startswith(PREFIX):
+                await self.app.engine.advance(id)
+            elif self.app.webhooks:
+                await self.app.webhooks.resolve(id)
         except Exception:
-            log.exception("bug: a payment could not be advanced; it stays due", payment_id=payment_id)
+            log.exception("bug: a payment or webhook could not be advanced; it stays due", id=id)
 
-    def _done(self, payment_id: str) -> None:
-        self._tasks.pop(payment_id, None)
+    def _done(self, id: str) -> None:
+        self._tasks.pop(id, None)
         now = self.app.clock.now_us()
-        until, length = self._rested.get(payment_id, (0, 0))
+        until, length = self._rested.get(id, (0, 0))
         again_soon = length and now < until + 2 * length
         rest = min(RERUN_MAX_US, length * 2) if again_soon else RERUN_AFTER_US
-        self._rested[payment_id] = (now + rest, rest)
+        self._rested[id] = (now + rest, rest)
         self.app.wake.send("")  # there is room again; no payment has this id
 
 
@@ -224,6 +248,13 @@ def bind(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses it or choose another --port."
         ) from error
     return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """The URL at which a browser on this machine finds what listens there."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  that is no address to go to
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @asynccontextmanager

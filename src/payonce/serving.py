@@ -2,7 +2,7 @@
 the demo and whoever wants the whole server in a test. ``process`` and ``api`` do not know each other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
@@ -12,7 +12,10 @@ from starlette.types import ASGIApp
 from .api.app import create_app
 from .bootstrap import App, Hold, open_app
 from .config import SANDBOX_URL, Settings
-from .process import Worker, bind, http_server, running_worker
+from .dispatch import Account
+from .inbox import deaf
+from .process import Worker, address_of, bind, http_server, running_worker
+from .sandbox.courier import beside, delivering
 
 
 class Served(Struct, frozen=True):
@@ -37,8 +40,14 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
             settings.store_path.parent.mkdir(parents=True, exist_ok=True)
             Hold(settings.store_path).begin()
         app = await stack.enter_async_context(open_app(settings))
+        if not app.engine.return_to and settings.mode == "test":  # a real customer's browser would not find this machine
+            app.engine.return_to = f"{address_of(sock)}/return/"
+        if app.sandbox:
+            beside(app.sandbox.ledger, address_of(sock), sandbox_accounts(settings))
         works = await stack.enter_async_context(running_worker(app, drain_s=drain_s)) if worker else None
         url = await stack.enter_async_context(http_server(api_of(app), sock, drain_s=drain_s))
+        if app.sandbox:
+            await stack.enter_async_context(delivering(app.sandbox, app.clock))
         try:
             yield Served(app, url, works)
         finally:
@@ -48,7 +57,24 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
 
 def api_of(app: App) -> ASGIApp:
     """The whole API over an open app, with the sandbox's pages when it runs in this process."""
-    return create_app(app.engine, scope=app.scope, ready=ready(app), extra_routes=sandbox_routes(app))
+    routes = sandbox_routes(app)
+    return create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks, extra_routes=routes)
+
+
+def unheard(accounts: Iterable[Account]) -> list[str]:
+    """A sentence or two for each account at a real provider whose webhooks are refused for want of a secret."""
+    return [
+        f"The account {a.name} takes no webhooks: no webhook_secret is configured for it. Its payments are settled by reading "
+        f"alone, minutes or hours later where a provider is slow. Set webhook_secret of [providers.{a.name}]."
+        for a in accounts
+        if not a.base_url.startswith(SANDBOX_URL) and deaf(a)
+    ]
+
+
+def sandbox_accounts(settings: Settings) -> Mapping[str, str]:
+    """Account -> vendor, of the accounts that pay at the sandbox in this process."""
+    there = [p for p in settings.providers if p.base_url.startswith(SANDBOX_URL + "/")]
+    return {p.name: p.base_url.removeprefix(SANDBOX_URL + "/").partition("/")[0] for p in there}
 
 
 def sandbox_in_process(settings: Settings) -> bool:

@@ -6,22 +6,29 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2
+from msgspec.structs import replace
 from starlette.applications import Starlette
 
 from payonce.adapter import (
     Absent,
+    Authorized,
     Capabilities,
+    Captured,
     Declined,
     Found,
     HttpRequest,
     Intent,
+    NextAction,
     ReadOutcome,
+    Refunded,
     Rejected,
+    RequiresAction,
     Response,
     SendOutcome,
     Succeeded,
     Terms,
     Unknown,
+    Voided,
 )
 from payonce.api.app import create_app
 from payonce.core.payment import StoredRequest
@@ -76,10 +83,15 @@ class Woken:
 
 
 class TinyAdapter:
-    """Keyed, one step; the token says what happens."""
+    """Keyed, one step; the token says what happens. It holds, captures parts, voids and refunds whatever it is asked to."""
 
     name = "tiny"
-    CAPABILITIES = Capabilities(terms=Terms(keyed=True, replay_span_s=60), steps=frozenset({"fire", "read"}))
+    CAPABILITIES = Capabilities(
+        terms=Terms(keyed=True, replay_span_s=60, refund_replay_span_s=60, voidable=True),
+        steps=frozenset({"fire", "read", "capture", "void", "refund"}),
+        partial_capture=True,
+    )
+    SANDBOX_CREDENTIALS: Mapping[str, str] = {}
     STATUSES: Mapping[str, str] = {}
     DECLINES: Mapping[str, Declined] = {}
 
@@ -87,7 +99,11 @@ class TinyAdapter:
         return dict(values)
 
     def build(self, intent: Intent) -> HttpRequest:
+        if intent.kind in ("capture", "void", "refund"):
+            amount = {"capture": intent.capture_minor, "refund": intent.refund_minor}.get(intent.kind)
+            return HttpRequest(method="POST", path=f"/{intent.kind}s", body=json.dumps({"amount": amount}).encode())
         body = {"amount": intent.amount_minor, "token": intent.payment_method, "reference": intent.reference}
+        body |= {"return": intent.return_url} if intent.return_url else {}
         return HttpRequest(method="POST", path="/charges", body=json.dumps(body).encode())
 
     def authenticate(self, request: HttpRequest, credentials: object) -> Mapping[str, str]:
@@ -95,6 +111,19 @@ class TinyAdapter:
 
     def parse(self, intent: Intent, response: Response) -> SendOutcome:
         said = json.loads(response.body)
+        money: Any = {"reference": intent.reference, "currency": intent.currency, "mode": intent.mode}
+        match intent.kind:
+            case "capture":
+                return Captured(ref="ch_1", amount_minor=said["amount"], **money)
+            case "void":
+                return Voided(ref="ch_1", reference=intent.reference)
+            case "refund":
+                reference = intent.refund_reference
+                return Refunded(ref="re_1", reference=reference, amount_minor=said["amount"], currency=intent.currency)
+        if intent.manual:
+            return Authorized(ref="ch_1", amount_minor=said["amount"], **money)
+        if said["token"] == "tok_action":
+            return RequiresAction(ref="ch_1", reference=intent.reference)
         if said["token"] == "tok_ok" or not said["token"].startswith("tok_"):
             return Succeeded(
                 ref="ch_1",
@@ -112,6 +141,9 @@ class TinyAdapter:
         if said["token"] == "tok_rejected":
             return Rejected(reason=f"bad request: {CARD}")
         return Unknown(reason="garbage")
+
+    def next_action(self, intent: Intent, response: Response) -> NextAction | None:
+        return NextAction(type="redirect", url=f"https://bank.invalid/{intent.reference}")
 
     def parse_read(self, intent: Intent, response: Response) -> ReadOutcome:
         return Found() if response.status == 200 else Absent()
@@ -178,6 +210,22 @@ class Service:
         sent = {name: value.encode() for name, value in given.items()}
         return await self.client.post("/payments", content=raw, headers=sent)
 
+    async def ask(self, id: str, what: str, key: str | None, body: object = None, **headers: str) -> httpx2.Response:
+        """POST /payments/{id}/capture, void or refunds; without ``body`` the request has none."""
+        given = {**({"idempotency-key": key} if key is not None else {}), **headers}
+        if body is None:
+            return await self.client.post(f"/payments/{id}/{what}", headers=given)
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.client.post(
+            f"/payments/{id}/{what}", content=raw, headers={"content-type": "application/json", **given}
+        )
+
+    async def settled(self, key: str = "key-1", **fields: object) -> str:
+        """The id of a payment that was accepted and worked on once."""
+        id: str = (await self.accepted(key, **fields))["transactionId"]
+        await self.engine.advance(id)
+        return id
+
     async def post_to(self, path: str) -> httpx2.Response:
         return await self.client.post(path, json=GOOD, headers={"idempotency-key": "key-1"})
 
@@ -198,9 +246,9 @@ async def all_ok() -> Mapping[str, str]:
     return {"store": "ok"}
 
 
-def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] | None = None) -> Account:
+def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] | None = None, **can: Any) -> Account:
     adapter = TinyAdapter()
-    adapter.CAPABILITIES = Capabilities(terms=TinyAdapter.CAPABILITIES.terms, steps=frozenset(), currencies=currencies)
+    adapter.CAPABILITIES = replace(TinyAdapter.CAPABILITIES, currencies=currencies, **can)
     return Account(
         name=name,
         adapter=adapter,
@@ -212,9 +260,9 @@ def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] |
     )
 
 
-def engine_over(store: Store, *accounts: Account) -> Engine:
+def engine_over(store: Store, *accounts: Account, return_to: str = "") -> Engine:
     ports = Ports(store=store, transport=Echo(), clock=TickingClock(), entropy=CountingEntropy(), wake=Woken())
-    return Engine(ports, {a.name: a for a in accounts or (account(),)}, Policy())
+    return Engine(ports, {a.name: a for a in accounts or (account(),)}, Policy(), return_to=return_to)
 
 
 def serving(
@@ -223,6 +271,7 @@ def serving(
     store: Store | None = None,
     accounts: tuple[Account, ...] = (),
     scope: Scope = TEST,
+    return_to: str = "",
     ready: Callable[[], Awaitable[Mapping[str, str]]] = all_ok,
     **more: Any,
 ) -> None:
@@ -230,7 +279,7 @@ def serving(
 
     async def run() -> None:
         rows = store if store is not None else MemoryStore()
-        engine = engine_over(rows, *accounts)
+        engine = engine_over(rows, *accounts, return_to=return_to)
         app = create_app(engine, scope=scope, ready=ready, **more)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payonce.test") as client:
             await check(Service(app, engine, rows, client))

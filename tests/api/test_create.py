@@ -245,7 +245,7 @@ def test_what_no_account_offers_is_refused(body: dict[str, object], code: str) -
         assert await s.count() == 0
         assert (await s.post()).status_code == 202
 
-    serving(check, accounts=(account(currencies=frozenset({"INR"})),))
+    serving(check, accounts=(account(currencies=frozenset({"INR"}), steps=frozenset({"fire", "read"})),))
 
 
 def test_sandbox_tokens_are_refused_in_live_mode() -> None:

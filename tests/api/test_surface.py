@@ -79,7 +79,7 @@ def test_an_unknown_path_is_a_problem(path: str) -> None:
         payment = problem_of(await s.get("/payments/pay_x"))
         assert "no such payment" in payment["detail"]
         assert payment["next"] != told["next"]
-        assert "No payment was created" in problem_of(await s.post_to(path))["money"]
+        assert "moved no money" in problem_of(await s.post_to(path))["money"]
 
     serving(check)
 

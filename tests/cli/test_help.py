@@ -131,8 +131,8 @@ def test_usage_errors_name_the_fix(payonce: Payonce, args: tuple[str, ...], hint
     [
         (Refused("not_found", "no such payment"), 3, "no such payment"),
         (Refused("validation_failed", "amount is required"), 2, "The key stays unused"),
-        (Refused("idempotency_key_reused", "it differs"), 5, "The first payment stands unchanged"),
-        (Refused("retry_same_key", "it is not known"), 6, "no second one can arise"),
+        (Refused("idempotency_key_reused", "it differs"), 5, "What the first request did stands unchanged"),
+        (Refused("retry_same_key", "it is not known"), 6, "nothing can be done twice"),
         (StoreUnavailable("the disk is full"), 6, "the same key may be used again"),
         (NewerSchema("schema 9"), 1, "Nothing was touched"),
         (ConfigError("server.port is wrong"), 2, "server.port is wrong"),

@@ -41,7 +41,7 @@ def test_the_same_key_never_pays_twice(payonce: Payonce) -> None:
     assert first.json["transactionId"] == second.json["transactionId"]
     assert (other.code, other.out) == (5, "")
     assert "idempotency_key_reused" in other.err
-    assert "The first payment stands unchanged" in other.err
+    assert "What the first request did stands unchanged" in other.err
 
 
 def test_pay_without_wait_only_accepts(payonce: Payonce) -> None:

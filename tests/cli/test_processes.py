@@ -116,6 +116,25 @@ def test_serve_says_where_it_is_and_what_it_does(start: Start, tmp_path: Path) -
     assert server.end(signal.SIGINT) == 0
 
 
+def test_operations_over_http(start: Start, tmp_path: Path) -> None:
+    """With --url a hold is captured in part and refunded on the server; more is refused with its words, and a path is no id."""
+    server = start("serve", "--port", "0", "--data-dir", "data")
+    there = ("--url", server.url, "--wait", "20")
+    pay = ("pay", "--amount", "1050", "--currency", "INR", "--method", "tok_ok", "--capture-method", "manual")
+    payment = json.loads(cli(tmp_path, *pay, *there, "--json").stdout)
+    id = payment["transactionId"]
+    assert payment["status"] == "AUTHORIZED"
+    captured = cli(tmp_path, "capture", id, "--amount", "600", *there)
+    assert (captured.returncode, "6.00 INR  SUCCEEDED" in captured.stdout) == (0, True)
+    refund = json.loads(cli(tmp_path, "refund", id, "--json", *there).stdout)
+    assert (refund["status"], refund["amount"], refund["payment"]["refunded"]) == ("SUCCEEDED", 600, 600)
+    over = cli(tmp_path, "refund", id, *there)
+    assert (over.returncode, over.stdout, "amount_exceeds_available" in over.stderr) == (5, "", True)
+    assert cli(tmp_path, "void", "../payments?x=1#", *there).returncode == 3
+    kinds = [m["kind"] for m in httpx2.get(f"{server.url}/sandbox/ledger", timeout=10).json()["movements"]]
+    assert "refund" in kinds
+
+
 def test_sigterm_lets_a_call_in_flight_finish(start: Start, tmp_path: Path) -> None:
     """A call under way at SIGTERM is finished and recorded, then the process ends with 0."""
     server = start("serve", "--port", "0", "--data-dir", "data")

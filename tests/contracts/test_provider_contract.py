@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.contracts.vendor_specs import SPECS
 
 from payonce.providers import load_adapters
 from payonce.testing.provider_cases import Subject
 from payonce.testing.provider_contract import ProviderContract
 from payonce.testing.provider_live import ProviderLive
 
+BESIDE = Path(__file__).parents[3] / "shared" / "specs"  # beside the project, not in it
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "providers"
 
 
 @pytest.fixture(params=sorted(load_adapters()))
 def subject(request: pytest.FixtureRequest) -> Subject:
     name = cast("str", request.param)
-    return Subject.load(load_adapters()[name], FIXTURES / name)
+    return Subject.load(load_adapters()[name], FIXTURES / name, spec=SPECS.get(name), specs=BESIDE)
 
 
 class TestRecorded(ProviderContract):

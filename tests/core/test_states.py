@@ -35,10 +35,12 @@ def test_nothing_becomes_success_by_judgement() -> None:
 
 
 def test_every_open_status_can_end_well_and_badly() -> None:
-    """From every status that occurs and is not final both SUCCESS and FAILED can be reached in one step."""
+    """From every status that occurs and is not final both SUCCESS and an end without payment can be reached in one step."""
     occurring = {t.after for t in TRANSITIONS} - FINAL
     for before in occurring:
-        assert {"SUCCESS", "FAILED"} <= {t.after for t in TRANSITIONS if t.before == before}
+        after = {t.after for t in TRANSITIONS if t.before == before}
+        assert "SUCCESS" in after
+        assert after & {"FAILED", "CANCELED"}
 
 
 def test_allowed_is_the_table() -> None:

@@ -37,6 +37,7 @@ OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "u
 MAY_SEND = {
     "src/payonce/transport.py": "the only way to providers",
     "src/payonce/process.py": "binds the listening socket",
+    "src/payonce/sandbox/courier.py": "the vendor's side: webhooks that a simulated vendor sends",
     "src/payonce/cli/": "talks to a running payonce over its public API; never to a provider",
     "src/payonce/demo.py": "talks to its own server over the public API",
     "src/payonce/testing/torture/": "clients of a real server on loopback, and a proxy before the sandbox",

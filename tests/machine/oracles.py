@@ -10,14 +10,15 @@ from payonce.core.apply import apply, fold
 from payonce.core.due import Block
 from payonce.core.events import Asked, Judged, Observed, Planned, Resolved, seal, unseal
 from payonce.core.idempotency import Details
-from payonce.core.outcome import Found, NotSent, Processing, Rejected, Succeeded
-from payonce.core.payment import FINAL, Attempt, Payment, StoredRequest
+from payonce.core.outcome import Authorized, Found, NotSent, Processing, Rejected, Succeeded
+from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step, StoredRequest
 from payonce.core.plan import plan
 from payonce.core.verdict import verdict
 from payonce.engine import SEND_WINDOW_MS, Engine
 from payonce.health import Admitted
 from payonce.ports import Change
 
+from .merchant import Wish
 from .vendors import HOUR, Move, S
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 LATE_US = (SEND_WINDOW_MS + 100) * 1000
 MONEY = ("fire", "replay", "capture")
 NEW = ("create", "fire")
+HOLDS = ("capture", "void")
+UNSETTLED = ("PENDING", "IN_DOUBT")
+UNSURE = ("retry_same_key", "request_in_progress")
 
 
 @runtime_checkable
@@ -65,6 +69,7 @@ def check_commit(world: "World", engine: Engine, before: Payment | None, change:
     assert shadow is not None
     world.shadow[p.id] = shadow
     require(shadow == p, "the row is not the fold of its history")
+    _check_books(p)
     _check_route(before, p)
     if change.due_us is None:
         far = plan(p, world.now + 400 * 24 * HOUR, engine._facts(p, Details()))
@@ -78,8 +83,9 @@ def check_commit(world: "World", engine: Engine, before: Payment | None, change:
         # who waits for an account looks again from time to time; one that is free by now may change what is due
         names = p.accounts or [c.account for c in facts.route if c.taken]
         waits = not facts.blocked.keys().isdisjoint(names) or before_that.keys() != facts.blocked.keys()
+        woken = isinstance(change.entries[-1].envelope.data, Asked)  # what a merchant asks wakes the row
         late = (due.at_us is None or due.at_us > at_us) and not waits
-        require(due.do is not None and (overslept or not late), f"due leads to nothing: due {change.due_us}, plan {due}")
+        require(woken or (due.do is not None and (overslept or not late)), f"due leads to nothing: due {change.due_us}, plan {due}")
     require(p.version < 3000, "the history grows without end")
 
 
@@ -107,12 +113,71 @@ def check_claim(world: "World", engine: Engine, change: Change) -> None:
     require(blocked is None or leave.probe is not None, f"{event.step.kind} at {account}, which is blocked: {blocked}")
 
 
+def _check_books(p: Payment) -> None:
+    """What must hold of the sums and operations of every row that is ever written."""
+    later = p.operations[1:]
+    reserve = sum(o.amount_minor for o in later if o.kind == "refund" and o.state != "FAILED")
+    require(reserve <= p.captured_minor, f"refunds of {reserve} on {p.captured_minor}")
+    done = sum(o.amount_minor for o in later if o.kind == "refund" and o.state == "SUCCEEDED")
+    require(p.refunded_minor == done, f"{p.refunded_minor} given back on the row, {done} by its refunds")
+    seen = p.capture_method == "manual" and p.authorized_minor  # else it was taken in the dashboard before we saw the hold
+    require(not seen or p.captured_minor <= p.authorized_minor, "captured more than was held")
+    require(len([o for o in later if o.kind in HOLDS and o.state in UNSETTLED]) <= 1, "capture and void at once")
+    require(p.status != "AUTHORIZED" or p.authorization_expires_us > 0, "AUTHORIZED without an end")
+    require(p.status != "CANCELED" or not p.captured_minor, "CANCELED with money on the row")
+    keys = [o.idempotency_key for o in later if o.idempotency_key]
+    require(len(keys) == len(set(keys)), "one key, two operations")
+
+
+def _check_operation(p: Payment, event: Planned) -> None:
+    """A step of an operation: only what was asked, once, by the rules of its kind."""
+    o, step = next(o for o in p.operations if o.n == event.operation), event.step
+    a = p.attempts[o.attempt]
+    require(event.attempt == o.attempt, "an operation at another charge than its own")
+    if step.kind == "read":
+        return
+    shots = [s for s in o.steps if s.kind == step.kind and not isinstance(s.outcome, NotSent | Rejected)]
+    require(o.state in UNSETTLED, f"a {step.kind} of an operation that is {o.state}")
+    require(step.key == ids.step_key(p.id, o.n, o.attempt, step.kind), f"a {step.kind} under a key of its own")
+    if o.kind in HOLDS:
+        require(step.kind == o.kind and p.status == "AUTHORIZED", f"a {step.kind} in {p.status}")
+        require(p.capture_method == "manual" and o.attempt == p.winner, "nobody holds that")
+        require(step.kind == "capture" or a.terms.voidable, "a void where there is none")
+        require(not (step.kind == "capture" and a.left), "captured what was left")
+        require(not shots or _seen_held(a, o, shots[-1]), f"a second {step.kind} without a look that shows the hold")
+        return
+    require(step.kind == "refund" or (step.kind == "void" and o.kind == "reversal"), f"a {step.kind} in a {o.kind}")
+    in_span = not shots or step.at_us < shots[0].at_us + a.terms.refund_replay_span_s * S
+    require(in_span, "given back again outside of the span")
+    if o.kind == "refund":
+        require(p.status == "SUCCESS" and o.attempt == p.winner, "given back what is not ours")
+        return
+    require(all(x.left or verdict(x) not in ("UNKNOWN", "OPEN") for x in p.attempts), "a reversal while unsealed")
+    require(o.attempt != p.winner or p.status == "CANCELED", "a reversal of what is kept")
+    looked = any(isinstance(s.outcome, Found) for s in o.steps)
+    require(looked or not a.terms.readable, "a reversal without a look")
+
+
+def _seen_held(a: Attempt, o: Operation, shot: Step) -> bool:
+    over = shot.send_by_us + a.terms.processing_s * S
+    looks = [s.outcome for s in o.steps if s.kind == "read" and s.seq > shot.seq and s.at_us >= over]
+    return any(
+        isinstance(f, Found)
+        and any(isinstance(t, Authorized) for t in f.tries)
+        and not any(isinstance(t, Succeeded | Processing) for t in f.tries)
+        for f in looks
+    )
+
+
 def _check_planned(world: "World", p: Payment, event: Planned) -> None:
+    if event.operation:
+        return _check_operation(p, event)
     if event.step.kind == "create" and not event.opens:
         _check_create(p.attempts[event.attempt])
     if event.step.kind in MONEY:
         require(p.winner is None and not p.cancel_asked, "money step after a winner or a cancel")
         require(p.status in ("PENDING", "REQUIRES_ACTION"), f"money step in {p.status}")
+        require(event.step.kind != "capture" or p.capture_method == "automatic", "a capture that no merchant asked for")
         require(event.step.kind != "fire" or _boxed(p, event), "a fire without the container that its kind has")
         require(not event.opens or all(a.left or verdict(a) in ("NO", "IDLE") for a in p.attempts), "left unsealed")
         if event.step.kind in ("fire", "capture") and not event.opens:
@@ -121,6 +186,7 @@ def _check_planned(world: "World", p: Payment, event: Planned) -> None:
             first = next(s for s in p.attempts[event.attempt].steps if s.kind == "fire")
             span_us = p.attempts[event.attempt].terms.replay_span_s * S
             require(event.step.at_us < first.at_us + span_us, "replayed outside the span")
+    return None
 
 
 def _boxed(p: Payment, event: Planned) -> bool:
@@ -178,10 +244,26 @@ def taken(world: "World", payment_id: str) -> list[Move]:
     return [m for m in moves(world, payment_id) if m.kind in ("charge", "capture")]
 
 
+def given_back(world: "World", payment_id: str) -> dict[tuple[str, str, str], int]:
+    """What was given back, and did not come back: by vendor, charge and the name it was given back under."""
+    back: dict[tuple[str, str, str], int] = {}
+    for m in moves(world, payment_id):
+        if m.kind in ("refund", "refund_failed"):
+            place = (m.vendor, m.ref, m.refund_reference)
+            back[place] = back.get(place, 0) + (m.amount_minor if m.kind == "refund" else -m.amount_minor)
+    return back
+
+
 def kept(world: "World", payment_id: str) -> list[Move]:
-    """Net: the charges that were not given back in full."""
-    back = {(m.vendor, m.ref) for m in moves(world, payment_id) if m.kind == "refund"}
-    return [m for m in taken(world, payment_id) if (m.vendor, m.ref) not in back]
+    """Net: the charges that were not given back in full by us or by the vendor. What a merchant gives back was taken."""
+    p = world.payment(payment_id)
+    asked = {o.reference for o in p.operations if o.kind == "refund"}
+    back = {place: n for place, n in given_back(world, payment_id).items() if place[2] not in asked}
+    gone = {
+        (m.vendor, m.ref): sum(n for (v, r, _), n in back.items() if (v, r) == (m.vendor, m.ref))
+        for m in taken(world, payment_id)
+    }
+    return [m for m in taken(world, payment_id) if gone[m.vendor, m.ref] < m.amount_minor]
 
 
 def check_ledgers(world: "World", payment_id: str, *, doubt: bool = True, attention: bool = False) -> None:
@@ -196,12 +278,79 @@ def check_ledgers(world: "World", payment_id: str, *, doubt: bool = True, attent
     require(world.lied or len(taken(world, payment_id)) <= 1, f"charged more than once: {taken(world, payment_id)}")
     require(len(net) <= 1 or alarm, f"kept more than one charge: {net}")
     if p.status == "SUCCESS":
-        exact = len(net) == 1 and (net[0].amount_minor, net[0].currency) == (p.amount_minor, p.currency)
+        exact = len(net) == 1 and (net[0].amount_minor, net[0].currency) == (p.captured_minor, p.currency)
         require(exact or alarm, f"SUCCESS with {net}")
+        require(p.capture_method == "manual" or p.captured_minor == p.amount_minor or alarm, "took another amount")
     elif p.status in FINAL:
         require(not net or alarm, f"{p.status} with {net}")
+    elif p.status == "AUTHORIZED":
+        require(world.now < p.authorization_expires_us, "AUTHORIZED for ever")
+        require(not net, f"AUTHORIZED with {net}")
     else:
         require(p.status == "IN_DOUBT" and doubt, f"never settled: {p.status}")
+    check_holds(world, payment_id)
+    check_operations(world, payment_id, doubt=doubt)
+
+
+def check_holds(world: "World", payment_id: str) -> None:
+    """A hold is taken once and for no more than it holds, or released; and for a merchant who captures, only when asked."""
+    p, rows = world.payment(payment_id), moves(world, payment_id)
+    for vendor, ref in {(m.vendor, m.ref) for m in rows}:
+        mine = [m for m in rows if (m.vendor, m.ref) == (vendor, ref)]
+        by = {kind: [m for m in mine if m.kind == kind] for kind in ("authorize", "capture", "void", "lapse", "charge")}
+        ends = [*by["capture"], *by["void"], *by["lapse"]]
+        require(len(ends) <= 1 or not by["capture"], f"a hold ended twice: {mine}")
+        held = sum(m.amount_minor for m in by["authorize"])
+        require(sum(m.amount_minor for m in by["capture"]) <= held, f"captured more than was held: {mine}")
+        took = sum(m.amount_minor for m in (*by["capture"], *by["charge"]))
+        back = sum(n for (v, r, _), n in given_back(world, payment_id).items() if (v, r) == (vendor, ref))
+        require(back <= took, f"given back {back} of {took}")
+        if p.capture_method == "manual" and by["capture"] and ref not in world.dashboard:
+            reference = by["capture"][0].reference
+            wanted = [o for o in p.operations if o.kind == "capture" and p.attempts[o.attempt].reference == reference]
+            amounts = [o.amount_minor for o in wanted]
+            require(by["capture"][0].amount_minor in amounts, f"captured, asked for {amounts}: {by['capture']}")
+        require(p.capture_method == "automatic" or not by["charge"], f"charged what was to be held: {mine}")
+
+
+def check_operations(world: "World", payment_id: str, *, doubt: bool = True) -> None:
+    """Every operation has ended as the vendors' books say, or it is in doubt, and people are told."""
+    p = world.payment(payment_id)
+    back: Counter[str] = Counter()
+    for (_, _, reference), amount in given_back(world, payment_id).items():
+        back[reference] += amount
+    for o in p.operations[1:]:
+        said = f"{o.kind} {o.state} {o.reason}"
+        if o.state == "PENDING":
+            require(p.status in ("IN_DOUBT", "AUTHORIZED") and o.kind == "void" and doubt, f"never ended: {said}")
+        elif o.state == "IN_DOUBT":
+            require(bool(p.attention) and doubt, f"in doubt, and nobody is told: {said}")
+            require(o.kind not in ("refund", "reversal") or back[o.reference] in (0, o.amount_minor), f"{said}, but {back}")
+        elif o.kind == "refund":
+            want = o.amount_minor if o.state == "SUCCEEDED" else 0
+            require(back[o.reference] == want, f"{said} of {o.amount_minor}, given back: {back[o.reference]}")
+        elif o.kind == "void" and o.state == "SUCCEEDED":
+            require(p.status in ("CANCELED", "FAILED"), f"{said}, but {p.status}")
+        elif o.kind == "capture":
+            mine = [m.amount_minor for m in taken(world, payment_id) if m.reference == p.attempts[o.attempt].reference]
+            want = [o.amount_minor] if o.state == "SUCCEEDED" else []
+            require(mine == want or (o.state == "FAILED" and _another(p, o)), f"{said}, but captured: {mine}")
+    for wish in world.wishes:
+        if wish.payment_id == payment_id:
+            _check_wish(p, wish)
+
+
+def _another(p: Payment, o: Operation) -> bool:
+    """A later capture did it."""
+    return any(x.kind == "capture" and x.n > o.n and x.state in ("SUCCEEDED", *UNSETTLED) for x in p.operations[1:])
+
+
+def _check_wish(p: Payment, wish: Wish) -> None:
+    """However often it was asked under one key, it is one operation; what was refused is none."""
+    mine = [o.id for o in p.operations if o.idempotency_key == wish.key]
+    require(len(mine) <= 1, f"one key, {len(mine)} operations")
+    require({r.operation.id for r in wish.receipts} <= set(mine), "a receipt for another operation")
+    require(not wish.refused or wish.refused in UNSURE or not mine, f"refused as {wish.refused}, but done")
 
 
 def events_of(world: "World", payment_id: str, *kinds: type) -> list[Any]:

@@ -6,8 +6,9 @@ from payonce.core import ids
 from payonce.core.apply import extend
 from payonce.core.due import Block, Facts, Next
 from payonce.core.events import Accepted, Asked, Event, Hinted, Judged, Observed, Opened, Planned, Resolved
+from payonce.core.operations import NewOperation, asking
 from payonce.core.outcome import Absent, AnyOutcome, Authorized, Captured, Closed, Created, Declined, Found, Succeeded
-from payonce.core.payment import Attempt, Candidate, Payment, Step, Terms
+from payonce.core.payment import Attempt, Candidate, Operation, Payment, Step, Terms
 from payonce.core.plan import plan
 
 from .vendors import S
@@ -65,6 +66,8 @@ class Story:
                 credential_id="",
                 reference=ids.reference(PID, 1, n),
                 terms=terms,
+                manual=self.p.capture_method == "manual",
+                action_expires_us=at + self.p.action_s * S if self.p.action_s else 0,
             )
             self.opened += 1
         where = n if attempt is None else attempt
@@ -104,6 +107,15 @@ class Story:
             reference=ids.reference(PID, number, attempt),
         )
         return self.add(asked, at_s)
+
+    def ask(self, kind: Any, at_s: float, amount: int | None = None) -> "Story":
+        """What a merchant asks, checked as the intake does it."""
+        wanted = NewOperation(kind=kind, payment_id=PID, amount_minor=amount)
+        return self.add(asking(self.p, wanted, f"key{self.p.version}", T0 + int(at_s * S), partial=True), at_s)
+
+    @property
+    def o(self) -> Operation:
+        return self.p.operations[-1]
 
     def resolve(self, decision: Any, at_s: float, **more: Any) -> "Story":
         return self.add(Resolved(verdict=decision, reason="test", **more), at_s)

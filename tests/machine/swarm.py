@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from payonce.core.routing import Rule, Rules, When
 from payonce.engine import Policy
 
+from .merchant import ask
 from .oracles import Violation, check_ledgers
 from .vendors import HOUR, TERMS, S
 from .world import World, at_once
@@ -20,6 +22,10 @@ BASE = {
     "unclear_later": 0.02, "conflict": 0.02, "store_down": 0.01, "crossed": 0.01,
     "registry_down": 0.02, "registry_torn": 0.01, "registry_race": 0.02,
 }  # fmt: skip
+LATER = {  # what happens to holds, refunds and customers; in worlds with merchants who ask for more than a charge
+    "refund_no": 0.03, "refund_pending_yes": 0.1, "refund_pending_no": 0.05, "refund_fails": 0.05, "void_later": 0.1,
+    "action_no": 0.02, "action_never": 0.03, "action_ends": 0.02,
+}  # fmt: skip
 TERM_CHOICES = {
     "horizon_s": (6 * 3600, 24 * 3600),
     "watch_s": (36 * 3600,),
@@ -30,10 +36,12 @@ BUSY = 0.1  # share of worlds with more than two payments
 HOOKS = 0.3  # share of vendor changes that arrive as a webhook
 
 
-def world_of(seed: int, *, faults: bool = True) -> World:
-    """The world of a seed, not yet run; one or two payments in it."""
-    dice = random.Random(seed)
+def world_of(seed: int, *, faults: bool = True, later: bool = False) -> World:
+    """The world of a seed, not yet run; one or two payments in it. ``later``: merchants ask for captures, voids and refunds,
+    and customers have to act (a die of its own: the worlds without are what they always were)."""
+    dice, more = random.Random(seed), random.Random(f"later {seed}")
     rates = {name: base * dice.choice((0, 1, 1, 4)) for name, base in BASE.items()} if faults else {}
+    rates |= {name: base * more.choice((0, 1, 1, 4)) for name, base in LATER.items()} if faults and later else {}
     accounts = {name: dice.choice(list(TERMS)) for name in "ABC"[: dice.randint(1, 3)]}
     terms = {name: {key: dice.choice(values) for key, values in TERM_CHOICES.items()} for name in accounts}
     policy = Policy(attempts_max=dice.choice((1, 2, 3, 3)), late_success=dice.choice(("refund", "refund", "accept")))
@@ -63,14 +71,53 @@ def world_of(seed: int, *, faults: bool = True) -> World:
         _switch(world, dice, down, up, longest_s=300)  # a process that does not know asks every second
     if faults and dice.random() < 0.2:  # somebody edits the rules and starts again
         world.at(world.now + dice.choice((1, 20, 600)) * S, lambda: world.reroute(_rules(dice, list(accounts))))
-    forced = {"provider": "A"} if dice.random() < 0.15 else {}
+    forced: dict[str, Any] = {"provider": "A"} if dice.random() < 0.15 else {}
+    if later:
+        _habits(world, more)
+        if more.random() < 0.6 and world.vendors["A"].terms.readable:
+            forced["capture_method"] = "manual"
     for _ in range(dice.randint(1, 2)):
-        world.pay(dice.choice((100, 12_345)), **forced)
+        pid = world.pay(dice.choice((100, 12_345)), **forced)
+        if later:
+            _wishes(world, more, pid)
     if faults and dice.random() < BUSY:  # enough traffic in an outage for the breaker to open
         _switch(world, dice, lambda: world.outages.add("A"), lambda: world.outages.discard("A"))
         for _ in range(dice.randint(4, 10)):
             world.at(world.now + dice.randrange(90) * S, lambda: world.pay(**forced))
     return world
+
+
+def _habits(world: World, dice: random.Random) -> None:
+    """What vendors differ in besides their kind."""
+    for vendor in world.vendors.values():
+        vendor.says_end, vendor.renames = dice.random() < 0.5, dice.random() < 0.5
+        if dice.random() < 0.3:
+            vendor.hold_us = dice.choice((3600, 24 * 3600)) * S
+
+
+def _wishes(world: World, dice: random.Random, payment_id: str) -> None:
+    """What the merchant asks of a payment, now and then twice at once, at any time from before it is charged."""
+    p = world.payment(payment_id)
+    for _ in range(dice.choice((0, 1, 1, 2, 3, 4))):
+        manual, automatic = ("capture", "capture", "capture", "void", "refund", "refund"), ("void", *["refund"] * 4)
+        kind = dice.choice(manual if p.capture_method == "manual" else automatic)
+        amount = None if kind == "void" else dice.choice((None, 60, 40, p.amount_minor // 2, p.amount_minor))
+        after_s = dice.choice((0, 1, 5, 60, 900, 20_000, 100_000))
+        for _ in range(dice.choice((1, 1, 1, 2))):
+            ask(world, payment_id, kind, amount, after_s=after_s, repeats=dice.choice((0, 0, 1)), patient=dice.random() < 0.8)
+    if p.capture_method == "manual" and dice.random() < 0.05:
+        world.at(world.now + dice.choice((60, 3600)) * S, lambda: _dashboard(world, payment_id))
+
+
+def _dashboard(world: World, payment_id: str) -> None:
+    """The merchant takes the hold at the vendor, past us."""
+    for vendor in world.vendors.values():
+        vendor.now = world.now
+        for t in (t for box in vendor.boxes for t in box.tries if t.reference[:20] == payment_id[4:]):
+            if t.state(world.now) == "authorized":
+                world.dashboard.add(t.ref)
+                vendor.take_held(t, t.amount)
+                return
 
 
 def _rules(dice: random.Random, names: list[str]) -> Rules:
@@ -109,9 +156,9 @@ def _webhook(world: World, reference: str) -> None:
         world.hint("pay_" + reference[:20], after_s=world.rng.choice((0, 0, 1, 60, 7200)))
 
 
-def run(seed: int, *, faults: bool = True) -> World:
+def run(seed: int, *, faults: bool = True, later: bool = False) -> World:
     """Run it to its end and ask every oracle. Raises Violation."""
-    world = world_of(seed, faults=faults)
+    world = world_of(seed, faults=faults, later=later)
     try:
         world.run(hours=24 * 20)
     finally:

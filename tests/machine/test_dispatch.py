@@ -10,9 +10,9 @@ from payonce.core.outcome import NotSent, Unknown, Unreadable
 from payonce.ports import Change, Committed, Conflict, Unclear
 from payonce.stores.memory import MemoryStore
 
+from .fake_adapter import FakeAdapter
 from .oracles import check_ledgers, taken
 from .test_engine_verbs import drive
-from .vendors import FakeAdapter
 from .world import World, at_once
 
 

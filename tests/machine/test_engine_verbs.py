@@ -10,8 +10,9 @@ from payonce.core.events import Resolved
 from payonce.core.idempotency import Details, NewPayment
 from payonce.core.payment import Payment
 
+from .merchant import SCOPE
 from .oracles import check_ledgers, events_of
-from .world import SCOPE, World, at_once
+from .world import World, at_once
 
 
 def drive(coro: object) -> object:

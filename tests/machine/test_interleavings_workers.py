@@ -229,7 +229,7 @@ def test_20_a_capture_that_is_refused_for_ever_does_not_hold_the_payment() -> No
     p = settled(w, pid, "SUCCESS")
     require(p.winner == 1 and p.attempts[0].left, "not left")
     require(p.version < 200, f"{p.version} events")
-    require([m.kind for m in moves(w, pid) if m.vendor == "A"] == ["authorize", "void"], "the hold did not lapse")
+    require([m.kind for m in moves(w, pid) if m.vendor == "A"] == ["authorize", "lapse"], "the hold did not lapse")
 
 
 def test_20_a_capture_on_record_is_never_left() -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from payonce import engine, outside, restore
-from payonce.core import apply, attempts, breaker, operations, plan, verdict
+from payonce.core import apply, attempts, breaker, operations, owed, plan, verdict
 from payonce.core.due import Judge, Next
 from payonce.core.due import held_back as real_held_back
 from payonce.core.errors import InvariantViolated, NewerSchema
@@ -23,7 +23,7 @@ from . import test_restore as restored
 from . import test_states as states
 from . import test_verdict as verdicts
 from . import world
-from .vendors import FakeAdapter
+from .fake_adapter import FakeAdapter
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -188,7 +188,8 @@ def fire_any_time(m: pytest.MonkeyPatch) -> None:
 
 
 def replay_for_ever(m: pytest.MonkeyPatch) -> None:
-    m.setattr(plan, "_replay_by", lambda first, terms, span_s: 10**20)
+    for module in (plan, owed):
+        m.setattr(module, "replay_by", lambda first, terms, span_s: 10**20)
 
 
 def not_live(m: pytest.MonkeyPatch) -> None:
@@ -221,10 +222,10 @@ def hint_swallowed(m: pytest.MonkeyPatch) -> None:
 
 def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
     """A refused refund is repeated without asking whether the vendor was first."""
-    real = plan._operation
+    real = owed._reversal
 
-    def blind(o: Any, charge: Any, now: int, facts: Any) -> Any:
-        due = real(o, charge, now, facts)
+    def blind(p: Any, o: Any, charge: Any, now: int, facts: Any) -> Any:
+        due = real(p, o, charge, now, facts)
         refused = o.steps and o.steps[-1].kind == "refund" and not operations.sends(o)
         return (
             plan.Next(due.at_us, engine.Call(kind="refund", account=charge.account, attempt=charge.n, operation=o.n))
@@ -232,7 +233,7 @@ def no_read_before_giving(m: pytest.MonkeyPatch) -> None:
             else due
         )
 
-    m.setattr(plan, "_operation", blind)
+    m.setattr(owed, "_reversal", blind)
 
 
 def policy_ignored(m: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from . import swarm
 from .world import World
 
 SEEDS = 300
+LATER_SEEDS = 100  # worlds with merchants who ask for more and customers who act: slower ones
 SEEDS_THAT_FAILED = [
     (30, "a sweeper that lost the race put a settled row back on the due index, for ever"),
     (101, "the same"),
@@ -29,13 +30,16 @@ SEEDS_THAT_FAILED = [
     (10438, "a watch ended with the read of a stranger's object, and nobody looked again"),
     (2452, "a row written by a sleeper whose due time has passed: deferred, not spun on"),
 ]
-NOT_YET = {  # transitions whose events come with checkout, cancels and resolve; test_states.py makes them by hand
-    ("REQUIRES_ACTION", "Judged", "CANCELED"),
-    ("PENDING", "Judged", "CANCELED"),
-    ("IN_DOUBT", "Judged", "CANCELED"),
-    ("CANCELED", "Observed", "SUCCESS"),
+LATER_SEEDS_THAT_FAILED = [
+    (179, "a proxy doubled a refund at a vendor without keys: the wire of the world does that no more"),
+    (457, "an action abandoned in an order that was left was read every day for ever"),
+    (1012, "taken in the dashboard before we saw that it was held"),
+]
+NOT_YET = {  # operators do not decide in random worlds; test_states.py makes these by hand
     ("IN_DOUBT", "Resolved", "SUCCESS"),
     ("IN_DOUBT", "Resolved", "FAILED"),
+    ("AUTHORIZED", "Resolved", "SUCCESS"),
+    ("AUTHORIZED", "Resolved", "CANCELED"),
 }
 RARE = {
     (
@@ -43,8 +47,13 @@ RARE = {
         "Observed",
         "SUCCESS",
     ),  # reached in the first few thousand seeds, not in every three hundred; test_states.py makes them too
+    ("CANCELED", "Observed", "SUCCESS"),
+    ("IN_DOUBT", "Observed", "AUTHORIZED"),
+    ("IN_DOUBT", "Judged", "CANCELED"),
+    ("REQUIRES_ACTION", "Observed", "AUTHORIZED"),
     ("REQUIRES_ACTION", "Judged", "FAILED"),
     ("REQUIRES_ACTION", "Judged", "IN_DOUBT"),
+    ("REQUIRES_ACTION", "Judged", "CANCELED"),
     ("REQUIRES_ACTION", "Observed", "IN_DOUBT"),
     ("PENDING", "Observed", "REQUIRES_ACTION"),
     ("REQUIRES_ACTION", "Observed", "PENDING"),

@@ -2,18 +2,21 @@
 # ruff: noqa: E501 - tables with one history a line
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from payonce.core.apply import fold
 from payonce.core.errors import InvariantViolated
+from payonce.core.events import Asked
 from payonce.core.outcome import Created, Mismatch, RequiresAction, Unknown
-from payonce.core.payment import Payment
+from payonce.core.payment import Payment, Terms
 from payonce.core.states import TRANSITIONS, allowed
 
 from .story import CLOSABLE, KEYED, MANUAL, UNIQUE, Story, captured, found, hold, no, ref, yes
 
 LOST = Unknown(reason="timeout")
+VOIDABLE = Terms(keyed=True, replay_span_s=7200, voidable=True)
 ACT = RequiresAction(ref="t", reference=ref())
 BAD = Mismatch(ref="t", reference=ref(), amount_minor=1, currency="INR", mode="test", differs=("amount",))
 
@@ -28,6 +31,15 @@ def left_while_acting() -> Story:
 
 def doubtful(**accepted: object) -> Story:
     return Story(UNIQUE, **accepted).fire(0).saw(LOST, 1).judge("IN_DOUBT", 2)
+
+
+def on_hold() -> Story:
+    return Story(VOIDABLE, capture_method="manual").fire(0).saw(hold(), 1)
+
+
+def in_doubt(kind: str) -> Story:
+    asked = on_hold().ask(kind, 3).step(kind, 3, operation=2).saw(LOST, 4)
+    return asked.judge("operation_IN_DOUBT", 10, operation=2)
 
 
 HISTORIES = [
@@ -48,6 +60,13 @@ HISTORIES = [
     doubtful().resolve("not-charged", 3),
     Story(UNIQUE, late_success="accept").fire(0).saw(no(), 1).judge("FAILED", 2).read(3, found(yes())),
     Story(UNIQUE, late_success="accept").fire(0).saw(no(), 1).cancel(2).judge("CANCELED", 3).read(4, found(yes())),
+    on_hold(),
+    Story(UNIQUE, capture_method="manual").fire(0).saw(ACT, 1).read(2, found(hold())),
+    Story(UNIQUE, capture_method="manual").fire(0).saw(LOST, 1).judge("IN_DOUBT", 2).read(3, found(hold())),
+    on_hold().ask("capture", 3).step("capture", 3, operation=2).saw(captured(), 4),
+    on_hold().read(9, found(no())),
+    in_doubt("capture").resolve("done", 20, operation=2),
+    in_doubt("void").resolve("done", 20, operation=2),
 ]
 
 
@@ -76,6 +95,16 @@ def test_the_table_forbids_what_it_does_not_list() -> None:
     assert not allowed("FAILED", "Judged", "CANCELED")
 
 
+def asks(kind: Any, number: int, amount: int = 100) -> Asked:
+    """Asked past every check of the intake."""
+    return Asked(kind=kind, number=number, operation_id=f"op_{number}", amount_minor=amount, reference=ref(number))
+
+
+def asked_both() -> Story:
+    """A void of a hold that is under way."""
+    return on_hold().ask("void", 3)
+
+
 REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("a new attempt while the last is unknown", lambda: Story(UNIQUE).fire(0).saw(LOST, 1).fire(2, opens=True)),
     ("a fire after the winner", lambda: Story(KEYED).fire(0).saw(yes(), 1).step("fire", 2)),
@@ -95,6 +124,19 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ),
     ("a second reversal of one surplus", lambda: Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).read(3, found(yes())).reversal(4, 0).reversal(5, 0)),
     ("leaving with a capture on record", lambda: Story(MANUAL).boxed(0).fire(1).saw(hold(), 2).step("capture", 3).judge("left", 4, attempt=0)),
+    ("a capture that nobody asked for", lambda: on_hold().step("capture", 3)),
+    ("a capture beside a void", lambda: asked_both().step("capture", 5, operation=2)),
+    ("a void beside a capture", lambda: on_hold().ask("capture", 3).add(asks("void", 3), 4)),
+    ("a capture of more than is held", lambda: on_hold().add(asks("capture", 2, 101), 4)),
+    ("a refund of a hold", lambda: on_hold().add(asks("refund", 2, 50), 4)),
+    ("refunds of more than was taken", lambda: Story(KEYED).fire(0).saw(yes(), 1).ask("refund", 2, 60).add(asks("refund", 3, 41), 4)),
+    ("a refund out of a reserve in doubt", lambda: Story(KEYED).fire(0).saw(yes(), 1).ask("refund", 2, 60).judge("operation_IN_DOUBT", 3, operation=2).add(asks("refund", 3, 41), 4)),
+    ("a void of what has ended", lambda: Story(KEYED).fire(0).saw(yes(), 1).add(asks("void", 2), 4)),
+    ("a void where it has failed", lambda: on_hold().ask("void", 3).judge("operation_FAILED", 4, operation=2).step("void", 5, operation=2)),
+    ("a refund step for a hold", lambda: asked_both().step("refund", 5, operation=2)),
+    ("AUTHORIZED turned to FAILED", lambda: on_hold().judge("FAILED", 4)),
+    ("AUTHORIZED turned to IN_DOUBT", lambda: on_hold().judge("IN_DOUBT", 4)),
+    ("a decision on what is not in doubt", lambda: on_hold().ask("void", 3).resolve("done", 4, operation=2)),
     ("leaving where capture is not ours", lambda: Story(UNIQUE).fire(0).saw(LOST, 1).judge("left", 4, attempt=0)),
 ]  # fmt: skip
 

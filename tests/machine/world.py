@@ -18,16 +18,16 @@ from payonce.core.routing import Rules
 from payonce.dispatch import Account
 from payonce.engine import Engine, Policy, Ports
 from payonce.health import Admitted, Health
-from payonce.ports import Scope
 from payonce.stores.memory import MemoryRegistry, MemoryStore
 
+from .fake_adapter import FakeAdapter
+from .merchant import SCOPE, Wish
 from .oracles import Violation, at_once
 from .pauses import Crash, Pause
 from .registry import WatchedHealth
-from .vendors import TERMS, FakeAdapter, S, Vendor
+from .vendors import TERMS, S, Vendor
 from .wires import FlakyStore, Net
 
-SCOPE = Scope("mer_default", "test")
 START_US = 1_700_000_000 * S
 STEPS_MAX = 60_000  # driver steps of one world: more is a spin
 
@@ -140,6 +140,8 @@ class World:
         self.claimed: dict[tuple[str, int], int] = {}
         self.shadow: dict[str, Payment] = {}
         self.transitions: set[tuple[str, str, str]] = set()
+        self.wishes: list[Wish] = []
+        self.dashboard: set[str] = set()  # holds that the merchant took at the vendor, past us
         self.store = MemoryStore()
         self.ids: list[str] = []
         self.vendors = {n: self._vendor(n, kind) for n, kind in accounts.items()}
@@ -156,7 +158,7 @@ class World:
 
             self.at(at_us, act)
 
-        vendor = Vendor(name, kind, lambda: self.word(name, "decide") or self.decision(vendor), at)
+        vendor = Vendor(name, kind, lambda what: self.word(name, what) or self.decision(vendor, what), at)
         return vendor
 
     def account(self, name: str, **changes: Any) -> Account:
@@ -203,8 +205,8 @@ class World:
 
     def script(self, name: str, kind: str, *words: str) -> None:
         """Words for the next calls of ``kind`` at ``name`` ("store" and an event kind for
-        commits, "late " before it for those that lose the race; "decide" for what
-        the vendor makes of a new try): ok not_sent lost_before lost_after stall:S stale dup:S lag:S 5xx_before
+        commits, "late " before it for those that lose the race; "decide", "decide refund" and "decide void" for what
+        the vendor makes of a new try, refund or void): ok not_sent lost_before lost_after stall:S stale dup:S lag:S 5xx_before
         5xx_after 429 401 404 409 freeze_before:S freeze_after:S wrong_amount wrong_currency wrong_mode
         wrong_reference requested (a close that is only promised) crossed (the read of a stranger's object). The second
         request of a read is of kind "tries"."""
@@ -231,12 +233,14 @@ class World:
         if self.hit("stall"):
             most = 20 * 3600 if vendor.kind.startswith("keyed") else 72 * 3600
             return f"stall:{self.rng.choice((15, 300, 3600, most))}"
-        dedupes = vendor.honours_keys or vendor.kind == "unique" or kind != "fire"
+        dedupes = vendor.honours_keys or kind not in ("fire", "refund") or (vendor.kind == "unique" and kind == "fire")
         if dedupes and self.hit("dup"):
             return f"dup:{self.rng.choice((1, 60, 7200))}"
         return next((f for f in ("wrong_amount", "wrong_currency", "wrong_mode", "wrong_reference") if self.hit(f)), "ok")
 
-    def decision(self, vendor: Vendor) -> str:
+    def decision(self, vendor: Vendor, what: str) -> str:
+        if what != "decide":
+            return self._later_decision(vendor, what)
         for word in ("soft", "hard", "funds", "processing_yes", "processing_no", "action_yes", "provisional_no"):
             if self.hit(word):
                 return f"{word}:{self.rng.choice((20, 900, 7200))}" if "ng_" in word or "on_" in word else word
@@ -245,6 +249,20 @@ class World:
         if vendor.terms.readable and self.hit("lie_yes"):
             self.lied = True
             return f"lie_yes:{self.rng.choice((60, 3600, 7 * 3600))}"
+        for word, least, most in (("action_no", 20, 1500), ("action_ends", 1200, 1800), ("action_never", 0, 1)):
+            if self.hit(word):
+                return f"{word}:{self.rng.randrange(least, most)}"
+        return "yes"
+
+    def _later_decision(self, vendor: Vendor, what: str) -> str:
+        """What a vendor makes of a refund or a void."""
+        if what == "decide void":
+            return f"later:{self.rng.choice((5, 900, 7200))}" if self.hit("void_later") else "yes"
+        if self.hit("refund_no"):
+            return "no"
+        for word in ("pending_yes", "pending_no", "fails") if vendor.terms.readable else ():  # else nobody would ever see it
+            if self.hit(f"refund_{word}"):
+                return f"{word}:{self.rng.choice((20, 900, 20_000))}"
         return "yes"
 
     def close(self) -> None:

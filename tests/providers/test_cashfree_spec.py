@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from payonce.adapter import HttpRequest
+from payonce.adapter import Declined, Found, HttpRequest, Intent, Refunded, Response, Succeeded
 from payonce.providers.cashfree import ADAPTER
 from payonce.sandbox.cashfree import CashfreeVendor
 from payonce.sandbox.faults import TOKENS, Profile
@@ -115,6 +116,8 @@ def test_recorded_answers_are_in_the_spec() -> None:
     """What the cases record as good answers of the vendor could come from the vendor."""
     # older versions; a word of the vendor's pages that its spec leaves out; a word of nobody
     odd = {"fire_numeric_id", "read_flagged", "read_odd_beside_success"}
+    # the spec's text names FAILED among the words of a refund, its list of them does not
+    odd |= {"refund_failed", "read_refunds_of_every_kind"}
     subject, found = Subject.load(ADAPTER, FOLDER), []
     for case in (each for each in subject.cases if each.name not in odd):
         requests = [ADAPTER.build(case.intent), *subject.converse(case)[0]]
@@ -123,6 +126,68 @@ def test_recorded_answers_are_in_the_spec() -> None:
                 reply = Reply(status=200, body=answer.body)
                 found += [f"{case.name}: {each}" for each in answer_problems(request.method, request.path, reply)]
     assert found == []
+
+
+def test_every_listing_is_in_the_spec() -> None:
+    """Requests of a window and of its later pages; pages as the spec writes them."""
+    subject = Subject.load(ADAPTER, FOLDER)
+    asked = [(c.name, ADAPTER.build_listing(c.listing)) for c in subject.listings]
+    assert len({request.body for _, request in asked}) > 1
+    assert [f"{name}: {problem}" for name, request in asked for problem in request_problems(request)] == []
+    # the vendor's page writes it in groups, against its spec
+    pages = [c for c in subject.listings if c.response.status == 200 and c.name != "listing_grouped"]
+    replies = [Reply(status=200, body=c.response.answer().body) for c in pages]
+    assert pages
+    assert [each for reply in replies for each in answer_problems("POST", "/recon", reply)] == []
+
+
+def test_the_examples_of_the_spec_are_read() -> None:
+    """The vendor's own list of payments and its refund, in an order of theirs, mean what they say."""
+    examples = spec()["components"]["examples"]
+    (paid, failed) = (p for p in examples["payments_entity_list_example"]["value"] if p["order_id"] == "order_8123")
+    order = {"order_id": "order_8123", "order_status": "PAID", "order_amount": 10.01, "order_currency": "INR"}
+    refund = {"refund_id": "REF-123", "order_id": "order_8123", "refund_status": "SUCCESS", "refund_amount": 4}
+    refund |= {"refund_currency": "INR", "cf_refund_id": "1553338", "cf_payment_id": paid["cf_payment_id"]}
+    about = Intent(kind="read", mode="test", amount_minor=1001, currency="INR", reference="order_8123")
+    answers = [Response(status=200, headers={}, body=json.dumps(each).encode()) for each in (order, [paid, failed], [refund])]
+    found = ADAPTER.parse_read(replace(about, seen=tuple(answers[:2])), answers[2])
+    assert isinstance(found, Found)
+    (taken, refused) = found.tries
+    assert isinstance(taken, Succeeded)
+    assert (taken.ref, taken.amount_minor, taken.refunded_minor) == ("12376123", 1001, 400)
+    assert isinstance(refused, Declined)
+    assert (refused.ref, refused.code) == ("12376124", "authentication_failed")
+    assert [(type(r), r.reference) for r in found.refunds] == [(Refunded, "REF-123")]
+
+
+def webhook_problems(body: bytes) -> list[str]:
+    """What is wrong with a webhook by the spec's own schema of it."""
+    event = json.loads(body, object_hook=lambda doc: {k: v for k, v in doc.items() if v is not None})
+    name = {"PAYMENT": "PaymentWebhook", "REFUND": "RefundWebhook"}[event["type"].split("_")[0]]
+    return [f"{event['type']} {each}" for each in problems({"$ref": f"#/components/schemas/{name}"}, event)]
+
+
+def test_webhooks_of_the_sandbox_are_in_the_spec() -> None:
+    """Every event of a payment and of a refund, in fields and types. The spec's refund has its ids as texts and other names
+    for its speed; the vendor's page of the webhook, which the sandbox follows, does not."""
+    b = Books()
+    for token in TOKENS:
+        session = b.create(token, order_note="preauth_transaction" if token == "tok_slow_5s" else "a note")[
+            "payment_session_id"
+        ]
+        method = {"card": {"channel": "link", "instrument_id": token}}
+        b.ask("POST", "/orders/sessions", {"payment_session_id": session, "payment_method": method})
+    b.now_us += 11_000_000
+    b.ask("POST", "/orders/tok_slow_5s/authorization", {"action": "CAPTURE", "amount": 4})
+    b.now_us += 11_000_000
+    for note in ("thanks", "CANCELLED"):
+        b.ask("POST", "/orders/tok_ok/refunds", {"refund_amount": 1, "refund_id": f"r-{note}", "refund_note": note})
+    bodies = [event.body for event in b.ledger.deliveries.events(0, 100)]
+    kinds = {json.loads(body)["type"] for body in bodies}
+    assert kinds == {"PAYMENT_SUCCESS_WEBHOOK", "PAYMENT_FAILED_WEBHOOK", "REFUND_STATUS_WEBHOOK"}
+    odd = ("cf_refund_id", "cf_payment_id", "entity", "requested_speed", "processed_speed", "service_charge", "service_tax")
+    found = [each for body in bodies for each in webhook_problems(body)]
+    assert [each for each in found if "REFUND" not in each or not any(name in each for name in odd)] == []
 
 
 class Books:
@@ -194,9 +259,36 @@ def test_every_answer_of_the_sandbox_is_in_the_spec() -> None:
     b.ask("GET", f"/simulate/{made['simulation_id']}")
     b.ask("GET", f"/orders/tok_never_resolves-card/payments/{payment['cf_payment_id']}")
     b.ask("GET", "/orders/tok_ok-card/refunds/tok_ok-card-thanks")
+    hold(b)
     refuse(b)
     assert b.found == []
     assert b.seen == {200, 400, 401, 404, 409, 422, 429, 500}
+
+
+def hold(b: Books) -> None:
+    """Holds that are captured, at once and slowly, released and left; customers at banks and in UPI apps; the events."""
+    for id, token, action in (("h1", "tok_ok", "CAPTURE"), ("h2", "tok_slow_5s", "CAPTURE"), ("h3", "tok_ok", "VOID")):
+        session = b.create(id + "-hold", order_note="preauth_transaction")["payment_session_id"]
+        method: dict[str, Any] = {"card": {"channel": "link", "instrument_id": token}}
+        b.ask("POST", "/orders/sessions", {"payment_session_id": session, "payment_method": method})
+        b.now_us += 6_000_000
+        b.look(id + "-hold")
+        b.ask("POST", f"/orders/{id}-hold/authorization", {"action": action} | ({"amount": 4.2} if action == "CAPTURE" else {}))
+        b.look(id + "-hold")
+        b.ask("POST", f"/orders/{id}-hold/authorization", {"action": action})
+        b.now_us += 6_000_000
+        b.look(id + "-hold")
+    hows: list[dict[str, Any]] = [
+        {"upi": {"channel": "link"}},
+        {"netbanking": {"channel": "link", "netbanking_bank_code": 3021}},
+    ]
+    for n, how in enumerate(hows):
+        meta = {"return_url": "https://shop.example/back"}
+        session = b.create(f"acts-{n}", order_meta=meta, order_expiry_time="2027-02-01T08:00:00Z")["payment_session_id"]
+        b.ask("POST", "/orders/sessions", {"payment_session_id": session, "payment_method": how})
+        b.look(f"acts-{n}")
+    window = {"start_date": "2027-01-01T00:00:00Z", "end_date": "2027-03-01T00:00:00Z"}
+    assert len(b.ask("POST", "/recon", {"pagination": {"limit": 50}, "filters": window})["data"]) > 10
 
 
 def refuse(b: Books) -> None:

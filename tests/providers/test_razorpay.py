@@ -11,10 +11,14 @@ from payonce.adapter import (
     READS_MAX,
     Absent,
     Authorized,
+    Created,
     Declined,
     Found,
     HttpRequest,
     Intent,
+    Refunded,
+    RefundFailed,
+    Refunding,
     Rejected,
     Response,
     Succeeded,
@@ -23,8 +27,10 @@ from payonce.adapter import (
 )
 from payonce.core.errors import ConfigError
 from payonce.core.ids import reference
-from payonce.providers.razorpay import ADAPTER, HOLD_MINUTES
-from payonce.providers.razorpay.vendor import DECLINES, FLIPS_S, GUARDS, ORDERS_MAX, PROVISIONAL, REFUSALS
+from payonce.core.money import AMOUNT_MINOR_MAX, EXPONENTS
+from payonce.providers.razorpay import ADAPTER
+from payonce.providers.razorpay.building import HOLD_MINUTES
+from payonce.providers.razorpay.vendor import CURRENCIES, DECLINES, FLIPS_S, GUARDS, ORDERS_MAX, PROVISIONAL, REFUSALS
 
 REFERENCE = reference("pay_06ex4k2m9p7q8r5s3t01", 1, 0)
 ORDER, PAY, AT = "order_PpQ1aZx8vM2kLt", "pay_PpQ2bYw7uN3jKs", 1_795_000_000
@@ -60,8 +66,10 @@ def read(*answers: Any, intent: Intent = READ) -> Any:
 
 
 def test_terms_are_those_of_an_order_that_we_capture() -> None:
-    """A container that cannot be closed and is captured by us; nothing is ever replayed; watched for five days."""
+    """A container that cannot be closed and is captured by us, whole; a hold cannot be voided; nothing is ever replayed;
+    watched for five days."""
     terms = ADAPTER.CAPABILITIES.terms
+    assert (terms.voidable, terms.hold_s, ADAPTER.CAPABILITIES.partial_capture) == (False, HOLD_MINUTES * 60, False)
     assert (terms.container, terms.closable, terms.own_capture, terms.readable, terms.keyed) == (True, False, True, True, False)
     assert (terms.replay_span_s, terms.refund_replay_span_s, terms.watch_s) == (0, 0, 5 * 86_400)
 
@@ -108,12 +116,31 @@ def test_the_key_tells_the_mode_and_travels_as_basic() -> None:
         ADAPTER.authenticate(ADAPTER.build(FIRE), "rzp_live_of_somebody_else")
 
 
-@pytest.mark.parametrize(("currency", "amount"), [("JPY", 99), ("KWD", 99_990), ("INR", 1050)])
+@pytest.mark.parametrize(("currency", "amount"), [("JPY", AMOUNT_MINOR_MAX), ("KWD", 99_990), ("INR", 2**31 + 2)])
 def test_minor_units_are_those_of_iso(currency: str, amount: int) -> None:
-    """Zero- and three-decimal currencies go out as they are."""
+    """Zero- and three-decimal currencies, and sums above 2^31, go out as they are, in every step."""
     assert ADAPTER.CAPABILITIES.exponents == {}
-    body = json.loads(ADAPTER.build(replace(FIRE, kind="create", amount_minor=amount, currency=currency)).body)
-    assert (body["amount"], body["currency"]) == (amount, currency)
+    asked = replace(FIRE, amount_minor=amount, currency=currency, provider_ref=PAY, refund_reference="r", refund_minor=amount)
+    for kind in ("create", "fire", "capture", "refund"):
+        body = json.loads(ADAPTER.build(replace(asked, kind=kind)).body)
+        assert (body["amount"], body.get("currency", currency)) == (amount, currency)
+
+
+def test_a_currency_of_three_places_ends_in_zero() -> None:
+    """Each that Razorpay takes is declared to be taken in tens; others in any amount. All are of ISO 4217."""
+    three = {code for code in CURRENCIES if EXPONENTS[code] == 3}
+    assert ADAPTER.CAPABILITIES.multiples == dict.fromkeys(three, 10)
+    assert {"INR", "JPY", "KWD", "USD"} <= CURRENCIES <= EXPONENTS.keys()
+    assert ADAPTER.CAPABILITIES.currencies == CURRENCIES
+
+
+def test_the_merchants_capture_takes_what_it_says() -> None:
+    """The amount of the capture where there is one, else all that was asked for."""
+    capture = replace(FIRE, kind="capture", provider_ref=PAY)
+    assert json.loads(ADAPTER.build(capture).body) == {"amount": 1050, "currency": "INR"}
+    assert json.loads(ADAPTER.build(replace(capture, manual=True, capture_minor=1000)).body)["amount"] == 1000
+    order_of_both = [ADAPTER.build(replace(FIRE, kind="create", manual=manual)) for manual in (False, True)]
+    assert order_of_both[0] == order_of_both[1]
 
 
 def test_only_text_about_the_customer_is_sent_and_only_true_fails() -> None:
@@ -143,7 +170,7 @@ def test_a_decline_that_may_flip_is_never_final(reason: str) -> None:
 def test_money_is_shown_whatever_lies_beside_it() -> None:
     """A try that nobody can read hides neither a charge nor a hold; alone it makes the read unreadable."""
     odd = payment(1, status="failed", error_reason="never_heard_of")
-    taken = read(order(status="paid"), listed(payment(status="captured", captured=True), odd))
+    taken = read(order(status="paid"), listed(payment(status="captured", captured=True), odd), listed())
     held = read(order(), listed(odd, payment()))
     assert [type(t) for t in taken.tries] == [Succeeded, Unknown]
     assert [type(t) for t in held.tries] == [Unknown, Authorized]
@@ -170,6 +197,36 @@ def test_an_order_of_somebody_else_shows_nothing() -> None:
     assert read(order(receipt=None), listed(payment())).reference == ""
 
 
+@pytest.mark.parametrize("other", [{"amount": 1049}, {"currency": "USD"}, {"status": "paid"}])
+def test_an_order_that_was_not_asked_for_is_no_container(other: dict[str, Any]) -> None:
+    """A new order has our money and was never tried; any other one is not fired."""
+    create = replace(READ, kind="create", container="")
+    assert ADAPTER.parse(create, answer(order(status="created"))) == Created(container=ORDER, reference=REFERENCE)
+    assert isinstance(ADAPTER.parse(create, answer(order(**{"status": "created", **other}))), Unknown)
+
+
+def test_every_order_of_a_receipt_is_read() -> None:
+    """Tries of all of them count, whichever is the newest: the first that was tried is the container."""
+    named = [f"order_{n}" for n in range(3)]  # listed newest first
+
+    def one(n: int, *tries: dict[str, Any]) -> dict[str, Any]:
+        return order(id=named[n], created_at=AT + n, payments=listed(*tries))
+
+    for tried in range(3):
+        orders = [one(n, *([payment(order_id=named[n])] if n == tried else [])) for n in (2, 1, 0)]
+        found = read(listed(*orders), intent=replace(READ, container=""))
+        assert ([type(t) for t in found.tries], found.container_id) == ([Authorized], named[tried])
+
+
+def test_only_the_order_can_be_missing() -> None:
+    """An unknown order shows nothing; where they deny what they have just shown, the read failed, and no charge is hidden."""
+    gone = answer({"error": {"code": "BAD_REQUEST_ERROR", "description": "The id provided does not exist"}}, 400)
+    assert ADAPTER.parse_read(READ, gone) == Absent()
+    charged = (answer(order(status="paid")), answer(listed(payment(status="captured", captured=True))))
+    for seen in (charged[:1], charged):
+        assert isinstance(ADAPTER.parse_read(replace(READ, seen=seen), gone), Unreadable)
+
+
 def test_an_order_with_other_money_is_not_read() -> None:
     """We asked for another order than this one: it is neither adopted nor called idle."""
     assert isinstance(read(order(status="created", amount=1), listed()), Unreadable)
@@ -188,17 +245,59 @@ def test_a_read_never_asks_for_too_much() -> None:
     assert len(said.tries) == 5
 
 
+def refund(number: int, **more: Any) -> dict[str, Any]:
+    made = {"id": f"rfnd_{number}", "amount": 300, "currency": "INR", "payment_id": f"{PAY[:-1]}0", "receipt": f"r{number}"}
+    return made | {"status": "processed", **more}
+
+
 def test_what_was_given_back_is_what_the_list_says() -> None:
     """Processed refunds of this payment count; others, and the payment's own number, do not, unless the list is not whole."""
     charge = payment(status="captured", captured=True, amount_refunded=900)
-    one = {"id": "rfnd_1", "amount": 300, "currency": "INR", "payment_id": charge["id"], "receipt": "r", "status": "processed"}
-    beside = [one | {"status": word} for word in ("failed", "pending", "never_heard_of")]
-    beside += [one | {"payment_id": "pay_other"}, {"id": "rfnd_2"}]
-    found = read(order(status="paid"), listed(charge), listed(one, *beside))
+    beside = [refund(n, status=word) for n, word in enumerate(("failed", "pending", "never_heard_of"), 2)]
+    beside += [refund(5, payment_id="pay_other"), {"id": "rfnd_6"}]
+    found = read(order(status="paid"), listed(charge), listed(refund(1), *beside))
     assert [(type(t), t.refunded_minor) for t in found.tries] == [(Succeeded, 300)]
-    assert [r.amount_minor for r in found.refunds] == [300]
-    full = read(order(status="paid"), listed(charge), listed(*[one | {"status": "failed"}] * 100))
+    assert [(type(r), r.reference) for r in found.refunds] == [(Refunded, "r1"), (RefundFailed, "r2"), (Refunding, "r3")]
+    full = read(order(status="paid"), listed(charge), listed(*[refund(1, status="failed")] * 100))
     assert [t.refunded_minor for t in full.tries] == [900]
+
+
+def test_a_failed_refund_is_seen_although_no_sum_has_it() -> None:
+    """A charge of which nothing shows as given back is asked for its refunds all the same."""
+    charge = payment(status="captured", captured=True, amount_refunded=0)
+    found = read(order(status="paid"), listed(charge), listed(refund(1, status="failed")))
+    assert [type(r) for r in found.refunds] == [RefundFailed]
+    assert [t.refunded_minor for t in found.tries] == [0]
+
+
+def test_the_charge_of_the_refund_is_asked_first() -> None:
+    """Of several charges the one that the refund is of comes first, so that a read has room for it."""
+    charges = listed(*(payment(n, status="captured", captured=True) for n in range(4)))
+    asked = read(order(status="paid"), charges, intent=replace(READ, provider_ref=f"{PAY[:-1]}3", refund_reference="r1"))
+    assert asked.path == f"/payments/{PAY[:-1]}3/refunds?count=100"
+
+
+@pytest.mark.parametrize(("receipt", "notes", "ours"), [("r1", [], True), (None, {"reference": "r1"}, True), (None, [], False)])
+def test_a_refund_is_ours_by_receipt_or_note(receipt: str | None, notes: Any, ours: bool) -> None:
+    """The receipt counts; where the answer has none, the note; an answer that names neither is about another refund."""
+    asked = replace(FIRE, kind="refund", provider_ref=f"{PAY[:-1]}0", refund_reference="r1", refund_minor=300)
+    assert isinstance(ADAPTER.parse(asked, answer(refund(1, receipt=receipt, notes=notes))), Refunded) is ours
+    edited = refund(1, notes={"reference": "theirs"})
+    assert isinstance(ADAPTER.parse(asked, answer(edited)), Refunded)  # notes can be changed, receipts cannot
+
+
+@pytest.mark.parametrize(
+    ("status", "means"),
+    [("processed", Refunded), ("pending", Refunding), ("failed", RefundFailed), ("never_heard_of", Unknown)],
+)
+def test_the_answer_to_a_refund_is_its_status(status: str, means: type) -> None:
+    """Each under our reference for the refund, with the sum that it names."""
+    asked = replace(FIRE, kind="refund", provider_ref=f"{PAY[:-1]}0", refund_reference="r1", refund_minor=300)
+    said = ADAPTER.parse(asked, answer(refund(1, status=status)))
+    assert isinstance(said, means)
+    if not isinstance(said, Unknown):
+        assert isinstance(said, Refunded | Refunding | RefundFailed)
+        assert (said.ref, said.reference, said.amount_minor, said.currency) == ("rfnd_1", "r1", 300, "INR")
 
 
 @pytest.mark.parametrize("reason", [*sorted({*REFUSALS, *GUARDS, *DECLINES}), "payment_pending", "NA", None])
@@ -223,7 +322,7 @@ def test_a_refused_capture_is_looked_up(reason: str | None) -> None:
 )
 def test_a_fire_is_refused_by_known_words_only(reason: str | None, field: str | None, means: type) -> None:
     """A known refusal, or a field and no reason; a field of the order may say that the order was paid."""
-    error = {"code": "BAD_REQUEST_ERROR", "reason": reason, "field": field, "metadata": {}}
+    error: dict[str, Any] = {"code": "BAD_REQUEST_ERROR", "reason": reason, "field": field, "metadata": {}}
     assert isinstance(ADAPTER.parse(FIRE, answer({"error": error}, 400)), means)
 
 
@@ -249,7 +348,13 @@ def test_expose_shows_nothing_of_the_customer() -> None:
     assert b"Ana" in asked.body
     shown = json.loads(ADAPTER.expose(asked.body))
     assert shown == {"amount": 1050, "currency": "INR", "order_id": ORDER, "method": "card"}
-    private = {"email": "Ana", "contact": "Ana", "vpa": "Ana", "card": {"name": "Ana"}, "notes": {"reference": "Ana"}}
+    private: dict[str, Any] = {
+        "email": "Ana",
+        "contact": "Ana",
+        "vpa": "Ana",
+        "card": {"name": "Ana"},
+        "notes": {"reference": "Ana"},
+    }
     body = answer(listed(order(payments=listed(payment(**private)), notes={"name": "Ana"}))).body
     text = ADAPTER.expose(body)
     assert b"Ana" not in text

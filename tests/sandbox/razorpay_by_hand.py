@@ -39,9 +39,9 @@ class Vendor:
         body = {"amount": 500, "currency": "INR", "receipt": receipt, "payment": MANUAL, **more}
         return str(doc(self.ask("POST", "/orders", body))["id"])
 
-    def fire(self, order: str, token: str = OK, *, resumed: bool = False, **more: Any) -> Reply:
+    def fire(self, order: str, token: str = OK, *, resumed: bool = False, how: str = "json", **more: Any) -> Reply:
         body = {"amount": 500, "currency": "INR", "order_id": order, "method": "card", "token": token, **more}
-        return self.ask("POST", "/payments/create/json", body, resumed=resumed)
+        return self.ask("POST", f"/payments/create/{how}", body, resumed=resumed)
 
     def held(self, token: str = OK, receipt: str = RECEIPT) -> str:
         """The id of the one payment of a new order after a fire, whatever the fire answered."""
@@ -58,6 +58,25 @@ class Vendor:
 
     def payment(self, payment: str) -> dict[str, Any]:
         return doc(self.ask("GET", f"/payments/{payment}"))
+
+    def events(self) -> list[dict[str, Any]]:
+        """What was announced, oldest first."""
+        return [dict(json.loads(e.body)) for e in self.ledger.deliveries.events(0, 1000)]
+
+    def told(self) -> list[str]:
+        """The names of what was announced."""
+        return [str(e["event"]) for e in self.events()]
+
+    def captured(self, amount: int = 500, receipt: str = RECEIPT) -> str:
+        """The id of a payment that was taken."""
+        order = self.order(receipt, amount=amount)
+        self.fire(order, amount=amount)
+        (payment,) = self.payments(order)
+        assert self.capture(payment["id"], amount).status == 200
+        return str(payment["id"])
+
+    def refund(self, payment: str, amount: int, **more: Any) -> Reply:
+        return self.ask("POST", f"/payments/{payment}/refund", {"amount": amount, **more})
 
     def moves(self) -> list[tuple[str, int]]:
         return [(m.kind, m.amount) for m in self.ledger.movements()]
@@ -79,4 +98,5 @@ def reason(reply: Reply) -> str:
 
 def field(reply: Reply) -> str | None:
     assert reason(reply) == "input_validation_failed"
-    return doc(reply)["error"].get("field")
+    named = doc(reply)["error"].get("field")
+    return None if named is None else str(named)

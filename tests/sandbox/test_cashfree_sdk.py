@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from payonce.sandbox.cashfree import CashfreeVendor
-from payonce.sandbox.ledger import Movement
+from payonce.sandbox.ledger import Ledger, Movement
 from payonce.sandbox.server import sandbox_app
 from payonce.testing.provider_live import FakeClock, over_socket
 
@@ -32,12 +32,13 @@ class Merchant:
 
         patch.setattr(sdk, "Configuration", Here)
         patch.setattr(sdk.ApiClient, "_default", None)
-        self.sdk, self.api = sdk, sdk.Cashfree(sdk.Cashfree.SANDBOX, "id", "secret")
+        self.sdk: Any = sdk
+        self.api: Any = sdk.Cashfree(sdk.Cashfree.SANDBOX, "id", "secret")
 
-    def create(self, id: str, amount: float = 10.5, key: str | None = None) -> Any:
+    def create(self, id: str, amount: float = 10.5, key: str | None = None, **more: Any) -> Any:
         customer = self.sdk.CustomerDetails(customer_id="ana", customer_phone="9999999999")
         order = self.sdk.CreateOrderRequest(
-            order_id=id, order_amount=amount, order_currency="INR", customer_details=customer, order_tags={"a": "b"}
+            order_id=id, order_amount=amount, order_currency="INR", customer_details=customer, order_tags={"a": "b"}, **more
         )
         return self.api.PGCreateOrder(order, x_idempotency_key=key, x_request_id="trace-1")
 
@@ -49,6 +50,10 @@ class Merchant:
     def refund(self, id: str, amount: float, refund_id: str) -> Any:
         wanted = self.sdk.OrderCreateRefundRequest(refund_amount=amount, refund_id=refund_id, refund_note="thanks")
         return self.api.PGOrderCreateRefund(id, wanted).data
+
+    def authorize(self, id: str, action: str, amount: float | None = None, key: str | None = None) -> Any:
+        wanted = self.sdk.AuthorizeOrderRequest(action=action, amount=amount)
+        return self.api.PGAuthorizeOrder(id, wanted, x_idempotency_key=key).data
 
     def terminate(self, id: str) -> Any:
         return self.api.PGTerminateOrder(id, self.sdk.TerminateOrderRequest(order_status="TERMINATED")).data
@@ -172,3 +177,93 @@ def test_a_payment_is_decided_by_hand(tmp_path: Path, monkeypatch: pytest.Monkey
         assert m.api.PGFetchOrder("order-1").data.order_status == "PAID"
 
     assert [m.kind for m in drive(tmp_path, monkeypatch, story)] == ["charge"]
+
+
+def test_a_hold_is_captured_or_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's authorization: less than was held is captured, another hold is voided, and both are read back."""
+
+    def story(m: Merchant, _: FakeClock) -> None:
+        for id in ("order-1", "order-2"):
+            m.pay(m.create(id, order_note="preauth_transaction").data.payment_session_id, "tok_ok")
+            (payment,) = m.api.PGOrderFetchPayments(id).data
+            assert (payment.payment_status, payment.is_captured) == ("SUCCESS", False)
+        key = "47bf8872-46fe-11ee-be56-0242ac120002"
+        for _time in range(2):  # the same request under the same key
+            taken = m.authorize("order-1", "CAPTURE", 4.2, key)
+            assert (taken.is_captured, taken.authorization.captured_amount) == (True, 4.2)
+        assert m.authorize("order-2", "VOID").payment_status == "VOID"
+        assert m.refund("order-1", 1.2, "refund-1").refund_status == "SUCCESS"
+
+    moves = drive(tmp_path, monkeypatch, story)
+    assert [(m.kind, m.reference, m.amount) for m in moves] == [
+        ("authorize", "order-1", 1050),
+        ("authorize", "order-2", 1050),
+        ("capture", "order-1", 420),
+        ("void", "order-2", 1050),
+        ("refund", "order-1", 120),
+    ]
+
+
+def test_the_customer_is_sent_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK gets the link, and the order is paid once the customer has acted."""
+
+    def story(m: Merchant, clock: FakeClock) -> None:
+        meta = m.sdk.OrderMeta(return_url="https://shop.example/back")
+        paying = m.pay(m.create("order-1", order_meta=meta).data.payment_session_id, "tok_action_ok")
+        assert (paying.action, "/sandbox/pay/cashfree/" in paying.data.url) == ("link", True)
+        assert m.api.PGOrderFetchPayments("order-1").data[0].payment_status == "NOT_ATTEMPTED"
+        clock.at_us += 3_000_000
+        assert m.api.PGFetchOrder("order-1").data.order_status == "PAID"
+
+    assert [m.kind for m in drive(tmp_path, monkeypatch, story)] == ["charge"]
+
+
+def test_refunds_fail_and_wait_in_the_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pending, on hold and cancelled ones, in the list too; nothing is booked."""
+
+    def story(m: Merchant, _: FakeClock) -> None:
+        m.pay(m.create("order-1").data.payment_session_id, "tok_ok")
+        notes = ["PENDING", "ONHOLD", "CANCELLED"]
+        for note in notes:
+            wanted = m.sdk.OrderCreateRefundRequest(refund_amount=1, refund_id=f"r-{note}", refund_note=note)
+            assert m.api.PGOrderCreateRefund("order-1", wanted).data.refund_status == note
+        assert [refund.refund_status for refund in m.api.PGOrderFetchRefunds("order-1").data] == notes
+
+    assert [m.kind for m in drive(tmp_path, monkeypatch, story)] == ["charge"]
+
+
+def test_events_are_listed_in_the_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's reconciliation shows the charge with our id."""
+
+    def story(m: Merchant, _: FakeClock) -> None:
+        m.pay(m.create("order-1").data.payment_session_id, "tok_ok")
+        filters = m.sdk.FetchReconRequestFilters(start_date="2027-01-15T00:00:00Z", end_date="2027-01-16T00:00:00Z")
+        pages = m.sdk.FetchReconRequestPagination(limit=10)
+        (event,) = m.api.PGFetchRecon(m.sdk.FetchReconRequest(pagination=pages, filters=filters)).data.data
+        assert (event.event_details.event_type, event.order_details.order_id) == ("PAYMENT", "order-1")
+        assert event.payment_details.payment_amount == 10.5
+
+    assert [m.kind for m in drive(tmp_path, monkeypatch, story)] == ["charge"]
+
+
+def test_the_sdk_verifies_the_webhooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGVerifyWebhookSignature takes every webhook that the sandbox signs, and none that was changed."""
+    vendor = CashfreeVendor(("id", "secret"))
+
+    def story(m: Merchant, clock: FakeClock) -> None:
+        m.pay(m.create("order-1").data.payment_session_id, "tok_ok")
+        m.refund("order-1", 1, "refund-1")
+        m.pay(m.create("order-2").data.payment_session_id, "tok_decline_do_not_honor")
+        ledger = Ledger(tmp_path / "ledger.db")
+        bodies = [event.body for event in ledger.deliveries.events(0, 10)]
+        ledger.close()
+        heard = []
+        for body in bodies:
+            headers = vendor.sign_webhook(body, clock.at_us)
+            given = (headers["x-webhook-signature"], body.decode(), headers["x-webhook-timestamp"])
+            heard.append(m.api.PGVerifyWebhookSignature(*given).type)
+            with pytest.raises(Exception, match="did not match"):
+                m.api.PGVerifyWebhookSignature(given[0], body.decode() + " ", given[2])
+        assert heard == ["PAYMENT_SUCCESS_WEBHOOK", "REFUND_STATUS_WEBHOOK", "PAYMENT_FAILED_WEBHOOK"]
+
+    drive(tmp_path, monkeypatch, story)

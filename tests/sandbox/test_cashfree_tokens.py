@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from payonce.sandbox.faults import HELD_S, LATE_S, SLOW_S, TOKENS
+from payonce.sandbox.faults import ACTS_S, HELD_S, LATE_S, SLOW_S, TOKENS
 from payonce.sandbox.simulator import Reply
 
 from .cashfree_by_hand import ORDER, PAYMENT, S, Vendor, doc
@@ -19,7 +19,7 @@ def test_ok(token: str) -> None:
     answer = doc(v.order(token))
     assert (answer["payment_amount"], answer["action"], answer["channel"], answer["payment_method"]) == (
         10.5,
-        "link",
+        "custom",
         "link",
         "card",
     )
@@ -203,7 +203,9 @@ def test_a_late_success_that_comes_too_late_is_given_back() -> None:
     v = Vendor()
     v.order("tok_late_success")
     v.pay()
-    v.order("tok_late_success", "other", order_expiry_time="2027-01-15T08:00:03Z")
+    v.create("other", order_expiry_time="2027-01-15T08:15:02Z")
+    v.now += 900 * S
+    v.pay("tok_late_success", "other")
     v.now += int(LATE_S * S)
     assert (v.payments(), v.payments("other")) == ([("CANCELLED", ""), ("SUCCESS", "")], [("CANCELLED", "")])
     assert (v.status("other"), v.taken()) == ("EXPIRED", [("charge", 1050)])
@@ -240,6 +242,29 @@ def test_a_session_cannot_be_made_up(session: str) -> None:
     v.create()
     body = {"payment_session_id": session, "payment_method": {"card": {"channel": "link"}}}
     assert v.ask("POST", "/orders/sessions", body).status == 400
+
+
+def test_a_customer_acts_on_the_page() -> None:
+    """tok_action waits until somebody decides; the link is the sandbox's page."""
+    v = Vendor()
+    answer = doc(v.order("tok_action"))
+    assert (answer["action"], answer["data"]["url"].rsplit("/", 2)[1]) == ("link", "cashfree")
+    v.now += 86_400 * S
+    assert (v.payments(), v.taken()) == ([("NOT_ATTEMPTED", "")], [])
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "payment"),
+    [("tok_action_ok", "PAID", ("SUCCESS", "")), ("tok_action_decline", "ACTIVE", ("FAILED", "auth_declined"))],
+)
+def test_a_customer_who_acts_by_himself(token: str, status: str, payment: tuple[str, str]) -> None:
+    """After three seconds the token decides."""
+    v = Vendor()
+    v.order(token)
+    v.now += int(ACTS_S * S) - 1
+    assert v.payments() == [("NOT_ATTEMPTED", "")]
+    v.now += 1
+    assert (v.status(), v.payments()) == (status, [payment])
 
 
 def test_every_token_is_tested_here() -> None:

@@ -8,6 +8,8 @@ import apsw
 import pytest
 
 from payonce.sandbox.ledger import Ledger, rfc3339
+from payonce.sandbox.mock import SIMULATOR
+from payonce.sandbox.mock.books import charge_view
 
 WORKER = """
 import sys
@@ -95,3 +97,34 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
 def test_times_are_rfc3339() -> None:
     """Microseconds and Z."""
     assert rfc3339(1_800_000_000_000_001) == "2027-01-15T08:00:00.000001Z"
+
+
+def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    """Tables that are new are made; charges, refunds and late successes of before are read as what they were."""
+    path = tmp_path / "l.db"
+    ledger = Ledger(path)
+    old = {"amount": 500, "currency": "INR", "decline_code": None}
+    paid = ledger.add("mock", "charge", "paid", {**old, "status": "succeeded"}, at_us=1)
+    ledger.add("mock", "refund", "back", {"amount": 200, "currency": "INR"}, at_us=1, parent=paid.id)
+    late = ledger.add("mock", "charge", "late", {**old, "status": "failed", "decline_code": "do_not_honor"}, at_us=1)
+    ledger.later(late, 5)
+    ledger._db.execute("DROP TABLE outbox; DROP TABLE deliveries")
+    ledger.close()
+    ledger = Ledger(path)
+    SIMULATOR.settle(ledger, 5)
+    shown = [charge_view(ledger, *ledger.by_reference("mock", "charge", name)) for name in ("paid", "late")]
+    assert [(c["status"], c["captured"], c["refunded"]) for c in shown] == [("succeeded", 500, 200), ("succeeded", 500, 0)]
+    assert [(m.reference, m.amount) for m in ledger.movements()] == [("late", 500)]
+    assert [event.event_id for event in ledger.deliveries.events(0, 9)] == ["evt_000000000003_succeeded"]
+    ledger.close()
+
+
+def test_objects_of_a_time_are_listed_in_order() -> None:
+    """From inclusive, before exclusive, after an id, at most so many, of one vendor and kind."""
+    ledger = Ledger(":memory:")
+    for n in range(6):
+        ledger.add("mock", "charge", f"r{n}", {}, at_us=n)
+    ledger.add("other", "charge", "r", {}, at_us=2)
+    ledger.add("mock", "refund", "r", {}, at_us=2)
+    assert [t.at_us for t in ledger.made("mock", "charge", 1, 5, limit=9)] == [1, 2, 3, 4]
+    assert [t.at_us for t in ledger.made("mock", "charge", 1, 5, after=2, limit=2)] == [2, 3]

@@ -12,6 +12,7 @@ import pytest
 
 from payonce.bootstrap import SystemClock
 from payonce.sandbox.razorpay import SIMULATOR
+from payonce.sandbox.razorpay.telling import WEBHOOK_SECRET
 from payonce.sandbox.server import Sandbox, sandbox_app
 from payonce.testing.provider_live import over_socket
 
@@ -22,6 +23,16 @@ with warnings.catch_warnings():
 KEY: Final = ("rzp_test_sandbox", "sandbox")
 MOCKS: Final = Path(__file__).parents[3] / "shared" / "specs" / "razorpay" / "mocks"
 MANUAL: Final = {"capture": "manual", "capture_options": {"manual_expiry_period": 60, "refund_speed": "normal"}}
+
+TOLD: Final = {
+    "payment.authorized",
+    "payment.captured",
+    "payment.failed",
+    "order.paid",
+    "refund.created",
+    "refund.processed",
+    "refund.failed",
+}
 
 
 def driven(tmp_path: Path, story: Callable[[Any, Sandbox], None], key: tuple[str, str] = KEY) -> Sandbox:
@@ -107,6 +118,73 @@ def test_held_captured_and_given_back(tmp_path: Path) -> None:
     driven(tmp_path, story)
 
 
+def test_upi_and_the_customer(tmp_path: Path) -> None:
+    """A link for the customer's app and a request to an address; approved and declined, and asked for afterwards."""
+
+    def story(client: Any, sandbox: Sandbox) -> None:
+        def asked(receipt: str, upi: dict[str, Any]) -> dict[str, Any]:
+            order = client.order.create({"amount": 500, "currency": "INR", "receipt": receipt, "payment": MANUAL})
+            body = {"amount": 500, "currency": "INR", "order_id": order["id"], "method": "upi", "upi": upi}
+            return cast("dict[str, Any]", client.payment.createUpi(body))
+
+        linked = asked("r1", {"flow": "intent"})
+        assert linked["link"].startswith("upi://pay?")
+        requested = asked("r2", {"flow": "collect", "vpa": "ana@exampleupi", "expiry_time": 5})
+        assert list(requested) == ["razorpay_payment_id"]
+        for answer, approve in ((linked, True), (requested, False)):
+            payment = answer["razorpay_payment_id"]
+            assert client.payment.fetch(payment)["status"] == "created"
+            with sandbox.ledger.transaction():
+                SIMULATOR.act(sandbox.ledger, int(payment.removeprefix("pay_")), SystemClock().now_us(), approve=approve)
+        held, declined = (client.payment.fetch(a["razorpay_payment_id"]) for a in (linked, requested))
+        assert (held["status"], held["method"]) == ("authorized", "upi")
+        assert (declined["status"], declined["vpa"]) == ("failed", "ana@exampleupi")
+        assert client.payment.capture(held["id"], 500, {"currency": "INR"})["status"] == "captured"
+        assert [(m.kind, m.amount) for m in sandbox.ledger.movements()] == [("authorize", 500), ("capture", 500)]
+
+    driven(tmp_path, story)
+
+
+def test_large_sums_of_three_decimals_and_of_none(tmp_path: Path) -> None:
+    """Far above 2^31 minor units, created, captured, fetched and given back in part."""
+
+    def story(client: Any, _: Sandbox) -> None:
+        for currency, amount in (("KWD", 999_999_999_990), ("JPY", 999_999_999_999)):
+            order = client.order.create({"amount": amount, "currency": currency, "receipt": currency, "payment": MANUAL})
+            payment = fired(client, order)
+            captured = client.payment.capture(payment, amount, {"currency": currency})
+            assert (captured["amount"], captured["currency"]) == (amount, currency)
+            part = client.payment.refund(payment, {"amount": 2_147_483_650})
+            assert (part["amount"], part["currency"]) == (2_147_483_650, currency)
+            assert client.payment.fetch(payment)["amount_refunded"] == 2_147_483_650
+
+    driven(tmp_path, story)
+
+
+def test_the_sdk_verifies_the_webhooks(tmp_path: Path) -> None:
+    """Every event of a charge, a decline and refunds passes the SDK's check under the secret, and under no other."""
+
+    def story(client: Any, sandbox: Sandbox) -> None:
+        orders = [client.order.create({"amount": 500, "currency": "INR", "receipt": r, "payment": MANUAL}) for r in "ab"]
+        payment = fired(client, orders[0])
+        client.payment.capture(payment, 500, {"currency": "INR"})
+        for fate in ("plain", "fail"):
+            client.payment.refund(payment, {"amount": 100, "notes": {"forceRefund": fate}})
+        with pytest.raises(razorpay.errors.BadRequestError):
+            fired(client, orders[1], token="tok_decline_do_not_honor")
+        events = sandbox.ledger.deliveries.events(0, 100)
+        assert {json.loads(each.body)["event"] for each in events} == TOLD
+        for each in events:
+            body = each.body.decode()
+            signature = SIMULATOR.sign_webhook(each.body, SystemClock().now_us())["x-razorpay-signature"]
+            assert client.utility.verify_webhook_signature(body, signature, WEBHOOK_SECRET)
+            for spoilt, secret in ((body + " ", WEBHOOK_SECRET), (body, "another_secret")):
+                with pytest.raises(razorpay.errors.SignatureVerificationError):
+                    client.utility.verify_webhook_signature(spoilt, signature, secret)
+
+    driven(tmp_path, story)
+
+
 def test_errors_have_the_sdks_classes(tmp_path: Path) -> None:
     """Refusals are BadRequestError with the vendor's description, server errors ServerError."""
 
@@ -141,9 +219,9 @@ def test_a_wrong_key_is_a_bad_request(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not MOCKS.is_dir(), reason="the SDK's mocks are not beside this repository")
 def test_entities_are_those_of_the_sdks_mocks(tmp_path: Path) -> None:
-    """Every field of the SDK's mocks is there with a value of the same type; collections and errors too."""
+    """Every field of the SDK's mocks is there with a value of the same type; collections, webhooks and errors too."""
 
-    def story(client: Any, _: Sandbox) -> None:
+    def story(client: Any, sandbox: Sandbox) -> None:
         order = client.order.create({"amount": 500, "currency": "INR", "receipt": "12121"})
         assert unlike(mock("fake_order"), order) == []
         payment = client.payment.fetch(fired(client, order))
@@ -157,10 +235,17 @@ def test_entities_are_those_of_the_sdks_mocks(tmp_path: Path) -> None:
         ):
             wanted = mock(name)
             assert unlike(wanted, listing) == unlike(wanted["items"][0], listing["items"][0]) == []
+        assert unlike(mock("fake_payment_authorized_webhook"), told(sandbox, "payment.authorized")) == []
         reply = client.session.post(f"{client.base_url}/v1/orders", auth=KEY, data=b'{"amount": "x", "currency": "INR"}')
         assert unlike(mock("bad_request_error")["error"], reply.json()["error"]) == []
 
     driven(tmp_path, story)
+
+
+def told(sandbox: Sandbox, event: str) -> dict[str, Any]:
+    """The first webhook of that name."""
+    bodies = (json.loads(each.body) for each in sandbox.ledger.deliveries.events(0, 100))
+    return next(doc for doc in bodies if doc["event"] == event)
 
 
 def unlike(wanted: dict[str, Any], got: dict[str, Any]) -> list[str]:

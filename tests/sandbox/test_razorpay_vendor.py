@@ -442,7 +442,36 @@ def test_lists() -> None:
     assert ids("", "payments") == [payment]
 
 
+def test_what_an_older_sandbox_left_ends_as_it_would_have() -> None:
+    """Objects of its ledger say less: a hold lapses by its minutes, a failed payment turns, a refund was done."""
+    v = Vendor()
+    fields = {"amount": 500, "currency": "INR", "captured": False, "amount_refunded": 0, "refund_status": None, "notes": {}}
+    order = v.ledger.thing("razorpay", "order", int(v.order().removeprefix("order_")))
+    assert order is not None
+    v.ledger.change(order, {k: each for k, each in order.doc.items() if k != "hold_s"} | {"hold_min": 60})
+    ids = []
+    for status, due_s in (("authorized", 3600), ("failed", 10), ("captured", 0)):
+        doc = {"changes": [[v.now, fields | {"status": status}]], "hold_min": 60, "spoil": "plainly"}
+        thing = v.ledger.add("razorpay", "payment", RECEIPT, doc, at_us=v.now, parent=order.id)
+        ids.append(f"pay_{thing.id:014d}")
+        if due_s:
+            v.ledger.later(thing, v.now + due_s * S)
+    made = {"amount": 5, "currency": "INR", "receipt": "r", "notes": {}, "speed": "normal"}
+    refund = v.ledger.add("razorpay", "refund", "r", made, at_us=v.now, parent=thing.id)
+    assert doc_of(v, f"/refunds/rfnd_{refund.id:014d}")["status"] == "processed"
+    v.now += 10 * S
+    assert [v.payment(each)["status"] for each in ids] == ["authorized", "authorized", "captured"]
+    v.now += 3600 * S
+    assert [v.payment(each)["status"] for each in ids] == ["refunded", "refunded", "captured"]
+    assert v.moves() == [("authorize", 500), ("void", 500), ("void", 500)]
+
+
+def doc_of(v: Vendor, path: str) -> dict[str, Any]:
+    return doc(v.ask("GET", path))
+
+
 def test_every_token_is_tested_here() -> None:
-    """A new token needs a test in this file."""
-    text = Path(__file__).read_text(encoding="utf-8")
+    """A new token needs a test in this file, or in that of the customer."""
+    files = [Path(__file__), Path(__file__).with_name("test_razorpay_customer.py")]
+    text = "".join(each.read_text(encoding="utf-8") for each in files)
     assert [token for token in TOKENS if f'"{token}"' not in text] == []

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from payonce.sandbox import mock
+from payonce.sandbox.outbox import register_own
 from payonce.sandbox.server import Sandbox, sandbox_app
 from payonce.testing.provider_live import FakeClock, over_socket
 
@@ -74,11 +75,17 @@ def test_ledger_page_shows_late_successes_without_anybody_reading_the_charge() -
 
 def profile(**put: Any) -> dict[str, Any]:
     """A whole profile as it is shown."""
-    return {"latencyMs": 0, "errorRate": 0.0, "outage": False, "lookupLagMs": 0, "keyWindowS": 86_400, **put}
+    requests = {"latencyMs": 0, "errorRate": 0.0, "outage": False, "lookupLagMs": 0, "keyWindowS": 86_400}
+    webhooks = {"webhookLoseRate": 0.0, "webhookDoubleRate": 0.0, "webhookDelayMs": 0, "webhookReorderRate": 0.0}
+    return {**requests, "holdS": 604_800, "refunds": "plain", **webhooks, **put}
 
 
 @pytest.mark.parametrize(
-    "body", ["", "[]", '{"latency": 1}', '{"errorRate": 1.1}', '{"latencyMs": -1}', '{"outage": 1}', '{"latencyMs": 99999999}']
+    "body",
+    [
+        *("", "[]", '{"latency": 1}', '{"errorRate": 1.1}', '{"latencyMs": -1}', '{"outage": 1}', '{"latencyMs": 99999999}'),
+        *('{"refunds": "never"}', '{"holdS": 0}', '{"webhookLoseRate": 2}', '{"webhookDelayMs": -1}', '{"a":' * 9000),
+    ],
 )
 def test_a_bad_fault_profile_changes_nothing(body: str) -> None:
     """Unknown fields and values out of range are 400, the profile in force stays."""
@@ -109,14 +116,16 @@ def test_a_vendor_suffers_from_the_worse_of_its_own_profile_and_everybodys() -> 
     """A profile for one vendor leaves the others alone; unknown vendors are 404."""
 
     async def use(client: httpx2.AsyncClient, _: Sandbox) -> Any:
-        await client.put("/sandbox/faults", json={"latencyMs": 2, "keyWindowS": 50})
-        own = {"lookupLagMs": 9, "latencyMs": 1}
+        every = {"latencyMs": 2, "keyWindowS": 50, "holdS": 70, "refunds": "pending", "webhookLoseRate": 0.2}
+        await client.put("/sandbox/faults", json=every)
+        own = {"lookupLagMs": 9, "latencyMs": 1, "holdS": 80, "refunds": "fail_later", "webhookDelayMs": 5}
         put = [(await client.put(f"/sandbox/faults/{name}", json=own)).status_code for name in ("mock", "nobody")]
         return put, (await client.get("/sandbox")).json()["inForce"]
 
     statuses, shown = over_http(use)
     assert statuses == [200, 404]
-    assert shown == {"mock": profile(latencyMs=2, lookupLagMs=9, keyWindowS=50)}
+    worse = {"holdS": 70, "refunds": "fail_later", "webhookLoseRate": 0.2, "webhookDelayMs": 5}
+    assert shown == {"mock": profile(latencyMs=2, lookupLagMs=9, keyWindowS=50, **worse)}
 
 
 def test_error_rate_is_a_fraction_before_anything_is_booked() -> None:
@@ -240,3 +249,82 @@ def test_a_ledger_that_cannot_be_written_is_503_and_books_nothing(tmp_path: Path
         return [a.status_code for a in (*refused, await client.post(**charge()))], booked
 
     assert over_http(use, path=tmp_path / "l.db") == ([503, 503, 200], 0)
+
+
+HOOK = "http://127.0.0.1:8080/webhooks/first"
+
+
+def test_endpoints_are_put_as_a_whole_and_taken_back() -> None:
+    """What was put counts before what the server beside the sandbox registered; DELETE makes that count again."""
+
+    async def use(client: httpx2.AsyncClient, app: Sandbox) -> list[Any]:
+        seen = [(await client.get("/sandbox/webhooks")).json()]
+        register_own(app.ledger, "http://127.0.0.1:8080", {"first": "mock"})
+        seen.append((await client.get("/sandbox/webhooks")).json())
+        for put in ({"mock": ["https://shop.example/hook"]}, {}):
+            seen.append((await client.put("/sandbox/webhooks", json=put)).json())
+            assert (await client.get("/sandbox/webhooks")).json() == put
+        return [*seen, (await client.delete("/sandbox/webhooks")).json()]
+
+    own = {"mock": [HOOK]}
+    assert over_http(use) == [{}, own, {"mock": ["https://shop.example/hook"]}, {}, own]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "[]", '{"mock": "http://x.example"}', '{"nobody": ["http://x.example"]}', '{"mock": [""]}', '{"mock": [1]}'),
+        *(
+            '{"mock": ["ftp://x.example"]}',
+            '{"mock": ["http://"]}',
+            '{"mock": ["//x.example"]}',
+            '{"mock": ["http://u:p@x.example"]}',
+        ),
+        *('{"mock": ["http://x.example/#a"]}', '{"mock": ["http://x.example/ b"]}', '{"mock": ["http://[::1"]}'),
+        '{"mock": ["http://x.example:99999"]}',
+    ],
+)
+def test_endpoints_that_are_none_change_nothing(body: str) -> None:
+    """400 with the reason, and what was put stays."""
+
+    async def use(client: httpx2.AsyncClient, _: Sandbox) -> Any:
+        await client.put("/sandbox/webhooks", json={"mock": [HOOK]})
+        bad = await client.put("/sandbox/webhooks", content=body)
+        return bad.status_code, "Nothing was changed" in bad.text, (await client.get("/sandbox/webhooks")).json()
+
+    assert over_http(use) == (400, True, {"mock": [HOOK]})
+
+
+def test_only_what_is_announced_while_somebody_listens_is_owed() -> None:
+    """The outbox shows every event; those without an endpoint have no delivery. It can be walked through."""
+
+    async def use(client: httpx2.AsyncClient, _: Sandbox) -> Any:
+        await client.post(**charge(reference="before"))
+        await client.put("/sandbox/webhooks", json={"mock": [HOOK, HOOK + "2"]})
+        await client.post(**charge(reference="after"))
+        first = (await client.get("/sandbox/outbox?limit=1")).json()
+        second = (await client.get(f"/sandbox/outbox?after={first['next']}")).json()
+        bad = (await client.get("/sandbox/outbox?after=x")).status_code
+        return first, second, bad
+
+    first, second, bad = over_http(use)
+    ((before,), (after,)) = first["events"], second["events"]
+    assert (before["eventId"], before["deliveries"]) == ("evt_000000000001_succeeded", [])
+    owed = {"state": "due", "sends": 0, "dueAt": "2027-01-15T08:00:00.000000Z"}
+    assert after["deliveries"] == [{"endpoint": HOOK, **owed}, {"endpoint": HOOK + "2", **owed}]
+    assert (second["next"], bad) == (2, 400)
+
+
+def test_what_is_owed_to_an_account_follows_the_server_to_another_port() -> None:
+    """A restart on another port takes what an earlier one was owed; other accounts and what was put stay."""
+
+    async def use(client: httpx2.AsyncClient, app: Sandbox) -> Any:
+        register_own(app.ledger, "http://127.0.0.1:1", {"first": "mock", "gone": "mock"})
+        await client.post(**charge())
+        register_own(app.ledger, "http://0.0.0.0:2", {"first": "mock"})
+        (event,) = (await client.get("/sandbox/outbox")).json()["events"]
+        register_own(app.ledger, "http://192.0.2.1:3", {"first": "mock"})
+        return [d["endpoint"] for d in event["deliveries"]], (await client.get("/sandbox/webhooks")).json()
+
+    moved = ["http://127.0.0.1:2/webhooks/first", "http://127.0.0.1:1/webhooks/gone"]
+    assert over_http(use) == (moved, {})

@@ -16,14 +16,18 @@ from starlette.types import Scope as AsgiScope
 
 from payonce.core.errors import PayonceError, Refused, StoreUnavailable
 from payonce.engine import Engine
+from payonce.inbox import Receiver
 from payonce.ports import Entropy, Scope
 from payonce.telemetry import get_logger
 
 from . import docs, openapi
 from .bodies import Live, Readiness
 from .incoming import BODY_S, Request, check_head, request_id_of
+from .operations import Operations
 from .payments import Payments
 from .problems import CLOSE, Answer, NoSuchPath, problem
+from .returning import ReturnDoor
+from .webhooks import WebhookDoor
 
 Handler = Callable[[Request], Awaitable[Answer]]
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
@@ -45,19 +49,28 @@ def create_app(
     *,
     scope: Scope,
     ready: Ready,
+    webhooks: Receiver | None = None,
     extra_routes: Iterable[BaseRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     body_s: float = BODY_S,
 ) -> Starlette:
     """The API over ``engine``. Every caller is the merchant and mode of ``scope``. ``ready`` returns each check with its
     finding: ``ok``, or ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it.
-    A body must have come whole after ``body_s`` seconds."""
-    payments = Payments(engine, scope, body_s=body_s)
+    Without ``webhooks`` none is taken. A body must have come whole after ``body_s`` seconds."""
+    payments, asked = Payments(engine, scope, body_s=body_s), Operations(engine, scope, body_s=body_s)
+    back = ReturnDoor(engine, scope).back
     routes: list[BaseRoute] = [
         Route("/", Resource(GET=_to_docs), include_in_schema=False),
         Route("/payments", Resource(GET=payments.list, POST=payments.create)),
         Route("/payments/{id}", Resource(GET=payments.get)),
         Route("/payments/{id}/history", Resource(GET=payments.history)),
+        Route("/payments/{id}/capture", Resource(POST=asked.ask("capture"))),
+        Route("/payments/{id}/void", Resource(POST=asked.ask("void"))),
+        Route("/payments/{id}/refunds", Resource(GET=asked.refunds, POST=asked.ask("refund"))),
+        Route("/payments/{id}/operations", Resource(GET=asked.list)),
+        Route("/payments/{id}/operations/{operationId}", Resource(GET=asked.get)),
+        Route("/return/{reference}", Resource(GET=back, POST=back)),
+        Route("/webhooks/{account}", Resource(POST=WebhookDoor(webhooks, body_s=body_s).hear)),
         Route("/livez", Resource(GET=_live)),
         Route("/readyz", Resource(GET=_readiness(ready))),
         Route("/openapi.json", Resource(GET=openapi.serve)),

@@ -5,21 +5,27 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from payonce.core.idempotency import (
+    ACTION_S,
     KEY_CHARS_MAX,
     METADATA_KEY_CHARS_MAX,
     METADATA_KEYS_MAX,
     METADATA_VALUE_CHARS_MAX,
     TEXT_CHARS_MAX,
+    URL_CHARS_MAX,
 )
 from payonce.core.money import AMOUNT_MINOR_MAX, EXPONENTS
-from payonce.core.payment import Mode, PaymentStatus
+from payonce.core.payment import Mode, OperationState, PaymentStatus
 
 INT_MAX: Final = 2**63 - 1
 STORABLE: Final = r"^[^\u0000-\u0008\u000B-\u001F\u007F]*$"  # no control characters but tab and line feed
 PAYMENT_ID: Final = "^pay_[0-9a-hjkmnp-tv-z]{20}$"
+OPERATION_ID: Final = "^op_[0-9a-hjkmnp-tv-z]{20}$"
+REFERENCE: Final = "^[0-9a-hjkmnp-tv-z]{20}[0-9]{4}$"
 KEY: Final = r"^[!-~]+$"
+URL: Final = r"^https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?$"
 CURRENCIES: Final = sorted(EXPONENTS)
 EXAMPLE_ID: Final = "pay_01kav0q8t03x9m2c7h5n"
+EXAMPLE_OPERATION: Final = "op_01kav0r2c05d8k3t9w1m"
 
 _Text = Annotated[str, Meta(max_length=TEXT_CHARS_MAX, pattern=STORABLE)]
 _Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-24T09:30:00.123456Z"])]
@@ -27,6 +33,14 @@ _Number = Annotated[float, Meta(ge=-INT_MAX, le=INT_MAX)]
 _Value = Annotated[str, Meta(max_length=METADATA_VALUE_CHARS_MAX, pattern=STORABLE)] | _Number | bool | None
 _Name = Annotated[str, Meta(min_length=1, max_length=METADATA_KEY_CHARS_MAX, pattern=STORABLE)]
 _Minor = Annotated[int, Meta(ge=0)]
+_Key = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=KEY)] | None,
+    Meta(
+        description="The same as the Idempotency-Key header, for callers who cannot set headers: visible ASCII. One of the "
+        "two is needed; both must be equal.",
+        examples=["order-1001"],
+    ),
+]
 
 
 class PaymentMethod(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -69,11 +83,27 @@ class NewPaymentRequest(Struct, frozen=True, kw_only=True, rename="camel", forbi
         Meta(description="Name of the one provider account to use. Absent: payonce chooses.", examples=["mock"]),
     ] = None
     capture_method: Annotated[
-        Literal["automatic"] | None,
+        Literal["automatic", "manual"] | None,
         Meta(
-            description="`automatic` takes the money at once. `manual` is answered with `capture_method_unsupported` "
-            "until it is offered.",
+            description="`automatic` takes the money at once. `manual` holds it only (`AUTHORIZED`), until you capture or "
+            "void; `capture_method_unsupported` when no account that may take the payment can hold.",
             examples=["automatic"],
+        ),
+    ] = None
+    return_url: Annotated[
+        Annotated[str, Meta(max_length=URL_CHARS_MAX, pattern=URL)] | None,
+        Meta(
+            description="Where your customer goes after acting at the provider: http or https, without user and password. "
+            "`transactionId` is added to its query; ask for the payment there, for nothing in the address is proof.",
+            examples=["https://shop.example/paid?order=1001"],
+        ),
+    ] = None
+    action_expires_in: Annotated[
+        Annotated[int, Meta(ge=ACTION_S[0], le=ACTION_S[1])] | None,
+        Meta(
+            description="How many seconds your customer may take to act at the provider, from the moment it is asked. Default: "
+            "`payments.action_expires_s`.",
+            examples=[1800],
         ),
     ] = None
     description: Annotated[_Text | None, Meta(description="Free text, kept beside the payment.", examples=["Order 1001"])] = (
@@ -87,14 +117,26 @@ class NewPaymentRequest(Struct, frozen=True, kw_only=True, rename="camel", forbi
             examples=[{"orderId": "1001", "express": True}],
         ),
     ] = None
-    idempotency_key: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=KEY)] | None,
+    idempotency_key: _Key = None
+
+
+class AmountRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A capture or a refund to accept. No body at all means the same as an empty object."""
+
+    amount: Annotated[
+        Annotated[int, Meta(ge=1, le=AMOUNT_MINOR_MAX)] | None,
         Meta(
-            description="The same as the Idempotency-Key header, for callers who cannot set headers: visible ASCII. One of the "
-            "two is needed; both must be equal.",
-            examples=["order-1001"],
+            description="In minor units, a JSON integer. Absent: all that is held, or captured and not yet given back.",
+            examples=[250],
         ),
     ] = None
+    idempotency_key: _Key = None
+
+
+class VoidRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A void to accept: there is nothing to say but the key. No body at all means the same as an empty object."""
+
+    idempotency_key: _Key = None
 
 
 class LastError(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -128,6 +170,63 @@ class ShownMethod(Struct, frozen=True, rename="camel"):
         str | None,
         Meta(description="Sandbox tokens (`tok_*`) in full, others as `****` with their last four.", examples=["tok_ok"]),
     ]
+
+
+class NextActionBody(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the customer has to do at the provider, and where. For the eyes of the customer only."""
+
+    type: Annotated[
+        Literal["redirect", "upi_intent", "upi_collect"],
+        Meta(
+            description="`redirect`: send the browser to `url` (3-D Secure, a bank, a wallet). `upi_intent`: open `url`, a "
+            "`upi:` link, in a UPI app, or show it as a QR code. `upi_collect`: the customer was asked in the app already.",
+            examples=["redirect"],
+        ),
+    ]
+    url: Annotated[str | None, Meta(description="Where to; null for `upi_collect`.", examples=["https://bank.example/3ds/7"])]
+    method: Annotated[Literal["GET", "POST"], Meta(description="How the browser goes there.", examples=["GET"])]
+    fields: Annotated[
+        dict[str, str], Meta(description="Of a `POST`: the form to send there, name and value. Else empty.", examples=[{}])
+    ]
+    expires_at: Annotated[_Time | None, Meta(description="Until when; null when the provider does not say.")]
+
+
+class OperationEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One thing asked of a payment: its charge, a capture, a void, a refund; or a reversal, which payonce does by itself."""
+
+    operation_id: Annotated[str, Meta(description="Our id of it.", pattern=OPERATION_ID, examples=[EXAMPLE_OPERATION])]
+    transaction_id: Annotated[str, Meta(description="The payment it is of.", pattern=PAYMENT_ID, examples=[EXAMPLE_ID])]
+    kind: Annotated[
+        Literal["charge", "authorize", "capture", "void", "refund", "reversal"],
+        Meta(
+            description="The first one is the `charge` (or `authorize`, with captureMethod manual) of the payment itself. "
+            "`reversal`: a surplus or late charge is given back, without being asked.",
+            examples=["refund"],
+        ),
+    ]
+    status: Annotated[
+        OperationState,
+        Meta(
+            description="`PENDING`: accepted, being worked on; a refund may take days. `SUCCEEDED`: done. `FAILED`: it had no "
+            "effect; a refund may fail after it had succeeded. `IN_DOUBT`: it may have been done; it is read daily and waits "
+            "for proof or for an operator.",
+            examples=["PENDING"],
+        ),
+    ]
+    amount: Annotated[int, Meta(description="In minor units.", ge=1, examples=[250])]
+    currency: Annotated[str, Meta(description="ISO 4217 code.", pattern="^[A-Z]{3}$", examples=["INR"])]
+    reason: Annotated[str | None, Meta(description="Why it has this status; `payonce explain` says it in words.")]
+    reference: Annotated[
+        str | None,
+        Meta(description="Of a refund or reversal: our name for it at the provider.", examples=["01kav0q8t03x9m2c7h5n0200"]),
+    ]
+    provider_ref: Annotated[
+        str | None, Meta(description="Of a refund or reversal: the provider's id, once it named one.", examples=["re_1a2b3c"])
+    ]
+    idempotency_key: Annotated[
+        str | None, Meta(description="The key it was accepted under; null for a reversal.", examples=["refund-1001"])
+    ]
+    created_at: Annotated[_Time, Meta(description="When it was accepted.")]
 
 
 class PaymentBody(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -166,12 +265,39 @@ class PaymentBody(Struct, frozen=True, kw_only=True, rename="camel"):
     ]
     capture_method: Annotated[Literal["automatic", "manual"], Meta(description="When the money is taken.")]
     idempotency_key: Annotated[str, Meta(description="The key it was accepted under.", examples=["order-1001"])]
-    captured: Annotated[_Minor, Meta(description="Taken and kept, in minor units.", examples=[0])]
+    next_action: Annotated[
+        NextActionBody | None,
+        Meta(
+            description="What the customer has to do at the provider, while it can be done and no void is asked. Null in "
+            "lists: ask for the payment."
+        ),
+    ]
+    action_expires_at: Annotated[_Time | None, Meta(description="Until when the customer may act; null when nothing waits.")]
+    authorized: Annotated[_Minor, Meta(description="Was held for you to capture, in minor units.", examples=[0])]
+    authorization_expires_at: Annotated[
+        _Time | None, Meta(description="When the hold lapses unless it is captured or voided; null unless `AUTHORIZED`.")
+    ]
+    captured: Annotated[_Minor, Meta(description="Taken, in minor units; refunds do not lower it.", examples=[0])]
     refunded: Annotated[_Minor, Meta(description="Given back of the kept charge, in minor units.", examples=[0])]
     reversed: Annotated[_Minor, Meta(description="Given back of surplus charges, in minor units.", examples=[0])]
+    operations: Annotated[
+        list[OperationEntry], Meta(description="What was asked of it, oldest first: the charge itself, then the others.")
+    ]
     mode: Annotated[Mode, Meta(description="`test` never moves real money.", examples=["test"])]
     created_at: Annotated[_Time, Meta(description="When it was accepted.")]
     updated_at: Annotated[_Time, Meta(description="When something last happened to it.")]
+
+
+class OperationBody(OperationEntry, frozen=True, kw_only=True, rename="camel"):
+    """An operation as it is now, with its payment."""
+
+    payment: Annotated[PaymentBody, Meta(description="The payment as it is now.")]
+
+
+class OperationList(Struct, frozen=True, rename="camel"):
+    """Operations of one payment, oldest first. There are at most 99: no pages."""
+
+    data: Annotated[list[OperationEntry], Meta(description="The operations.")]
 
 
 class PaymentList(Struct, frozen=True, rename="camel"):

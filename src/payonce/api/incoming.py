@@ -5,7 +5,7 @@ validation). Everything that is wrong is a Refused; nothing of what was sent is 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -14,6 +14,7 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect
 
 from payonce.core.errors import FieldError, Refused
+from payonce.core.idempotency import parse_key
 from payonce.core.redact import has_card_number
 from payonce.ports import Entropy
 
@@ -124,6 +125,14 @@ async def _whole_body(request: Request) -> bytes:
     if size > BODY_BYTES_MAX:
         raise too_large
     return b"".join(chunks)
+
+
+def key_of(request: Request, body: Mapping[str, Any]) -> str:
+    """The idempotency key, from the header, the body or both. Raises Refused."""
+    keys = request.headers(b"idempotency-key")
+    if len(keys) > 1:
+        raise Refused("idempotency_key_invalid", "There is more than one Idempotency-Key header.")
+    return parse_key(keys[0] if keys else None, body.get("idempotencyKey"))
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -58,6 +58,13 @@ class NoSuchPath(Refused):
         super().__init__("not_found", "There is nothing under this path.")
 
 
+class NoSuchOperation(Refused):
+    """``not_found`` for an operation that the payment has not."""
+
+    def __init__(self) -> None:
+        super().__init__("not_found", "This payment has no such operation.")
+
+
 class Answer(Struct, frozen=True):
     """A whole HTTP answer."""
 
@@ -151,7 +158,7 @@ def problem(error: Exception, request: Request, *, headers: Headers = ()) -> Ans
 def _told(error: Exception, request: Request) -> tuple[str, str, list[FieldProblem]]:
     writes = request.scope["method"] == "POST"
     match error:
-        case NoSuchPath():
+        case NoSuchPath() | NoSuchOperation():
             return "not_found", error.detail, []
         case Refused(code="not_found"):
             return "not_found", "There is no such payment for you.", []

@@ -23,7 +23,7 @@ from payonce.core.outcome import Absent, Found
 from payonce.dispatch import Account, stored
 from payonce.ports import Lost, Transport
 from payonce.sandbox.server import sandbox_app
-from payonce.serving import sandbox_in_process
+from payonce.serving import sandbox_in_process, unheard
 from payonce.transport import HttpTransport
 
 from . import FAILURE, OK
@@ -195,6 +195,10 @@ async def _store(book: Books) -> AsyncIterator[Check]:
     says = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no payments"
     fix = "`payonce list --attention`, then `payonce reconcile` and `payonce resolve`." if doubt else ""
     yield Check("payments", "warn" if doubt else "ok", says, fix)
+    heard = await book.store.inbox.counts()
+    lost = heard.get("unmatched", 0)
+    says = ", ".join(f"{n} {state}" for state, n in sorted(heard.items())) or "none was heard"
+    yield Check("webhooks", "warn" if lost else "ok", says, "`payonce webhooks list --state unmatched`." if lost else "")
     for name, block in sorted(book.blocked.items()):
         fix = f"`payonce providers resume {name}`." if block.drained else "It heals by itself; `payonce providers list`."
         yield Check(f"account {name}", "warn", f"nothing new is sent there: {block.why}", fix)
@@ -220,6 +224,8 @@ async def _accounts(settings: Settings) -> AsyncIterator[Check]:
                 yield Check(f"account {p.name}", "fail", str(error), "Correct it in payonce.toml.")
                 continue
             yield await _account(transport, account)
+            for hint in unheard([account]):
+                yield Check(f"webhooks {p.name}", "warn", hint, f"Enter /webhooks/{p.name} at the provider, its secret here.")
     finally:
         await transport.close()
         for mounted in mounts.values():

@@ -3,29 +3,27 @@
 import contextlib
 import json as jsonlib
 import secrets
-import time
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-import httpx2
-import msgspec
 from cyclopts import Parameter
 
+from payonce.adapter import NextAction
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
-from payonce.core.errors import PROBLEMS
 from payonce.core.idempotency import normalise, parse_key
 from payonce.core.money import display, is_currency
 from payonce.core.payment import FINAL, Payment
 
-from . import FAILURE, NOT_FOUND, OK, REFUSED, UNAVAILABLE, USAGE
-from .app import MISUSE, wait_for
+from . import FAILURE, OK, REFUSED, UNAVAILABLE, USAGE
+from .app import wait_for
+from .operations import named
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, say, status
-from .timeline import money
+from .remote import POLL_S, View, asking, checked, watched
+from .standing import money, waits_for
 from .views import payment_view
-
-POLL_S = 0.1
-HTTP_TIMEOUT_S = 15.0
 
 
 def pay(
@@ -38,12 +36,16 @@ def pay(
     description: str = "",
     key: str | None = None,
     metadata: Annotated[list[str] | None, Parameter(name="--metadata")] = None,
+    capture_method: Literal["automatic", "manual"] | None = None,
+    return_url: str = "",
+    action_expires_in: int | None = None,
     wait: float = 0.0,
     url: str | None = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Accept a payment. With --wait the exit code tells how it ended: 0 charged, 5 declined, 1 in doubt, 6 not settled yet.
+    """Accept a payment. With --wait the exit code tells how it ended: 0 charged (or held, with --capture-method manual), 5
+    declined, 1 in doubt, 6 not settled yet.
 
     Without --url it is written straight into the store; whatever worker runs on the data folder settles it, and with
     --wait this command works on it too.
@@ -66,26 +68,31 @@ def pay(
         Idempotency key (default: a fresh one, printed): the same key never pays twice.
     metadata
         name=value; may be repeated. Values are taken as JSON where they are JSON.
+    capture_method
+        automatic takes the money at once (the default); manual holds it for `payonce capture` or `payonce void`.
+    return_url
+        Where the customer's browser goes after acting at the provider.
+    action_expires_in
+        Seconds that the customer has for it, 60 to 86400 (default: payments.action_expires_s).
     wait
-        Seconds to wait for the end.
+        Seconds to wait for the end; a customer who has to act is waited for, too.
     url
         A running payonce, such as http://127.0.0.1:8080.
     """
     fields: dict[str, Any] = {"amount": amount, "currency": currency, "paymentMethod": method, "provider": provider}
     fields |= {"clientId": client, "description": description, "metadata": metadata_of(metadata or [])}
-    body = {name: value for name, value in fields.items() if value not in ("", {})}
-    if key is not None and not key.strip():
-        raise Exit(USAGE, "payonce: --key is empty (an unset variable?). Nothing was accepted. Name a key, or drop the option.")
-    if url is not None and not url.strip():
-        raise Exit(
-            USAGE, "payonce: --url is empty (an unset variable?). Nothing was accepted. Name a server, or drop the option."
-        )
-    key = f"cli-{secrets.token_hex(10)}" if key is None else key
-    if url:
-        return _over_http(url.rstrip("/"), body, key, wait, as_json=json)
+    fields |= {"captureMethod": capture_method, "returnUrl": return_url, "actionExpiresIn": action_expires_in}
+    key = named("--key", key) or f"cli-{secrets.token_hex(10)}"
+    return _accept(fields, key, wait, named("--url", url), where, as_json=json)
+
+
+def _accept(fields: dict[str, Any], key: str, wait_s: float, url: str | None, where: Where, *, as_json: bool) -> int:
+    body = {name: value for name, value in fields.items() if value not in ("", {}, None)}
+    if url is not None:
+        return _over_http(url.rstrip("/"), body, key, wait_s, as_json=as_json)
     settings = where.settings()
     start_logging(settings, least="warning")
-    return wait_for(_into_store(settings, body, key, wait, as_json=json))
+    return wait_for(_into_store(settings, body, key, wait_s, as_json=as_json))
 
 
 def metadata_of(pairs: list[str]) -> dict[str, Any]:
@@ -110,11 +117,12 @@ async def _into_store(settings: Settings, body: dict[str, Any], key: str, wait_s
         if not as_json:
             _accepted(p.id, key, replayed=receipt.replayed)
         if wait_s > 0:
-            p = await settle(app, p.id, wait_s)
+            p = await settle(app, p.id, wait_s, None if as_json else _teller(app))
+        action = await app.engine.action(p)
         if as_json:
-            put_json(payment_view(p, await app.engine.details(p)))
+            put_json(payment_view(p, await app.engine.details(p), action))
         else:
-            text, then = money(p)
+            text, then = money(p, action)
             put(f"{p.id}  {display(p.amount_minor, p.currency)}  {status(p.status)}  {text}")
             if wait_s > 0 or p.status != "PENDING":
                 say(f"Next: {then}")
@@ -122,15 +130,43 @@ async def _into_store(settings: Settings, body: dict[str, Any], key: str, wait_s
     return outcome(p.status, waited=wait_s > 0)
 
 
-async def settle(app: App, payment_id: str, wait_s: float) -> Payment:
-    """Work on one payment beside whatever worker there is, until it is settled or the time is over."""
+Seen = Callable[[Payment], Awaitable[None]]
+
+
+async def settle(app: App, payment_id: str, wait_s: float, seen: Seen | None = None) -> Payment:
+    """Work on one payment beside whatever worker there is, until it is settled or held, or the time is over. ``seen`` is told
+    of every state on the way."""
     deadline = app.clock.monotonic_us() + round(wait_s * 1_000_000)
     while True:
         p = await app.engine.find(app.scope, payment_id)
-        if p.status in FINAL or p.status == "IN_DOUBT" or app.clock.monotonic_us() >= deadline:
+        if p.status in FINAL or p.status in ("IN_DOUBT", "AUTHORIZED") or app.clock.monotonic_us() >= deadline:
             return p
+        if seen is not None:
+            await seen(p)
         await app.engine.advance(payment_id)
         await app.clock.sleep(POLL_S)
+
+
+def _teller(app: App) -> Seen:
+    """Says where to send the customer as soon as that is known, and not while nobody can act any more."""
+    told: set[str] = set()
+
+    async def seen(p: Payment) -> None:
+        if action := await app.engine.action(p):
+            _tell(waits_for(action), told)
+
+    return seen
+
+
+def _tell(text: str, told: set[str]) -> None:
+    if text not in told:
+        told.add(text)
+        say(clean(text))
+
+
+def _us(stamped: str | None) -> int:
+    """Microseconds of a time in an answer; 0 for none."""
+    return round(datetime.fromisoformat(stamped).timestamp() * 1_000_000) if stamped else 0
 
 
 def _accepted(payment_id: str, key: str, *, replayed: bool) -> None:
@@ -140,7 +176,7 @@ def _accepted(payment_id: str, key: str, *, replayed: bool) -> None:
 def outcome(said: str, *, waited: bool) -> int:
     """The exit code of a payment's status."""
     match said:
-        case "SUCCESS":
+        case "SUCCESS" | "AUTHORIZED":
             return OK
         case "FAILED" | "CANCELED":
             return REFUSED
@@ -151,23 +187,22 @@ def outcome(said: str, *, waited: bool) -> int:
 
 
 def _over_http(url: str, body: dict[str, Any], key: str, wait_s: float, *, as_json: bool) -> int:
-    deadline = time.monotonic() + wait_s
-    with httpx2.Client(base_url=url, timeout=HTTP_TIMEOUT_S, trust_env=False) as client:
-        try:
-            answer = client.post("/payments", json=body, headers={"Idempotency-Key": key})
-            view = _checked(answer)
-            if not as_json:
-                _accepted(view["transactionId"], key, replayed=answer.headers.get("idempotent-replayed") == "true")
-            while view["status"] in ("PENDING", "REQUIRES_ACTION") and time.monotonic() < deadline:
-                time.sleep(POLL_S)
-                view = _checked(client.get(f"/payments/{view['transactionId']}"))
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Exit(
-                UNAVAILABLE,
-                f"payonce: no whole answer from {clean(url)}: {clean(str(error)) or type(error).__name__}.\n"
-                "The payment may or may not have been accepted; it can only exist once for its key.\n"
-                f"Run the same command again with --key {clean(key)}.",
-            ) from error
+    told: set[str] = set()
+
+    def ended(view: View) -> bool:
+        todo = view.get("nextAction")
+        if todo and not as_json:
+            shown = NextAction(type=todo["type"], url=todo["url"] or "", method=todo["method"], fields=todo["fields"])
+            _tell(waits_for((shown, _us(todo["expiresAt"]))), told)
+        return view["status"] not in ("PENDING", "REQUIRES_ACTION")
+
+    with asking(url, key, "payment") as client:
+        answer = client.post("/payments", json=body, headers={"Idempotency-Key": key})
+        view = checked(answer, "transactionId")
+        if not as_json:
+            _accepted(view["transactionId"], key, replayed=answer.headers.get("idempotent-replayed") == "true")
+        place = f"/payments/{view['transactionId']}"
+        view = watched(lambda: checked(client.get(place), "transactionId"), view, ended, wait_s)
     if as_json:
         put_json(view)
     else:
@@ -176,22 +211,3 @@ def _over_http(url: str, body: dict[str, Any], key: str, wait_s: float, *, as_js
         put(f"{view['transactionId']}  {shown}  {status(view['status'])}")
         say(f"Its story: {url}/payments/{view['transactionId']}/history")
     return outcome(view["status"], waited=wait_s > 0)
-
-
-def _checked(answer: httpx2.Response) -> dict[str, Any]:
-    """The payment in a good answer; ends the command for any other."""
-    try:
-        view = msgspec.json.decode(answer.content)
-    except msgspec.DecodeError:
-        view = None
-    if isinstance(view, dict) and answer.is_success and "transactionId" in view:
-        return view
-    code = str(view.get("code", "")) if isinstance(view, dict) else ""
-    detail = str(view.get("detail", "")) if isinstance(view, dict) else "no payonce answer"
-    problem = PROBLEMS.get(code)
-    by_status = {404: NOT_FOUND, 503: UNAVAILABLE, 429: UNAVAILABLE}
-    exit_code = by_status.get(answer.status_code, FAILURE if answer.status_code >= 500 else REFUSED)
-    if code in MISUSE:
-        exit_code = USAGE
-    means = f"\n{problem.money}\n{problem.next}" if problem else ""
-    raise Exit(exit_code, f"payonce: {answer.status_code} {clean(detail)} ({clean(code)}){means}")

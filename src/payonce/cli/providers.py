@@ -1,14 +1,19 @@
-"""``payonce providers list|drain|resume``: the provider accounts, and the switch that keeps new payments away from one."""
+"""``payonce providers list|drain|resume|check``: the provider accounts, the switch that keeps new payments away from one, and a
+check of one against its provider."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from payonce.bootstrap import SystemClock
 from payonce.config import ProviderConfig, Settings
 from payonce.core import breaker
+from payonce.core.money import AMOUNT_MINOR_MAX, is_currency
 from payonce.core.redact import mask
 from payonce.health import Health, State
 from payonce.stores.sqlite import SqliteStore, open_store
@@ -22,11 +27,12 @@ from .reading import books, require_store
 
 ACTOR: Final = "operator:cli"
 REASON_MAX: Final = 200  # characters
+WAIT_S_MAX: Final = 3600
 CLOSED: Final = State()
 
 app = App(
     name="providers",
-    help="The provider accounts; drain one, so that nothing new starts there, and resume it.",
+    help="The provider accounts; drain one, so that nothing new starts there, and resume it; check one at its provider.",
     help_formatter=Pages(),
     default_parameter=STRICT,
 )
@@ -73,6 +79,89 @@ def resume(name: str, /, *, close_breaker: bool = False, where: Where = HERE, js
         Close its circuit breaker as well, instead of waiting until a call shows that the provider is back.
     """
     return wait_for(_resume(where.settings(), name, close_breaker=close_breaker, as_json=json))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What is tried at the provider."""
+
+    token: Annotated[str, Parameter(help="A payment method that succeeds (tok_ok at the sandbox); else nothing is paid.")] = ""
+    decline_token: Annotated[str, Parameter(help="One that is declined (tok_decline_do_not_honor at the sandbox).")] = ""
+    amount: Annotated[int, Parameter(help="Of each test payment, in minor units.")] = 1000
+    currency: Annotated[str, Parameter(help="Default: INR, USD or EUR, the first that the provider takes.")] = ""
+    method: Annotated[str, Parameter(help="The kind of payment method: card, upi, ...")] = ""
+    metadata: Annotated[tuple[str, ...], Parameter(help="KEY=VALUE, as a provider may demand; once for each.")] = ()
+    return_url: Annotated[str, Parameter(help="Where a customer comes back to after acting.")] = ""
+    webhook_file: Annotated[Path | None, Parameter(help="A webhook as it came: header lines, an empty line, the body.")] = None
+    webhook_at: Annotated[str, Parameter(help="When it came (RFC 3339); default: when the file was written.")] = ""
+    wait: Annotated[int, Parameter(help="Seconds for which something that is not final is looked at.")] = 60
+
+
+TRIED: Final = Tried()
+
+
+@app.command
+def check(
+    name: str,
+    /,
+    *,
+    yes: bool = False,
+    tried: Tried = TRIED,
+    report: Path | None = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Compare an account's adapter with its provider, in test mode: create, repeat, look up, pay, decline, hold, give back,
+    list and hear, each judged by what the adapter declares. A report is written, as JSON and as text beside it.
+
+    It makes test payments at the provider with the account's credentials. Live mode and live keys are refused. The store is
+    not used. Exit code 1 when a step failed.
+
+    Parameters
+    ----------
+    name
+        The account, as in `payonce providers list`.
+    yes
+        Send. Without it the steps are shown and nothing is sent.
+    report
+        The report's file; the text is beside it (.txt). Default: a dated one in checks/ of the data folder.
+    """
+    from payonce.testing.conformance import Wanted
+
+    from .provider_check import check as run
+    from .provider_check import recorded
+
+    said = dict(each.partition("=")[::2] for each in tried.metadata)
+    if not 1 <= tried.amount <= AMOUNT_MINOR_MAX or not 0 <= tried.wait <= WAIT_S_MAX or "" in said:
+        raise Exit(USAGE, "payonce: --amount, --wait or --metadata makes no sense, see --help. Nothing was sent.")
+    if tried.currency and not is_currency(tried.currency):
+        raise Exit(USAGE, f"payonce: {clean(tried.currency)[:20]!r} is no ISO 4217 currency. Nothing was sent.")
+    wanted = Wanted(
+        amount_minor=tried.amount,
+        currency=tried.currency,
+        token=tried.token,
+        decline_token=tried.decline_token,
+        method=tried.method,
+        metadata=said,
+        return_url=tried.return_url,
+        webhook=recorded(tried.webhook_file, _moment(tried.webhook_at)) if tried.webhook_file else None,
+        wait_s=tried.wait,
+    )
+    return wait_for(run(where.settings(), name, wanted, report=report, yes=yes, as_json=json))
+
+
+def _moment(text: str) -> int | None:
+    """Microseconds. Raises Exit for what is no RFC 3339 time with its offset."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Exit(USAGE, "payonce: --webhook-at is a time such as 2026-11-26T08:00:00Z. Nothing was sent.")
+    return int(at.timestamp() * 1_000_000)
 
 
 async def _list(settings: Settings, *, as_json: bool) -> int:

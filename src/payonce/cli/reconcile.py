@@ -18,7 +18,7 @@ from .app import wait_for
 from .options import HERE, Json, Where, start_logging
 from .output import counted, put, put_json, say
 from .reading import require_store
-from .timeline import money
+from .standing import money
 
 PAGE = 100
 AT_ONCE = 32  # providers' limits are per account; a silent one must not hold up the others

@@ -9,7 +9,7 @@ from payonce.bootstrap import App, open_app
 from payonce.config import Settings
 from payonce.core.errors import Refused
 from payonce.core.money import display
-from payonce.core.operations import resolution
+from payonce.core.operations import decision_on, resolution
 from payonce.core.payment import Payment
 
 from . import OK, REFUSED, USAGE
@@ -17,10 +17,12 @@ from .app import wait_for
 from .options import HERE, Exit, Json, Where
 from .output import put, put_json, say
 from .reading import found, require_store
-from .timeline import money
+from .standing import money, operation_told
 from .views import payment_view
 
-Decision = Literal["charged", "not-charged", "reversed"]
+Decision = Literal["charged", "not-charged", "reversed", "done", "not-done"]
+OF_OPERATIONS = ("done", "not-done")
+ACTOR = "operator:cli"
 
 
 def resolve(
@@ -29,6 +31,7 @@ def resolve(
     *,
     decision: Annotated[Decision, Parameter(name="--as")],
     reason: str,
+    operation: str = "",
     provider_ref: str = "",
     amount: int | None = None,
     accept_amount: bool = False,
@@ -36,7 +39,8 @@ def resolve(
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Record your decision on a payment that is IN_DOUBT or needs attention. It sends nothing to any provider.
+    """Record your decision on a payment that is IN_DOUBT or needs attention, or on one of its operations. It sends nothing to
+    any provider.
 
     What a provider proves later still counts: a charge that turns up after `not-charged` is given back.
 
@@ -45,9 +49,12 @@ def resolve(
     payment
         Its id, reference, provider reference or idempotency key.
     decision
-        What you found at the provider: charged, not-charged, or reversed (taken and given back).
+        What you found at the provider: charged, not-charged, or reversed (taken and given back). With --operation: done or
+        not-done.
     reason
         Why, for the record; with your name or ticket.
+    operation
+        The capture, void or refund in doubt that the decision is about (op_...); `payonce show` names it.
     provider_ref
         Required with --as charged: the provider's id of the charge.
     amount
@@ -62,7 +69,9 @@ def resolve(
             USAGE,
             "payonce: --provider-ref, --amount and --accept-amount belong to --as charged only. Nothing was recorded.",
         )
-    said = Said(decision, reason, provider_ref, amount, accept_amount)
+    if (decision in OF_OPERATIONS) != bool(operation):
+        raise Exit(USAGE, "payonce: --operation and --as done|not-done belong together. Nothing was recorded.")
+    said = Said(decision, reason, operation, provider_ref, amount, accept_amount)
     return wait_for(_resolve(where.settings(), payment, said, ask=not yes, as_json=json))
 
 
@@ -71,6 +80,7 @@ class Said(NamedTuple):
 
     decision: Decision
     reason: str
+    operation: str
     provider_ref: str
     amount_minor: int | None
     accept_amount: bool
@@ -82,25 +92,36 @@ async def _resolve(settings: Settings, name: str, said: Said, *, ask: bool, as_j
         p = await found(app, name)
         _check(p, said)
         if ask:
-            _confirm(p, said.decision)
-        after = await app.engine.resolve(
-            app.scope,
-            p.id,
-            said.decision,
-            reason=said.reason,
-            actor="operator:cli",
-            provider_ref=said.provider_ref,
-            amount_minor=said.amount_minor,
-            accept_amount=said.accept_amount,
-        )
-        await _print(app, after, as_json=as_json)
+            _confirm(p, said)
+        await _print(app, await _record(app, p, said), as_json=as_json)
     return OK
+
+
+async def _record(app: App, p: Payment, said: Said) -> Payment:
+    match said.decision:
+        case "done" | "not-done" as decision:
+            return await app.engine.decide(app.scope, p.id, said.operation, decision, reason=said.reason, actor=ACTOR)
+        case decision:
+            return await app.engine.resolve(
+                app.scope,
+                p.id,
+                decision,
+                reason=said.reason,
+                actor=ACTOR,
+                provider_ref=said.provider_ref,
+                amount_minor=said.amount_minor,
+                accept_amount=said.accept_amount,
+            )
 
 
 def _check(p: Payment, said: Said) -> None:
     """Refuse before anybody is asked, in the words of the command line."""
     try:
-        resolution(p, said.decision, said.reason, said.provider_ref, said.amount_minor, accept_amount=said.accept_amount)
+        match said.decision:
+            case "done" | "not-done" as decision:
+                decision_on(p, said.operation, decision, said.reason)
+            case decision:
+                resolution(p, decision, said.reason, said.provider_ref, said.amount_minor, accept_amount=said.accept_amount)
     except Refused as error:
         if error.code != "resolution_incomplete" or any(f.field == "provider_ref" and "hold" in f.rule for f in error.errors):
             raise
@@ -112,12 +133,15 @@ def _check(p: Payment, said: Said) -> None:
         raise Refused(error.code, needs, error.errors) from None
 
 
-def _confirm(p: Payment, decision: Decision) -> None:
+def _confirm(p: Payment, said: Said) -> None:
     if not sys.stdin.isatty():
         raise Exit(USAGE, "payonce: add --yes to decide without being asked. Nothing was recorded.")
     say(f"{p.id}: {p.status} {p.reason}, {display(p.amount_minor, p.currency)}")
     say(f"  now      {money(p)[0]}")
-    say(f"  becomes  {decision}, on the record, not to be taken back")
+    for o in p.operations:
+        if o.id == said.operation:
+            say(f"  about    {operation_told(p, o)}")
+    say(f"  becomes  {said.decision}, on the record, not to be taken back")
     if input("Record it? Type yes: ").strip().lower() != "yes":
         raise Exit(REFUSED, "payonce: not recorded.")
 

@@ -6,10 +6,14 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec.json import encode
+
 from payonce.bootstrap import SystemClock
 from payonce.config import Settings
 from payonce.process import bind, http_server
 from payonce.providers import load_adapters
+from payonce.sandbox.courier import delivering
+from payonce.sandbox.pages import serve_pages_at
 from payonce.sandbox.server import installed, sandbox_app
 
 from . import OK
@@ -65,6 +69,12 @@ def starts() -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in pairs) + "payonce serve\n"
 
 
+def webhooks(url: str) -> str:
+    """The command that has every vendor of the snippet send its webhooks to payonce where it serves by default."""
+    endpoints = {vendor: [f"http://127.0.0.1:8080/webhooks/{vendor}"] for vendor, _ in _vendors()}
+    return f"curl -X PUT {url}/sandbox/webhooks -d {shlex.quote(encode(endpoints).decode())}"
+
+
 def _vendors() -> Iterator[tuple[str, Mapping[str, str]]]:
     """Each simulated vendor with an adapter, and credentials that both take."""
     adapters = load_adapters()
@@ -78,8 +88,11 @@ def _variable(vendor: str, key: str) -> str:
 async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool) -> None:
     sock = bind("127.0.0.1", port)
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    app = sandbox_app(ledger, SystemClock())
-    async with http_server(app, sock, drain_s=settings.number("server.drain_s")) as url:
+    clock = SystemClock()
+    app = sandbox_app(ledger, clock)
+    drain_s = settings.number("server.drain_s")
+    async with http_server(app, sock, drain_s=drain_s) as url, delivering(app, clock):
+        serve_pages_at(app.ledger, url)
         if as_json:
             put_json({"url": url, "ledger": str(ledger)}, indent=False)
         else:
@@ -90,5 +103,7 @@ async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool
             put("and start payonce where their variables are set. Any other value that is not empty will do for the vendors of")
             put("payonce itself, but a prefix of a test key, such as rzp_test_, has to stay:\n")
             put(textwrap.indent(starts(), "    "))
+            put("It sends webhooks once it knows where to, for each vendor:\n")
+            put(f"    {webhooks(url)}\n")
             put("Ctrl-C stops it.")
         await stopped(lambda: say("stopping ..."))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from payonce.bootstrap import open_app
 from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
-from payonce.serving import sandbox_in_process, serving
+from payonce.serving import sandbox_in_process, serving, unheard
 
 from . import OK
 from .app import wait_for
@@ -55,6 +55,8 @@ def serve(
 
 async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool) -> None:
     async with serving(settings, worker=worker, hold=hold) as served:
+        for hint in unheard(served.app.engine.accounts.values()):
+            say(f"WARNING: {hint}")
         facts = {
             "url": served.url,
             "docs": f"{served.url}/docs",

@@ -11,7 +11,8 @@ from .app import wait_for
 from .options import HERE, Json, Where
 from .output import STATUS_COLOURS, clean, paint, put, put_json, relative, span, stamp, status
 from .reading import books, found, history
-from .timeline import Line, money, routed, tell, upcoming
+from .standing import money, operation_told
+from .timeline import Line, routed, tell, upcoming
 from .views import history_entry, payment_view
 
 
@@ -33,13 +34,14 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         told, lines = tell(entries)
         p = told or p
         now = book.clock.now_us()
-        text, then = money(p)
+        action = await book.action(p)
+        text, then = money(p, action)
         next_ = book.next(p, details=await book.details(p))
         due = upcoming(await book.store.due_of(p.id), next_, p, now, missing=book.missing(p), blocked=book.blocked)
         if as_json:
             put_json(
                 {
-                    "payment": payment_view(p, await book.details(p)),
+                    "payment": payment_view(p, await book.details(p), action),
                     "history": [history_entry(p.id, entry) for entry in entries],
                     "timeline": [_line(line) for line in lines],
                     "money": text,
@@ -50,10 +52,12 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
             return OK
         _print(p, lines, now)
         put("")
+        for n, o in enumerate(p.operations[1:]):
+            put(f"{'' if n else 'Asked':<5}  {clean(operation_told(p, o))}")
         put(f"Money  {paint(text, STATUS_COLOURS.get(p.status, 'bold'))}")
         if due:
             put(f"Due    {clean(due)}")
-        put(f"Do     {then}")
+        put(f"Do     {clean(then)}")
     return OK
 
 

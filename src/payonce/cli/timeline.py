@@ -10,7 +10,7 @@ from payonce.core.due import Block, Call, Judge, Next, Reverse
 from payonce.core.errors import DECLINES, REASONS
 from payonce.core.events import Accepted, Asked, Entry, Event, Hinted, Judged, Observed, Planned, Resolved
 from payonce.core.money import display
-from payonce.core.operations import part_of
+from payonce.core.operations import UNSETTLED, excluding, operation, part_of
 from payonce.core.outcome import (
     Absent,
     AnyOutcome,
@@ -24,6 +24,8 @@ from payonce.core.outcome import (
     NotSent,
     Processing,
     Refunded,
+    RefundFailed,
+    Refunding,
     Rejected,
     RequiresAction,
     Succeeded,
@@ -34,7 +36,7 @@ from payonce.core.outcome import (
 from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step
 from payonce.core.verdict import declines, effective, unresolved, verdict
 
-from .output import relative, span
+from .output import relative, span, stamp
 
 _SENDS = {
     "create": "an order is created at {}",
@@ -142,7 +144,8 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             return f"accepted: {display(event.amount_minor, event.currency)}{client}{wish}, {event.mode} mode"
         case Planned():
             a = p.attempts[event.attempt]
-            return _SENDS[event.step.kind].format(a.account) + (f" ({a.why})" if event.opens and a.why else "")
+            told = _SENDS[event.step.kind].format(a.account) + (f" ({a.why})" if event.opens and a.why else "")
+            return told + _how_much(p, event.operation, event.step)
         case Observed():
             owner = part_of(p, event.about)
             step = owner[1] if owner else None
@@ -154,13 +157,27 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             return "somebody says something happened" + (f" ({event.ref})" if event.ref else "") + ": it will be read"
         case Asked(kind="cancel"):
             return "a cancel is asked"
+        case Asked(kind="void"):
+            return f"a void is asked ({event.operation_id}): the hold is to be given back, or nothing is to be taken"
+        case Asked(kind="capture" | "refund"):
+            return f"a {event.kind} of {display(event.amount_minor, p.currency)} is asked ({event.operation_id})"
         case Asked():
             return f"{display(event.amount_minor, p.currency)} has to be given back: {reason(event.reason)}"
         case Judged():
             return _judged(p, event)
+        case Resolved() if event.operation:
+            o = operation(p, event.operation)
+            return f"an operator decided: the {o.kind} ({o.id}) was {event.verdict}, because: {event.reason}"
         case Resolved():
             amount = f", {display(event.amount_minor, p.currency)} as {event.provider_ref}" if event.provider_ref else ""
             return f"an operator decided: {event.verdict}{amount}, because: {event.reason}"
+
+
+def _how_much(p: Payment, number: int, step: Step) -> str:
+    """The amount of an operation that works on a part."""
+    if not number or step.kind not in ("capture", "refund"):
+        return ""
+    return f": {display(operation(p, number).amount_minor, p.currency)}"
 
 
 def _judged(p: Payment, event: Judged) -> str:
@@ -170,7 +187,8 @@ def _judged(p: Payment, event: Judged) -> str:
         case "attention":
             return f"needs eyes: {reason(event.reason)}"
         case "operation_FAILED" | "operation_IN_DOUBT":
-            return f"the operation is {event.what.removeprefix('operation_')}: {reason(event.reason)}"
+            o = operation(p, event.operation)
+            return f"the {o.kind} ({o.id}) is {event.what.removeprefix('operation_')}: {reason(event.reason)}"
         case "FAILED":
             return f"FAILED: {reason(event.reason)}{_why_no_further(p)}"
         case _:
@@ -202,7 +220,11 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
             back = f", {display(o.refunded_minor, o.currency)} of it given back" if o.refunded_minor else ""
             return f"charged {display(o.amount_minor, o.currency)} ({o.ref}){back}"
         case Authorized():
-            return f"{display(o.amount_minor, o.currency)} is held, not taken ({o.ref})"
+            until = f", until {stamp(o.expires_at_us)}" if o.expires_at_us else ""
+            return f"{display(o.amount_minor, o.currency)} is held, not taken ({o.ref}{until})"
+        case Refunding() | RefundFailed():
+            done = "is giving back" if isinstance(o, Refunding) else "could not give back"
+            return f"{done} {display(o.amount_minor, o.currency)} ({o.ref})"
         case Captured():
             return f"took the held {display(o.amount_minor, o.currency)} ({o.ref})"
         case Mismatch():
@@ -218,7 +240,7 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
         case Processing():
             return "they have it, not final yet"
         case RequiresAction():
-            return "the customer has to act at the provider"
+            return "the customer has to act at the provider" + (f" (until {stamp(o.expires_at_us)})" if o.expires_at_us else "")
         case Created():
             return f"created ({_shown(o.container)}); no money moved"
         case Closed():
@@ -230,8 +252,8 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
         case Unknown():
             return f"no usable answer, it may or may not have happened: {o.reason}"
         case Found():
-            tries = "; ".join(told_outcome(t) for t in o.tries) or "nothing was tried in it"
-            return f"they show: {tries}"
+            shown = [told_outcome(each) for each in (*o.tries, *o.refunds)]
+            return f"they show: {'; '.join(shown) or 'nothing was tried in it'}"
         case Absent():
             return "they show nothing of ours, which proves nothing" if reading else "the answer was about another payment"
         case Unreadable():
@@ -267,6 +289,9 @@ def upcoming(
             what = _DUE[call.kind].format(call.account)
         case Judge() as judge:
             what = f"conclude {judge.what}: {reason(judge.reason)}"
+            if judge.operation:
+                state = judge.what.removeprefix("operation_")
+                what = f"conclude that the {operation(p, judge.operation).kind} is {state}: {reason(judge.reason)}"
         case Reverse():
             what = "give a surplus charge back"
         case None:
@@ -290,9 +315,16 @@ def _gives_up(p: Payment, now_us: int) -> str:
 def _why(p: Payment, leased: Step | None) -> str:
     if leased is not None or not p.attempts:
         return ""
+    asked = next((o for o in p.operations[1:] if o.state in UNSETTLED and o.steps), None)
     match verdict(p.attempts[-1]):
+        case _ if asked is not None:
+            return f"; it waits because the {asked.kind} is not settled yet"
         case "UNKNOWN":
             return "; it waits because nobody knows yet whether the last send was charged"
+        case _ if p.status == "AUTHORIZED" and excluding(p) is None:
+            return "; it waits for a capture or a void"
+        case "OPEN" if p.status == "REQUIRES_ACTION":
+            return "; it waits for the customer"
         case "OPEN":
             return "; it waits because the provider is still working on it"
         case "NO" | "IDLE" if p.status == "PENDING":
@@ -301,70 +333,3 @@ def _why(p: Payment, leased: Step | None) -> str:
             return "; a final payment is still watched for late surprises"
         case _:
             return ""
-
-
-def money(p: Payment) -> tuple[str, str]:
-    """One plain sentence on the state of the money, and what to do next."""
-    amount = display(p.amount_minor, p.currency)
-    if p.attention:
-        extra = f" {REASONS.get(p.attention, p.attention)}"
-        if p.status == "IN_DOUBT":
-            return _doubt(p, amount)
-        kept = f"{display(p.captured_minor, p.currency)} was taken once and is kept."
-        done = {"SUCCESS": kept, "FAILED": "No charge is kept."}.get(p.status, "")
-        if p.attention == "amount_accepted":
-            undo = f"to undo it, give it back at the provider, then: payonce resolve {p.id} --as reversed --reason ..."
-            return (done + extra).strip(), f"Nothing; {undo}"
-        return (done + extra).strip(), f"payonce reconcile, then payonce resolve {p.id} if it stays."
-    match p.status:
-        case "SUCCESS":
-            kept = display(p.captured_minor, p.currency)
-            if p.winner is not None and p.attempts[p.winner].resolved == "reversed":
-                return f"{kept} was taken ({p.provider_ref}), and an operator recorded that it was given back.", "Nothing."
-            back = p.reversed_minor()
-            surplus = f" A surplus of {display(back, p.currency)} was given back." if back else ""
-            return f"{kept} was taken, once ({p.provider_ref}).{surplus}", "Nothing: it is settled."
-        case "FAILED" | "CANCELED":
-            back = p.reversed_minor()
-            if back:
-                return f"{display(back, p.currency)} was taken late and was given back; no charge is kept.", "Nothing."
-            if any(o.kind == "reversal" and o.state == "PENDING" for o in p.operations):
-                return "The provider took the money late; it is being given back.", "Nothing: it is done by itself."
-            if p.reason in ("not_charged", "reversed"):
-                return f"No money is kept: {REASONS[p.reason][0].lower()}{REASONS[p.reason][1:]}", "Nothing."
-            why = f" ({p.reason})" if p.reason else ""
-            return f"No money is kept{why}.", "Nothing; to try again, post a new payment with a new key."
-        case "IN_DOUBT":
-            return _doubt(p, amount)
-        case "REQUIRES_ACTION":
-            return "The customer has to act at the provider; nothing is taken before.", "Wait for the customer."
-        case "AUTHORIZED":
-            return f"{amount} is held, not taken.", "Capture or cancel it."
-        case _:
-            return _pending(p, amount), "Nothing: it is being worked on (a worker must be running)."
-
-
-def _doubt(p: Payment, amount: str) -> tuple[str, str]:
-    seen = [verdict(a) for a in p.attempts]
-    if "MISMATCH" in seen:
-        text = f"Something was taken, but not {amount} as asked: compare it with the provider."
-    elif p.reason == "given_back":
-        text = f"{amount} was taken and given back in full, not at our request: nothing is kept, and nothing is sent again."
-    else:
-        text = f"{amount} may or may not have been taken; it is never sent again, and it is read daily."
-    ways = "charged --provider-ref REF --amount MINOR | not-charged | reversed"
-    return text, f"Look at the provider, then: payonce resolve {p.id} --as {ways} --reason TEXT"
-
-
-def _pending(p: Payment, amount: str) -> str:
-    seen = [verdict(a) for a in p.attempts]
-    if "UNKNOWN" in seen:
-        terms = next(a.terms for a in p.attempts if verdict(a) == "UNKNOWN")
-        into = "into the same order, which can be paid once" if terms.container else "under the same key"
-        again = f"It is sent again only {into}, or not at all."
-        return f"{amount} may have been taken: the answer is missing, and the provider is being asked. {again}"
-    if "OPEN" in seen:
-        return f"The provider has it and is working on it; {amount} may be taken."
-    if seen:
-        return "Nothing was taken so far; it is being tried again."
-    return "Nothing was sent yet."

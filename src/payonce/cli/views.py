@@ -1,12 +1,13 @@
 """The API's own objects: what ``--json`` prints is what HTTP answers."""
 
 from payonce.api.bodies import PaymentList
-from payonce.api.payments import history_entry
-from payonce.api.payments import payment_body as payment_view
+from payonce.api.views import history_entry, operation_entry
+from payonce.api.views import operation_body as operation_view
+from payonce.api.views import payment_body as payment_view
 from payonce.core.idempotency import Details
 from payonce.core.payment import Payment
 
-__all__ = ["history_entry", "page_view", "payment_view"]
+__all__ = ["history_entry", "operation_entry", "operation_view", "page_view", "payment_view"]
 
 
 def page_view(payments: list[tuple[Payment, Details]], cursor: str | None) -> PaymentList:

@@ -1,16 +1,17 @@
 """``apply(payment, entry) -> payment``: the only writer. The payment is the fold of its history (R12)."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from msgspec.structs import replace
 
 from . import ids, states
 from .errors import InvariantViolated
 from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, seal
-from .operations import operation, part_of, reversal_of, state
+from .operations import UNSETTLED, excluding, gone, operation, part_of, reserved_minor, reversal_of, state, taken
 from .outcome import Captured, Created, Found, Mismatch, RequiresAction, Succeeded, Unreadable
 from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
-from .verdict import Verdict, captures, evidence, given_back, last_found, sealed, unresolved, verdict
+from .verdict import Verdict, captures, evidence, given_back, hold, last_found, sealed, unresolved, verdict
 
 
 def fold(entries: Iterable[Entry]) -> Payment:
@@ -67,7 +68,8 @@ def apply(p: Payment | None, entry: Entry) -> Payment:
 
 
 def _accepted(env: Envelope, e: Accepted) -> Payment:
-    charge = Operation(n=1, id=e.operation_id, kind="charge", amount_minor=e.amount_minor, at_us=env.at_us)
+    kind: Literal["charge", "authorize"] = "authorize" if e.capture_method == "manual" else "charge"
+    charge = Operation(n=1, id=e.operation_id, kind=kind, amount_minor=e.amount_minor, at_us=env.at_us)
     return Payment(
         schema=env.v,
         id=e.payment_id,
@@ -80,6 +82,7 @@ def _accepted(env: Envelope, e: Accepted) -> Payment:
         capture_method=e.capture_method,
         late_success=e.late_success,
         attempts_max=e.attempts_max,
+        action_s=e.action_s,
         client_id=e.client_id,
         provider=e.provider,
         idempotency_key=e.idempotency_key,
@@ -93,6 +96,12 @@ def _planned(p: Payment, env: Envelope, e: Planned) -> Payment:
     _require(e.step.outcome is None, "a step is planned before it has an outcome")
     if e.operation:
         o = operation(p, e.operation)
+        if e.step.kind != "read":
+            known = o.kind if o.kind != "reversal" else "void" if e.step.kind == "void" else "refund"
+            _require(e.step.kind == known and o.state in UNSETTLED, "an operation is sent as what it is, until it has ended")
+            if o.kind in ("capture", "void"):
+                held = p.status == "AUTHORIZED" and excluding(p) == o
+                _require(held, "a hold is captured or voided while it is held, and not both")
         return _with(p, replace(o, steps=(*o.steps, e.step)))
     if e.opens:
         p = _opened(p, e.opens, look=e.step.kind == "read")
@@ -123,6 +132,8 @@ def _opened(p: Payment, e: Opened, *, look: bool) -> Payment:
         reference=e.reference,
         terms=e.terms,
         why=e.why,
+        manual=e.manual,
+        action_expires_us=e.action_expires_us,
     )
     return replace(p, attempts=(*p.attempts, fresh))
 
@@ -136,23 +147,47 @@ def _observed(p: Payment, env: Envelope, e: Observed) -> Payment:
     done = replace(step, outcome=e.outcome, seen_at_us=env.at_us)
     steps = tuple(done if s.seq == step.seq else s for s in part.steps)
     if isinstance(part, Operation):
-        after = replace(part, steps=steps)
-        now, reason = state(after)
-        return _conclude(_with(p, replace(after, state=now, reason=reason)))
+        return _conclude(_told(_with(p, replace(part, steps=steps)), part.n))
     a = replace(part, steps=steps)
     if isinstance(e.outcome, Created | Found) and a.terms.container and not a.container:
         a = replace(a, container=e.outcome.container if isinstance(e.outcome, Created) else e.outcome.container_id)
     if a.hint and step.kind == "read" and step.seq > a.hint.seq and not isinstance(e.outcome, Unreadable):
         a = replace(a, hint=None)
-    return _conclude(_with(p, a))
+    p = _with(p, a)
+    if isinstance(e.outcome, Found):  # a look at the charge tells of its refunds too
+        for o in p.operations[1:]:
+            if o.attempt == a.n and o.kind in ("refund", "reversal"):
+                p = _told(p, o.n)
+    return _conclude(p)
+
+
+def _told(p: Payment, number: int) -> Payment:
+    """The operation with the state that its evidence gives it."""
+    o = operation(p, number)
+    now, reason = state(p, o)
+    return _with(p, replace(o, state=now, reason=reason))
 
 
 def _asked(p: Payment, env: Envelope, e: Asked) -> Payment:
     if e.kind == "cancel":
         return replace(p, cancel_asked=True)
     _require(e.number == len(p.operations) + 1 <= OPERATIONS_MAX, "operations are numbered in order")
-    _require(e.attempt != p.winner and reversal_of(p, e.attempt) is None, "a surplus is reversed once, the winner never")
-    _require(not any(unresolved(a) for a in p.attempts), "no reversal while an attempt is unresolved (R8)")
+    match e.kind:
+        case "reversal":
+            kept = e.attempt == p.winner and p.status != "CANCELED"
+            _require(not kept and reversal_of(p, e.attempt) is None, "a surplus is reversed once, what is kept never")
+            _require(not any(unresolved(a) for a in p.attempts), "no reversal while an attempt is unresolved (R8)")
+        case "refund":
+            _require(p.status == "SUCCESS" and e.attempt == p.winner, "only what was taken can be given back")
+            _require(1 <= e.amount_minor <= p.captured_minor - reserved_minor(p), "refunds never exceed what was captured")
+        case "capture":
+            _require(p.status == "AUTHORIZED" and e.attempt == p.winner, "only what is held can be captured")
+            _require(1 <= e.amount_minor <= p.authorized_minor, "a capture takes at most what is held")
+        case "void":
+            _require(p.status not in FINAL, "what has ended cannot be voided")
+            p = p if p.status == "AUTHORIZED" else replace(p, cancel_asked=True)
+    if e.kind in ("capture", "void"):
+        _require(excluding(p) is None, "capture and void exclude each other and any unresolved one")
     fresh = Operation(
         n=e.number,
         id=e.operation_id,
@@ -162,6 +197,7 @@ def _asked(p: Payment, env: Envelope, e: Asked) -> Payment:
         attempt=e.attempt,
         reference=e.reference,
         reason=e.reason,
+        idempotency_key=e.idempotency_key,
     )
     return replace(p, operations=(*p.operations, fresh))
 
@@ -182,6 +218,7 @@ def _judged(p: Payment, e: Judged) -> Payment:
             return _conclude(_with(p, replace(operation(p, e.operation), state="IN_DOUBT", reason=e.reason)))
         case "FAILED" | "CANCELED":
             _require(all(sealed(a) for a in p.attempts), "a payment ends unpaid only when every attempt is sealed (R4)")
+            p = _settle_void(p, "SUCCEEDED", "")
             return _charge_state(replace(p, status=e.what, reason=e.reason, attention=""), "FAILED", e.reason)
         case "IN_DOUBT":
             told = e.reason if e.reason == "restored_elsewhere" else p.attention  # stays, whatever an attempt turns out to be
@@ -190,33 +227,66 @@ def _judged(p: Payment, e: Judged) -> Payment:
 
 def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     """An operator's word settles what is unresolved; what a provider proves later still counts."""
-    touched = p
+    if e.operation:
+        return _conclude(_decided(p, operation(p, e.operation), e))
+    touched, said = p, e.verdict
+    assert said != "done"
+    assert said != "not-done"
     for a in p.attempts:
         unclear = verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH") or (verdict(a) == "YES" and p.winner is None)
         chosen = a.n == e.attempt if e.verdict == "charged" else unclear
         if chosen:
-            decided = replace(a, resolved=e.verdict, resolved_seq=env.seq, resolved_us=env.at_us)
+            decided = replace(a, resolved=said, resolved_seq=env.seq, resolved_us=env.at_us)
             touched = _with(touched, decided)
     for o in p.operations:
         if e.verdict == "reversed" and o.kind == "reversal" and o.state in ("IN_DOUBT", "FAILED"):
             touched = _with(touched, replace(o, state="SUCCEEDED", reason=e.reason))
+    if p.status == "AUTHORIZED" and any(a.resolved for a in touched.attempts if a.n == p.winner):
+        charged = e.verdict == "charged"
+        return _conclude(_ended(replace(touched, provider_ref=e.provider_ref or p.provider_ref), e.reason, charged, e.amount_minor))
     if p.status != "IN_DOUBT":
         return _conclude(replace(touched, attention=""))
     if e.verdict == "charged":
         won = _win(touched, e.attempt, e.provider_ref, e.amount_minor)
         return replace(won, attention="amount_accepted" if e.amount_minor != p.amount_minor else "")
     reason = "not_charged" if e.verdict == "not-charged" else "reversed"
+    touched = _settle_void(touched, "SUCCEEDED", "")
     return _charge_state(replace(touched, status="FAILED", reason=reason, attention=""), "FAILED", reason)
+
+
+def _decided(p: Payment, o: Operation, e: Resolved) -> Payment:
+    """What became of an operation, by an operator's word."""
+    _require(o.state == "IN_DOUBT" and e.verdict in ("done", "not-done"), "only an operation in doubt is decided")
+    if e.verdict == "not-done" or p.status != "AUTHORIZED":
+        return _with(p, replace(o, state="SUCCEEDED" if e.verdict == "done" else "FAILED", reason=e.reason))
+    return _ended(p, e.reason, o.kind == "capture", o.amount_minor)
+
+
+def _ended(p: Payment, reason: str, charged: bool, amount_minor: int) -> Payment:
+    """AUTHORIZED, and an operator says what became of the hold: taken, or given back."""
+    assert p.winner is not None
+    left = replace(p.attempts[p.winner], left=True)  # nothing of it will ever be taken by us
+    if (asked := excluding(p)) is not None:
+        done = charged == (asked.kind == "capture")
+        p = _with(p, replace(asked, state="SUCCEEDED" if done else "FAILED", reason=reason))
+    if charged:
+        as_asked = amount_minor == (asked.amount_minor if asked and asked.kind == "capture" else p.authorized_minor)
+        accepted = "" if as_asked else "amount_accepted"
+        return replace(p, status="SUCCESS", captured_minor=amount_minor, attention=accepted)
+    return replace(_with(p, left), status="CANCELED", reason="voided", attention="")
 
 
 def _conclude(p: Payment) -> Payment:
     """What the evidence makes of the status, in the same write as the evidence."""
+    p = _after_hold(p) if p.status == "AUTHORIZED" else p
     verdicts = [verdict(a) for a in p.attempts]
     if p.winner is None and (p.status not in ("FAILED", "CANCELED") or p.late_success == "accept"):
         for a, v in zip(p.attempts, verdicts, strict=True):
             if v == "YES" and reversal_of(p, a.n) is None and not given_back(a):
-                taken = next(o for _, o in evidence(a) if isinstance(o, Succeeded | Captured))
-                p = _win(p, a.n, taken.ref, taken.amount_minor)
+                money = next((o for _, o in evidence(a) if isinstance(o, Succeeded | Captured)), None)
+                if money is None and p.status in FINAL:
+                    continue  # a late hold is given back under either policy
+                p = _win(p, a.n, money.ref, money.amount_minor) if money else _authorize(p, a)
                 break
     if p.status in ("PENDING", "REQUIRES_ACTION"):
         if "MISMATCH" in verdicts or "YES" in verdicts:  # a yes that did not win was given back already, in full
@@ -225,19 +295,66 @@ def _conclude(p: Payment) -> Payment:
         else:
             acting = any(v == "OPEN" and _acting(a) for a, v in zip(p.attempts, verdicts, strict=True))
             p = replace(p, status="REQUIRES_ACTION" if acting else "PENDING")
-    return replace(p, attention=_attention(p, verdicts))
+    given = sum(o.amount_minor for o in p.operations if o.kind == "refund" and o.state == "SUCCEEDED")
+    return replace(p, attention=_attention(p, verdicts), refunded_minor=given)
+
+
+def _authorize(p: Payment, a: Attempt) -> Payment:
+    """The hold that the merchant asked for. A void that was asked before goes on with it."""
+    first = hold(a)
+    _require(first is not None and p.winner is None, "the winner is written once")
+    assert first is not None
+    step, seen = first
+    p = replace(
+        _charge_state(p, "SUCCEEDED", ""),
+        winner=a.n,
+        status="AUTHORIZED",
+        reason="",
+        provider_ref=seen.ref,
+        authorized_minor=seen.amount_minor,
+        authorization_expires_us=seen.expires_at_us or step.seen_at_us + a.terms.hold_s * 1_000_000,
+    )
+    void = excluding(p)
+    return _with(p, replace(void, attempt=a.n)) if void else p
+
+
+def _after_hold(p: Payment) -> Payment:
+    """AUTHORIZED: what was held was taken, or it is gone; what was asked of it has ended with that."""
+    assert p.winner is not None
+    a, asked = p.attempts[p.winner], excluding(p)
+    if (money := taken(p, a)) is not None:
+        if asked is not None:
+            ended = ("SUCCEEDED", "") if asked.kind == "capture" else ("FAILED", "already_captured")
+            p = _with(p, replace(asked, state=ended[0], reason=ended[1]))
+        return replace(p, status="SUCCESS", provider_ref=money.ref, captured_minor=money.amount_minor)
+    if not gone(p, a):
+        return p
+    voided = any(o.kind == "void" and o.state != "FAILED" for o in p.operations)
+    if asked is not None:
+        ended = ("SUCCEEDED", "") if asked.kind == "void" else ("FAILED", "authorization_expired")
+        p = _with(p, replace(asked, state=ended[0], reason=ended[1]))
+    p = _with(p, replace(a, left=True))  # nothing of it will ever be taken by us
+    return replace(p, status="CANCELED", reason="voided" if voided else "authorization_expired")
+
+
+def _settle_void(p: Payment, to: Literal["SUCCEEDED", "FAILED"], reason: str) -> Payment:
+    """A void that was asked before anything was held ends with the payment."""
+    void = excluding(p)
+    return _with(p, replace(void, state=to, reason=reason)) if void and void.kind == "void" else p
 
 
 def _attention(p: Payment, verdicts: list[Verdict]) -> str:
     if p.attention == "restored_elsewhere":
         return p.attention
-    if any(o.state == "IN_DOUBT" or (o.kind == "reversal" and o.state == "FAILED") for o in p.operations[1:]):
+    if any(o.kind == "reversal" and o.state in ("IN_DOUBT", "FAILED") for o in p.operations[1:]):
         return "reversal_unresolved"
-    if p.status in FINAL and "MISMATCH" in verdicts:
+    if (p.status in FINAL or p.status == "AUTHORIZED") and "MISMATCH" in verdicts:
         return "mismatch"
+    if any(o.state == "IN_DOUBT" for o in p.operations[1:]):
+        return "operation_unresolved"
     if any(_charges_seen(a) > 1 for a in p.attempts):
         return "charged_twice"
-    if p.status in FINAL and any(unresolved(a) for a in p.attempts):
+    if (p.status in FINAL or p.status == "AUTHORIZED") and any(unresolved(a) for a in p.attempts):
         return "horizon" if p.attention == "horizon" else "attempt_unresolved"
     return p.attention if p.attention == "amount_accepted" else ""
 
@@ -256,6 +373,7 @@ def _acting(a: Attempt) -> bool:
 def _win(p: Payment, attempt: int, provider_ref: str, amount_minor: int) -> Payment:
     """The kept charge, written once."""
     _require(p.winner is None, "the winner is written once")
+    p = _settle_void(p, "FAILED", "already_charged")
     won = replace(p, winner=attempt, status="SUCCESS", reason="", provider_ref=provider_ref, captured_minor=amount_minor)
     return _charge_state(won, "SUCCEEDED", "")
 

@@ -5,6 +5,7 @@ PayonceError
 │   └── (code from PROBLEMS)
 ├── StoreUnavailable    nothing was written; the same idempotency key may be used again
 ├── NewerSchema         the row or file was written by a newer payonce; nothing was touched
+├── WebhookRefused      not a genuine, fresh webhook; nothing was stored
 ├── ConfigError         the configuration cannot be used; says which value and what to do
 └── InvariantViolated   a rule of the machine would be broken: a bug; nothing was written
 """
@@ -37,6 +38,10 @@ class NewerSchema(PayonceError):
     """Written by a newer version of payonce: this one touches nothing."""
 
 
+class WebhookRefused(PayonceError):
+    """Not a genuine, fresh webhook of this account. The text says why, without anything of the body. Nothing was stored."""
+
+
 class ConfigError(PayonceError):
     """The configuration cannot be used. The text names the value, its origin and the fix."""
 
@@ -54,14 +59,14 @@ class Problem(NamedTuple):
     next: str
 
 
-_NONE = "No payment was created and no money moved."
+_NONE = "This request created nothing and moved no money."
 
 PROBLEMS: Final[dict[str, Problem]] = {
     "idempotency_key_missing": Problem(
         400,
         "Idempotency key missing",
         _NONE,
-        "Send an Idempotency-Key header (or idempotencyKey in the body): one fresh value per payment you intend.",
+        "Send an Idempotency-Key header (or idempotencyKey in the body): one fresh value per payment or operation.",
     ),
     "idempotency_key_invalid": Problem(
         400,
@@ -75,7 +80,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
         _NONE + " The key stays unused.",
         "Send one JSON object in UTF-8, with Content-Length or in chunks, not both.",
     ),
-    "not_found": Problem(404, "Not found", "Nothing is known under this id.", "Check the id, the mode and the path."),
+    "webhook_refused": Problem(
+        401,
+        "Webhook refused",
+        "Nothing was stored and no money moved; payments are settled by reading them, without webhooks too.",
+        "Compare the account's webhook secret with the provider's, and the clock here with the time; then let it send again.",
+    ),
+    "not_found": Problem(
+        404, "Not found", "Nothing is known under this id; this request moved no money.", "Check the id, the mode and the path."
+    ),
     "method_not_allowed": Problem(405, "Method not allowed", _NONE, "See /docs for the methods of this path."),
     "body_timeout": Problem(
         408,
@@ -86,22 +99,36 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "operation_in_progress": Problem(
         409,
         "Another operation is unresolved",
-        "The earlier operation stands; this one had no effect.",
+        "What is under way goes on; this request had no effect.",
         "Wait until GET /payments/{id} shows it settled, then ask again.",
+    ),
+    "operation_not_possible": Problem(
+        409,
+        "Not possible in this status",
+        "The payment stands as it was; this request had no effect.",
+        "See GET /payments/{id}: what is held can be captured or voided, what was taken can be refunded; what has not ended "
+        "can be voided.",
     ),
     "nothing_to_resolve": Problem(
         409,
         "Nothing to resolve",
         "Nothing was recorded; the payment stands as it was.",
-        "See `payonce show ID`. IN_DOUBT takes any decision; a final payment that needs attention, reversed or not-charged.",
+        "See `payonce show ID`. IN_DOUBT takes any decision; a final payment that needs attention, reversed or "
+        "not-charged; an operation in doubt (--operation), done or not-done.",
     ),
     "request_in_progress": Problem(
         409,
         "The first request with this key is still being written",
-        "At most one payment will exist for this key.",
+        "At most one payment or operation will exist for this key.",
         "Send the same request with the same key again after Retry-After.",
     ),
     "body_too_large": Problem(413, "Body too large", _NONE + " The key stays unused.", "Send at most 64 KiB."),
+    "webhook_too_large": Problem(
+        413,
+        "Webhook too large",
+        "Nothing was stored and no money moved; payments are settled by reading them, without webhooks too.",
+        "Send at most 256 KiB.",
+    ),
     "media_type_unsupported": Problem(
         415, "Media type not supported", _NONE + " The key stays unused.", "Send Content-Type: application/json."
     ),
@@ -124,13 +151,28 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "`payonce routes explain` with its amount and currency shows why; correct the request or the rules.",
     ),
     "capture_method_unsupported": Problem(
-        422, "Capture method not offered", _NONE + " The key stays unused.", "Use captureMethod automatic."
+        422,
+        "Capture method not offered",
+        _NONE + " The key stays unused.",
+        "No account that may take this payment can hold money for you. Use captureMethod automatic, or change the rules.",
     ),
     "test_token_refused": Problem(
         422,
         "Sandbox token refused in live mode",
         _NONE + " The key stays unused.",
         "tok_* tokens work in test mode only; send a token of the live provider.",
+    ),
+    "amount_exceeds_available": Problem(
+        422,
+        "More than there is",
+        "The payment stands as it was. The key stays unused.",
+        "Ask for at most what is held, or captured and not yet given back; refunds under way keep their share.",
+    ),
+    "partial_capture_unsupported": Problem(
+        422,
+        "The provider captures all or nothing",
+        "The hold stands as it was. The key stays unused.",
+        "Capture the whole amount and refund the rest, or void it.",
     ),
     "resolution_incomplete": Problem(
         422,
@@ -141,8 +183,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "idempotency_key_reused": Problem(
         422,
         "Idempotency key reused for another request",
-        "The first payment stands unchanged; this request had no effect.",
-        "Use a fresh key for a new payment, or repeat the first request exactly.",
+        "What the first request did stands unchanged; this one had no effect.",
+        "Use a fresh key for a new payment or operation, or repeat the first request exactly.",
     ),
     "headers_too_large": Problem(
         431, "Headers too large", _NONE + " The key stays unused.", "Send at most 100 headers, and 16 KiB with the path."
@@ -150,14 +192,20 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "retry_same_key": Problem(
         503,
         "Not confirmed: the store refused the write, or its outcome is not known",
-        "Either nothing was written or the payment was accepted once; no second one can arise from the same key.",
+        "Either nothing was written or it was accepted once; nothing can be done twice under the same key.",
         "Send the same request with the same key again after Retry-After.",
+    ),
+    "webhook_not_stored": Problem(
+        503,
+        "Not confirmed: the store did not take the webhook",
+        "No money moved; payments are settled by reading them, without webhooks too.",
+        "Send it again after Retry-After; it is kept once however often it comes.",
     ),
     "not_ready": Problem(503, "Not ready", "Accepted payments are safe in the store.", "Ask again after Retry-After."),
     "internal_error": Problem(
         500,
         "A bug in payonce",
-        "If the payment was accepted it will be settled; if not, nothing moved.",
+        "What was accepted will be settled; what was not moved no money.",
         "Send the same request with the same key again, and report the request id.",
     ),
 }
@@ -175,6 +223,7 @@ DECLINES: Final[dict[str, str]] = {
     "limit_exceeded": "A limit of the card or account is reached. Another provider may be tried.",
     "authentication_failed": "The customer did not authenticate. Ask the customer.",
     "processing_error": "The provider could not process it. Another provider may be tried.",
+    "action_expired": "The customer did not act at the provider in time.",
     "hold_lapsed": "The hold ran out before it was captured, and was given back. Another provider may be tried.",
     "refund_refused": "The provider could not give the money back. Give it back in another way.",
     "configuration": "The provider account is not set up for this payment. Another provider may be tried; check the account.",
@@ -187,6 +236,12 @@ REASONS: Final[dict[str, str]] = {
     "no_provider_available": "No provider account took the payment in time. No money moved.",
     "attempts_exhausted": "Every allowed attempt was declined. No money moved.",
     "canceled": "A cancel was asked before any money moved.",
+    "expired": "The customer did not act at the provider in time. No money moved.",
+    "voided": "The hold was given back as asked. No money moved.",
+    "authorization_expired": "The hold ran out, or was given back at the provider, before it was captured. No money moved.",
+    "already_charged": "The money had been taken before the void could stop it. Refund it.",
+    "already_captured": "The hold had been captured before. Refund it.",
+    "never_sent": "The provider refused the request each time, or could not be reached. Nothing was done; ask again.",
     "horizon": "An attempt is still unresolved at its horizon. Money may have moved; it is read daily, or resolve it.",
     "mismatch": "A provider reports another amount, currency or mode. Money may have moved; compare with it and resolve.",
     "given_back": "The provider took it and gave it back in full, not at our request. It is read daily, or resolve it.",
@@ -196,6 +251,7 @@ REASONS: Final[dict[str, str]] = {
     "amount_accepted": "An operator accepted a charge with another amount.",
     "attempt_unresolved": "The payment is final, but another attempt is not: a surplus will be reversed when it is known.",
     "charged_twice": "The provider shows more than one charge for one attempt. Give the surplus back there and resolve it.",
+    "operation_unresolved": "It is not known what became of a capture, void or refund. It is read daily, or resolve it.",
     "reversal_unresolved": "A surplus charge may not have been given back. Give it back at the provider and resolve it.",
     "never_captured": "The money was only held and will never be taken by us; the hold lapses.",
     "late_success": "The provider took the money after the payment had ended unpaid; it is given back.",

@@ -28,6 +28,7 @@ class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     client_id: str = ""
     provider: str = ""
     capture_method: Literal["automatic", "manual"] = "automatic"
+    action_s: int = 0
 
 
 class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -41,6 +42,8 @@ class Opened(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     reference: str
     terms: Terms
     why: str = ""
+    manual: bool = False
+    action_expires_us: int = 0
 
 
 class Planned(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Planned"):
@@ -69,15 +72,17 @@ class Hinted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
 
 class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Asked"):
-    """A further operation, asked by a merchant (a cancel included) or by late truth (a reversal)."""
+    """A further operation, asked by a merchant or by late truth (a reversal). A void before anything is held is a cancel,
+    too: nothing new is sent from then on. ``cancel`` alone is what earlier versions wrote."""
 
-    kind: Literal["cancel", "reversal"]
+    kind: Literal["cancel", "reversal", "capture", "void", "refund"]
     number: int = 0
     operation_id: str = ""
     amount_minor: int = 0
     attempt: int = 0
     reference: str = ""
     reason: str = ""
+    idempotency_key: str = ""
 
 
 class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Judged"):
@@ -92,9 +97,10 @@ class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Resolved"):
     """An operator's recorded decision on a payment whose truth could not be read."""
 
-    verdict: Literal["charged", "not-charged", "reversed"]
+    verdict: Literal["charged", "not-charged", "reversed", "done", "not-done"]
     reason: str
     attempt: int = 0
+    operation: int = 0  # done, not-done: which one
     provider_ref: str = ""
     amount_minor: int = 0
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from .errors import FieldError, Refused
 from .money import AMOUNT_MINOR_MAX, is_currency
+from .operations import NewOperation
 from .redact import has_card_number
 
 REQUEST_V: Final = 1  # version of the normalised request below
@@ -19,6 +20,9 @@ METADATA_KEYS_MAX: Final = 50
 METADATA_KEY_CHARS_MAX: Final = 40
 METADATA_VALUE_CHARS_MAX: Final = 500
 
+_URL: Final = re.compile(
+    r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!-~]*)?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?(?:[/?#][!-~]*)?"
+)
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 Scalar = str | int | float | bool | None
 
@@ -30,6 +34,7 @@ class Details(Struct, frozen=True, kw_only=True, omit_defaults=True):
     payment_method_type: str = ""
     description: str = ""
     metadata: dict[str, Scalar] = {}
+    return_url: str = ""  # where the merchant wants the customer back after acting at a provider
 
 
 class NewPayment(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +45,7 @@ class NewPayment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_id: str = ""
     provider: str = ""
     capture_method: Literal["automatic", "manual"] = "automatic"
+    action_s: int | None = None  # how long the customer may act at the provider; None: as configured
     details: Details = Details()
 
 
@@ -49,8 +55,12 @@ _NAMES: Final = {
     "clientId": "client_id",
     "provider": "provider",
     "captureMethod": "capture_method",
+    "actionExpiresIn": "action_s",
 }
-FIELDS: Final = (*_NAMES, "paymentMethod", "description", "metadata", "idempotencyKey")
+FIELDS: Final = (*_NAMES, "paymentMethod", "description", "metadata", "returnUrl", "idempotencyKey")
+OPERATION_FIELDS: Final = ("amount", "idempotencyKey")
+ACTION_S: Final = (60, 86_400)  # bounds
+URL_CHARS_MAX: Final = 500
 
 
 def parse_key(header: str | None, body: object) -> str:
@@ -85,26 +95,51 @@ def normalise(body: Mapping[str, Any]) -> NewPayment:
         client_id=check.text("clientId", body.get("clientId")),
         provider=check.text("provider", body.get("provider")),
         capture_method=check.capture(body.get("captureMethod")),
+        action_s=check.action(body.get("actionExpiresIn")),
         details=Details(
             **check.method(body.get("paymentMethod")),
             description=check.text("description", body.get("description")),
             metadata=check.metadata(body.get("metadata")),
+            return_url=check.url("returnUrl", body.get("returnUrl")),
         ),
     )
-    if errors:
-        named = "; ".join(f"{e.field} {e.rule}" for e in errors)
-        raise Refused("validation_failed", named + ".", tuple(errors))
-    if request.capture_method == "manual":
-        raise Refused("capture_method_unsupported", "captureMethod manual is not offered yet.")
+    _refuse(errors)
     return request
 
 
-def encode(request: NewPayment) -> bytes:
+def normalise_operation(kind: Literal["capture", "void", "refund"], payment_id: str, body: Mapping[str, Any]) -> NewOperation:
+    """A decoded JSON object (empty: nothing but the key) as a valid request for an operation. Raises Refused naming every
+    bad field with its rule."""
+    if has_card_number(cast("Any", {k: v for k, v in body.items() if k != "amount"})):
+        raise Refused("card_number_refused", "A card number stands in the request.")
+    known = [name for name in OPERATION_FIELDS if kind != "void" or name != "amount"]
+    errors = [FieldError(str(name)[:80], "is not a known field") for name in body if name not in known]
+    check = _Check(errors)
+    amount = check.amount(body["amount"]) if kind != "void" and body.get("amount") is not None else None
+    _refuse(errors)
+    return NewOperation(kind=kind, payment_id=payment_id, amount_minor=amount)
+
+
+def _refuse(errors: list[FieldError]) -> None:
+    if errors:
+        named = "; ".join(f"{e.field} {e.rule}" for e in errors)
+        raise Refused("validation_failed", named + ".", tuple(errors))
+
+
+def encode(request: NewPayment | NewOperation) -> bytes:
     return msgspec.json.encode(request)
 
 
-def differing(stored: bytes, request: NewPayment) -> tuple[str, ...]:
-    """Names (never values) of the fields in which a repeat differs from the first request."""
+def differing(stored: bytes, request: NewPayment | NewOperation, *, charge: bool) -> tuple[str, ...]:
+    """Names (never values) of the fields in which a repeat differs from the first request. ``charge``: the first one was for
+    a payment."""
+    if isinstance(request, NewOperation):
+        if charge or (asked := msgspec.json.decode(stored, type=NewOperation)) == request:
+            return ("path",) if charge else ()
+        same = (asked.kind, asked.payment_id) == (request.kind, request.payment_id)
+        return ("amount",) if same else ("path",)
+    if not charge:
+        return ("path",)
     first = msgspec.json.decode(stored, type=NewPayment)
     names = [name for name, attribute in _NAMES.items() if getattr(first, attribute) != getattr(request, attribute)]
     was, now = first.details, request.details
@@ -112,6 +147,8 @@ def differing(stored: bytes, request: NewPayment) -> tuple[str, ...]:
         names.append("paymentMethod")
     if was.description != now.description:
         names.append("description")
+    if was.return_url != now.return_url:
+        names.append("returnUrl")
     if not _same(was.metadata, now.metadata):
         names.append("metadata")
     return tuple(names)
@@ -160,6 +197,21 @@ class _Check:
             self._bad(field, f"must be a string of at most {TEXT_CHARS_MAX} characters without control characters")
             return ""
         return value
+
+    def action(self, value: object) -> int | None:
+        if value is not None and (type(value) is not int or not ACTION_S[0] <= value <= ACTION_S[1]):
+            self._bad("actionExpiresIn", f"must be whole seconds, {ACTION_S[0]} to {ACTION_S[1]}")
+            return None
+        return value
+
+    def url(self, field: str, value: object) -> str:
+        if value is None:
+            return ""
+        fits = isinstance(value, str) and len(value) <= URL_CHARS_MAX and _URL.fullmatch(value)
+        if not fits:
+            self._bad(field, f"must be an http or https URL without user and password, at most {URL_CHARS_MAX} characters")
+            return ""
+        return str(value)
 
     def capture(self, value: object) -> Literal["automatic", "manual"]:
         if value not in (None, "automatic", "manual"):

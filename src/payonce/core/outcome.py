@@ -31,13 +31,14 @@ class Succeeded(Outcome, frozen=True):
 
 
 class Authorized(Outcome, frozen=True):
-    """Money is held, not taken. Where capture is our own step this is *held*, never YES."""
+    """Money is held, not taken. YES where the merchant captures; where capture is our own step it is *held*."""
 
     ref: str
     reference: str
     amount_minor: int
     currency: str
     mode: str
+    expires_at_us: int | None = None  # when the hold lapses, if the provider says so
 
 
 class Captured(Outcome, frozen=True):
@@ -97,11 +98,13 @@ class Processing(Outcome, frozen=True):
 
 
 class RequiresAction(Outcome, frozen=True):
-    """OPEN: the customer has to act at the provider until ``expires_at_us``."""
+    """OPEN: the customer has to act at the provider until ``expires_at_us``. Where to (a URL, a UPI intent) is a secret of
+    the customer: it lies beside the chain, under ``action_sha256``."""
 
     ref: str
     reference: str
     expires_at_us: int | None = None
+    action_sha256: str = ""
 
 
 class Created(Outcome, frozen=True):
@@ -127,6 +130,25 @@ class Refunded(Outcome, frozen=True):
     currency: str
 
 
+class Refunding(Outcome, frozen=True):
+    """The provider has our refund and works on it: it may still fail."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+
+
+class RefundFailed(Outcome, frozen=True):
+    """Our refund failed for good: nothing was given back under this reference. Also after it was shown as done."""
+
+    ref: str
+    reference: str
+    amount_minor: int
+    currency: str
+    code: str = "refund_refused"
+
+
 class Voided(Outcome, frozen=True):
     """A hold was released."""
 
@@ -148,7 +170,7 @@ class Found(Outcome, frozen=True):
     """A read that showed our object: the provider's list of tries in it, and whether the container can still be paid."""
 
     tries: tuple[Try, ...] = ()
-    refunds: tuple[Refunded, ...] = ()
+    refunds: tuple[Refunded | Refunding | RefundFailed, ...] = ()
     container: Literal["none", "open", "closed"] = "none"
     container_id: str = ""  # the provider's id of it, when it was found by our reference
     reference: str = ""  # ours, as the container itself names it; a container that does not name us shows nothing
@@ -178,6 +200,8 @@ SendOutcome = (
     | Created
     | Closed
     | Refunded
+    | Refunding
+    | RefundFailed
     | Voided
     | Unknown
 )
@@ -186,3 +210,4 @@ AnyOutcome = SendOutcome | ReadOutcome
 
 OPEN_TRIES = (Processing, RequiresAction)
 NO_EFFECT = (NotSent, Rejected)
+OF_REFUNDS = (Refunded, Refunding, RefundFailed)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .outcome import AnyOutcome
 
-SCHEMA = 2  # of the stored payment and its events; older code that meets a newer row touches nothing
+SCHEMA = 3  # of the stored payment and its events; older code that meets a newer row touches nothing
 
 PaymentStatus = Literal["PENDING", "REQUIRES_ACTION", "AUTHORIZED", "SUCCESS", "FAILED", "CANCELED", "IN_DOUBT"]
 OperationState = Literal["PENDING", "SUCCEEDED", "FAILED", "IN_DOUBT"]
@@ -33,6 +33,7 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     container: bool = False  # a repeatable, single-success object is created first, then fired
     closable: bool = False  # the container can be closed for good
     own_capture: bool = False  # firing only holds; the money needs our own capture step
+    voidable: bool = False  # a hold can be given back by a step of its own; else it is left to lapse
     keyed: bool = False  # one idempotency key covers all sends of a fire
     replay_span_s: int = 0  # how long a keyed fire may be replayed, counted from the first send; 0 = never
     refund_replay_span_s: int = 0
@@ -40,6 +41,7 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     processing_s: int = 30  # the vendor may still be working on a request this long after the send deadline
     read_lag_s: int = 5  # a read may miss what happened this recently
     call_timeout_ms: int = 10_000
+    hold_s: int = 604_800  # how long a hold lasts where the provider does not say
     horizon_s: int = 86_400  # from the last fire: after it an unresolved attempt is IN_DOUBT
     watch_s: int = 345_600  # how long a final payment's tries are still read
     settle_s: int = 86_400  # how long a payment may look for a provider that takes it
@@ -99,6 +101,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     reference: str
     terms: Terms
     why: str = ""  # why this account now, and not another one
+    manual: bool = False  # the merchant captures: a hold is what was asked for
+    action_expires_us: int = 0  # until then the customer may act, where a provider asks for it; 0 = nobody said
     steps: tuple[Step, ...] = ()
     container: str = ""  # the provider's id of it, written once
     hint: Hint | None = None
@@ -120,6 +124,7 @@ class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     reason: str = ""
     attempt: int = 0  # the charge it works on
     reference: str = ""
+    idempotency_key: str = ""  # the merchant's; empty for what late truth demands
     steps: tuple[Step, ...] = ()
 
 
@@ -150,6 +155,7 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     capture_method: Literal["automatic", "manual"] = "automatic"
     late_success: LateSuccess = "refund"
     attempts_max: int = 3
+    action_s: int = 0  # how long the customer may act at the provider
     client_id: str = ""
     provider: str = ""  # the account the merchant forced
     idempotency_key: str = ""
@@ -162,6 +168,7 @@ class Payment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     cancel_asked: bool = False
     provider_ref: str = ""
     authorized_minor: int = 0
+    authorization_expires_us: int = 0
     captured_minor: int = 0
     refunded_minor: int = 0
 

@@ -5,15 +5,15 @@ nothing at its own ``at``: the store keeps ``at`` as the due time, so a due row 
 ``at`` None means quiet: nothing is owed any more.
 """
 
-from msgspec.structs import replace
-
-from . import operations
+from . import operations, owed
 from .attempts import first_attempt, last_attempt
 from .due import QUIET, Call, Facts, Judge, Next, Reverse, call
-from .outcome import NO_EFFECT, Absent, Closed, Found, NotSent, RequiresAction, Unknown, Unreadable
-from .payment import FINAL, Attempt, Operation, Payment, Step, StepKind, Terms
+from .outcome import NO_EFFECT, Absent, Captured, Closed, Found, NotSent, Succeeded, Unknown, Unreadable
+from .owed import daily, readable, replay_at, replay_by
+from .payment import FINAL, Attempt, Payment, Step, StepKind
 from .retry import DAY_US, SECOND_US, backoff_us, retry_after_us, schedule_us
 from .verdict import (
+    acting_until_us,
     captures,
     declines,
     effective,
@@ -32,7 +32,6 @@ FIRES_MAX = 3
 HINTED_READS_MAX = 40
 SILENT_LOOKS_MAX = 4
 ABSENTS_MAX = 3  # at the end of a watch
-LAST_CHANCE_US = 60 * SECOND_US  # before the end of a replay span: workers need a moment to wake
 
 
 def plan(p: Payment, now_us: int, facts: Facts) -> Next:
@@ -51,7 +50,8 @@ def _first_row(p: Payment, now: int, facts: Facts) -> Next:
 
 
 def _other_row(p: Payment, now: int, facts: Facts) -> Next:
-    for row in (_found, _surplus, _operations, _unresolved, _doubt, _watch, _cancel, first_attempt, last_attempt):
+    attempts = (first_attempt, last_attempt)
+    for row in (_found, _surplus, _operations, _authorized, _unresolved, _doubt, _watch, _cancel, *attempts):
         if (due := row(p, now, facts)) is not None:
             return due
     return QUIET
@@ -64,7 +64,7 @@ def _hint(p: Payment, now: int, facts: Facts) -> Next | None:
     """An unread claim: read it. After Unreadable with backoff; the hint stays. Where the account is away a look a day later is
     kept due, which holds nothing else up."""
     for a in sorted(p.attempts, key=lambda a: a.n in facts.lost):
-        if a.hint is None or not a.terms.readable or verdict(a) == "YES":
+        if a.hint is None or not a.terms.readable or not operations.worth_reading(p, a):
             continue
         tried = [s for s in a.steps if s.kind == "read" and s.seq > a.hint.seq]
         if len(tried) >= HINTED_READS_MAX:
@@ -88,46 +88,33 @@ def _surplus(p: Payment, now: int, facts: Facts) -> Next | None:
         return None
     for a in p.attempts:
         undecided = p.winner is None and p.status not in FINAL  # given back already: an operator says what that means
-        if a.n != p.winner and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None and not undecided:
+        kept = a.n == p.winner and p.status != "CANCELED"  # else it was taken after the hold had been given back
+        if not kept and verdict(a) == "YES" and operations.reversal_of(p, a.n) is None and not undecided:
+            if a.terms.own_capture and not any(isinstance(o, Succeeded | Captured) for _, o in evidence(a)):
+                return Next(now, Judge(what="left", reason="never_captured", attempt=a.n))  # only held: it lapses
             return Next(now, Reverse(attempt=a.n, reason="surplus" if p.winner is not None else "late_success"))
     return None
 
 
 def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
-    for o in p.operations[1:]:
-        if o.state in ("PENDING", "IN_DOUBT") and (due := _operation(o, p.attempts[o.attempt], now, facts)) is not None:
-            return due
-    return None
+    """What captures, voids, refunds and reversals ask for. It holds up nothing else that is owed."""
+    due = [n for o in p.operations[1:] if (n := owed.owed(p, o, now, facts)) is not None]
+    rest = (n for row in (_unresolved, _watch, _authorized) if (n := row(p, now, facts)) is not None) if due else ()
+    return _earliest([*due, *(n for n in rest if n.at_us is not None)])
 
 
-def _operation(o: Operation, charge: Attempt, now: int, facts: Facts) -> Next | None:
-    """Read the charge and its refunds first, then give back under one derived key, then read again."""
-    terms, last = charge.terms, o.steps[-1] if o.steps else None
-    sent, readable = operations.sends(o), _readable(charge, facts)
-    horizon = (sent[0].at_us if sent else o.at_us) + terms.horizon_s * SECOND_US
-    read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
-    # where capture is ours, a hold beside a charge is one that the read saw too early: it was taken
-    give = replace(read, kind="void" if operations.only_held(o) and not terms.own_capture else "refund")
-    if last is None:
-        if charge.n in facts.lost:
-            return Next(horizon, _judge_operation(o))
-        return Next(o.at_us, read if readable else give)
-    refused = any(s.kind in ("refund", "void") for s in o.steps) and last.ended_us >= horizon  # and for long enough
-    if not sent and last.kind == "read" and isinstance(last.outcome, Found) and charge.n not in facts.lost and not refused:
-        return Next(last.ended_us, give)  # nothing given back that could have had an effect, however long that took
-    if o.state == "IN_DOUBT":
-        return _daily(charge, read, last)
-    wait = max(schedule_us(terms.read_schedule_s, len(o.steps) - 1), retry_after_us(last.outcome))
-    at = last.ended_us + wait
-    if at >= horizon or charge.n in facts.lost:
-        judge = Next(max(horizon, last.ended_us), _judge_operation(o))
-        return Next(at, read) if readable and last.kind != "read" else judge
-    if not sent:  # a refusal may mean that the vendor was first: read before giving again
-        return Next(at, read if readable else give)
-    chance = _replay_at(at, last, now, _replay_by(sent[0], terms, terms.refund_replay_span_s))
-    if chance is not None and (last.kind == "read" or not readable):
-        return Next(chance, give)
-    return Next(at, read) if readable else Next(horizon, _judge_operation(o))
+def _authorized(p: Payment, now: int, facts: Facts) -> Next | None:
+    """AUTHORIZED has an end: then a look, and another one every day while the provider still shows the hold."""
+    if p.status != "AUTHORIZED" or p.winner is None:
+        return None
+    a = p.attempts[p.winner]
+    last, end = a.steps[-1], p.authorization_expires_us
+    again = last.ended_us + max(schedule_us(a.terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
+    if last.at_us < end or last.ended_us >= end + DAY_US:  # it may lapse a little later than was said
+        again = max(end, last.ended_us) if last.at_us < end else last.ended_us + DAY_US
+    unresolved_too = _unresolved(p, now, facts)
+    others = [*_losers(p, now, facts), *([unresolved_too] if unresolved_too else [])]
+    return _earliest([*([Next(again, call("read", a))] if a.terms.readable else []), *others]) or QUIET
 
 
 def _unresolved(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -145,26 +132,29 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     """One attempt that is UNKNOWN or OPEN: capture what is held, leave, judge, replay, re-fire, close, or read.
     None when it cannot be read and people were told."""
     terms, last, state, send, horizon = a.terms, a.steps[-1], verdict(a), last_send(a), horizon_us(a)
-    readable, lost = _readable(a, facts), a.n in facts.lost
+    usable, lost = readable(a, facts), a.n in facts.lost
     wait = max(schedule_us(terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
     if isinstance(last.outcome, Closed) and sum(s.kind == "close" for s in a.steps) == 1:
         wait = max(1, terms.read_lag_s) * SECOND_US  # the re-read that seals it: a failover waits for it
     at = last.ended_us + wait
     live = p.live and a.n == len(p.attempts) - 1 and not lost and not facts.hold and now < horizon
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
+    until = acting_until_us(a)
+    expired = until is not None and (until or horizon) <= last.ended_us
     if terms.own_capture and not captures(a):
         failed = [s for s in a.steps if s.kind == "capture"]
-        if held(a) and live and (last.kind == "read" or not failed or not readable):  # refused: is it still held?
+        looked = last.kind == "read" or not failed or not usable  # refused: is it still held?
+        if held(a) and live and not a.manual and looked:
             pause = max(schedule_us(terms.read_schedule_s, len(failed) - 1), retry_after_us(last.outcome)) if failed else 0
             return Next(last.ended_us + pause, call("capture", a))
-        looked = last.kind != "capture" or not readable  # a refusal may mean that it was captured before
-        if state == "UNKNOWN" and (given_up or last.ended_us >= horizon) and looked:
+        looked = last.kind != "capture" or not usable  # a refusal may mean that it was captured before
+        if (state == "UNKNOWN" or until is not None) and (given_up or expired or last.ended_us >= horizon) and looked:
             return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
-    if at >= horizon and _tried_everything(a, horizon, readable, lost):
+    if at >= horizon and _tried_everything(a, horizon, usable, lost):
         return _past_horizon(p, a, max(horizon, last.ended_us))
-    looked_last = last.kind == "read" or not readable
+    looked_last = last.kind == "read" or not usable
     first = next((s for s in a.steps if s.kind == "fire"), last)
-    chance = _replay_at(at, last, now, _replay_by(first, terms, terms.replay_span_s))
+    chance = replay_at(at, last, now, replay_by(first, terms, terms.replay_span_s))
     if state == "UNKNOWN" and live and terms.keyed and looked_last and at < horizon and chance is not None:
         return Next(chance, call("replay", a))
     if state == "UNKNOWN" and live and terms.container and last.kind == "read" and shown_idle(a):
@@ -178,32 +168,28 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
             given_up = True
             if terms.own_capture and not captures(a):
                 return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
-    expired = any(isinstance(o, RequiresAction) and (o.expires_at_us or horizon) <= last.ended_us for _, o in evidence(a))
     give_up = given_up or expired or last.ended_us >= horizon
     if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):
         return Next(last.ended_us, call("close", a))
-    if readable:
+    if usable:
         # a read that may license a re-fire starts here
         idle_from = (send.send_by_us if send else 0) + terms.processing_s * SECOND_US
         if terms.container and at < idle_from <= at + wait:
             at = idle_from
+        if until and state == "OPEN" and last.ended_us < until:
+            at = min(at, until)  # then it is closed, or left
         shown = last.ended_us + (terms.read_lag_s * SECOND_US if last.kind == "close" else 0)  # sooner it may not show yet
         return Next(min(max(at, shown), max(horizon, shown)), call("read", a))
     return _past_horizon(p, a, max(horizon, last.ended_us))
 
 
 def _past_horizon(p: Payment, a: Attempt, at: int) -> Next | None:
-    """IN_DOUBT; beside a final status attention, said once, and read daily from then on."""
-    if p.status not in FINAL:
+    """IN_DOUBT; beside a final status or a hold attention, said once, and read daily from then on."""
+    if p.status not in FINAL and p.status != "AUTHORIZED":
         return Next(at, Judge(what="IN_DOUBT", reason="horizon", attempt=a.n))
     if p.attention != "horizon":
         return Next(at, Judge(what="attention", reason="horizon", attempt=a.n))
-    return _daily(a, call("read", a), a.steps[-1])
-
-
-def _daily(a: Attempt, do: Call, last: Step) -> Next | None:
-    """Once a day. Also for a lost account, where the shell sends nothing: the day after it may have been put right."""
-    return Next(last.ended_us + DAY_US, do) if a.terms.readable else None
+    return daily(a, call("read", a), a.steps[-1])
 
 
 def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
@@ -217,10 +203,10 @@ def _doubt(p: Payment, now: int, facts: Facts) -> Next | None:
         if state != "MISMATCH" and p.status != "IN_DOUBT":
             continue
         closing = a.terms.closable and state in ("UNKNOWN", "OPEN") and last.kind == "read"
-        daily = _daily(a, call("close" if closing else "read", a), last)
-        if daily and last.kind == "close" and _readable(a, facts):
-            daily = Next(last.ended_us + max(1, a.terms.read_lag_s) * SECOND_US, daily.do)
-        due += [daily] if daily else []
+        look = daily(a, call("close" if closing else "read", a), last)
+        if look and last.kind == "close" and readable(a, facts):
+            look = Next(last.ended_us + max(1, a.terms.read_lag_s) * SECOND_US, look.do)
+        due += [look] if look else []
     if p.status == "IN_DOUBT" and (unsettled or p.reason == "restored_elsewhere"):  # what was lost may be charged elsewhere
         return _earliest([*due, *_losers(p, now, facts)]) or QUIET
     return _earliest([*due, *_losers(p, now, facts)]) if due else None
@@ -235,14 +221,15 @@ def _losers(p: Payment, now: int, facts: Facts) -> list[Next]:
     """An account that is away is waited for, up to a month after the end of the watch: the shell sends nothing there."""
     due = []
     for a in p.attempts:
-        send, last = last_send(a), a.steps[-1]
-        if a.n == p.winner or send is None or not a.terms.readable or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
+        send, last, kept = last_send(a), a.steps[-1], a.n == p.winner and p.status != "CANCELED"
+        if kept or send is None or not a.terms.readable or unresolved(a) or verdict(a) in ("YES", "MISMATCH"):
             continue
-        watch_until = max(send.at_us, a.resolved_us) + a.terms.watch_s * SECOND_US
+        since = max([send.at_us, a.resolved_us, *(s.at_us for s in operations.looks_at(p, a) if s.kind in operations.SENDS)])
+        watch_until = since + a.terms.watch_s * SECOND_US
         away = a.n in facts.lost and now > watch_until + 30 * DAY_US
         reads = [s for s in a.steps if s.kind == "read"]
         # the longer nothing happened, the rarer the look
-        slower = min(last.ended_us - max(send.ended_us, a.resolved_us), DAY_US)
+        slower = min(last.ended_us - max(send.ended_us, since), DAY_US)
         at = last.ended_us + max(schedule_us(a.terms.read_schedule_s, len(reads)), slower, retry_after_us(last.outcome))
         late = [s for s in reads if s.at_us >= watch_until]
         absent = sum(isinstance(s.outcome, Absent) for s in late)  # proves nothing: believed only when it is said again
@@ -251,7 +238,7 @@ def _losers(p: Payment, now: int, facts: Facts) -> list[Next]:
             due.append(Next(at, call("read", a)))
         elif not told:  # the watch ends with an answer, not with a try
             due.append(Next(max(at if late else watch_until, last.ended_us), call("read", a)))
-        elif still_open(a) and not away:  # somebody decided, the provider has not
+        elif still_open(a) and not away and not (a.left and a.terms.own_capture):  # somebody decided, the provider has not
             due.append(Next(last.ended_us + DAY_US, call("read", a)))
     return due
 
@@ -261,8 +248,14 @@ def _earliest(due: list[Next]) -> Next | None:
 
 
 def _cancel(p: Payment, now: int, facts: Facts) -> Next | None:
+    """Nothing is unresolved: a cancel that was asked is done; a customer who did not act in time is not sent elsewhere."""
     if p.cancel_asked:
         return Next(p.updated_us, Judge(what="CANCELED", reason="canceled"))
+    a = p.attempts[-1] if p.attempts else None
+    until, said = (acting_until_us(a), declines(a)) if a else (None, [])
+    late = a is not None and bool(until) and a.steps[-1].ended_us >= (until or 0)
+    if late or (until is not None and said and said[-1].code == "action_expired"):
+        return Next(p.updated_us, Judge(what="CANCELED", reason="expired"))
     return None
 
 
@@ -273,8 +266,7 @@ def horizon_us(a: Attempt) -> int:
     """From the last fire or capture that could have had an effect (replays and refusals do not move it)."""
     sends = effective(a)
     shots = [s.at_us for s in sends if s.kind != "replay"] or [s.at_us for s in sends or a.steps[:1]]
-    acts = [o.expires_at_us for _, o in evidence(a) if isinstance(o, RequiresAction) and o.expires_at_us]
-    return max([*shots, *acts], default=0) + a.terms.horizon_s * SECOND_US
+    return max([*shots, acting_until_us(a) or 0]) + a.terms.horizon_s * SECOND_US
 
 
 def _looks(a: Attempt) -> int:
@@ -284,25 +276,6 @@ def _looks(a: Attempt) -> int:
     since = [s for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > last_shot]
     silent = sum(1 for s in since if s.outcome is None or isinstance(s.outcome, Unreadable | Unknown | NotSent))
     return len(since) - silent + min(silent, SILENT_LOOKS_MAX)
-
-
-def _readable(a: Attempt, facts: Facts) -> bool:
-    return a.terms.readable and a.n not in facts.lost
-
-
-def _judge_operation(o: Operation) -> Judge:
-    return Judge(what="operation_IN_DOUBT", reason="horizon", operation=o.n)
-
-
-def _replay_by(first: Step, terms: Terms, span_s: int) -> int:
-    """The one place where a clock is safety: only inside a short span of the provider's published key window."""
-    return first.at_us + span_s * SECOND_US - terms.call_timeout_ms * 1000 if span_s else -1
-
-
-def _replay_at(at: int, last: Step, now: int, by: int) -> int | None:
-    """When the same key is sent again; the schedule never jumps over the last chance inside the span. None: too late."""
-    replay_at = at if at <= by else by - LAST_CHANCE_US
-    return replay_at if now <= by and last.ended_us + retry_after_us(last.outcome) <= replay_at else None
 
 
 def _again(a: Attempt) -> StepKind | None:

@@ -62,14 +62,18 @@ class Asked(Struct, frozen=True, kw_only=True):
     method: str = ""
     metadata: Mapping[str, Scalar] = {}
     provider: str = ""
+    manual: bool = False  # the merchant captures: the account must be able to hold
 
 
 class Offer(Struct, frozen=True, kw_only=True):
-    """An account and what it can take; ``currencies`` None = all."""
+    """An account and what it can take; ``currencies`` and ``methods`` None = all, ``multiples``: see Capabilities."""
 
     account: str
     mode: Mode
     currencies: frozenset[str] | None = None
+    methods: frozenset[str] | None = None
+    multiples: Mapping[str, int] = {}
+    holds: bool = True
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -174,4 +178,10 @@ def _unable(offer: Offer | None, asked: Asked) -> str:
         return f"is an account of {offer.mode} mode"
     if offer.currencies is not None and asked.currency not in offer.currencies:
         return f"does not take {asked.currency}"
+    if asked.amount_minor % (step := offer.multiples.get(asked.currency, 1)):
+        return f"takes {asked.currency} in multiples of {step} minor units only"
+    if asked.method and offer.methods is not None and asked.method not in offer.methods:
+        return "does not take this payment method"
+    if asked.manual and not offer.holds:
+        return "cannot hold money for a later capture"
     return ""

@@ -1,6 +1,6 @@
 """The verdict on an attempt: derived from its evidence on demand, never stored (protocol.md, section 2).
 
-YES       some evidence says the money was taken.
+YES       some evidence says the money was taken; or held, where the merchant captures.
 NO        proven that none was taken and none can be.
 OPEN      the provider has it and it is not final.
 IDLE      no money step on record could have had an effect (R2 makes that a proof).
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from .outcome import (
     NO_EFFECT,
+    OF_REFUNDS,
     OPEN_TRIES,
     Absent,
     AnyOutcome,
@@ -23,7 +24,7 @@ from .outcome import (
     Declined,
     Found,
     Mismatch,
-    Refunded,
+    RequiresAction,
     Succeeded,
     Try,
     Unknown,
@@ -42,6 +43,8 @@ def verdict(a: Attempt) -> Verdict:
         return "MISMATCH" if any(step.seq > a.resolved_seq and _kept(o) for step, o in seen) else "NO"
     if any(isinstance(o, Mismatch) for _, o in seen):
         return "MISMATCH"
+    if a.manual and not a.left and any(isinstance(o, Authorized) for _, o in seen):
+        return "YES"
     sends = effective(a)
     if not sends and not any(isinstance(s.outcome, Found) and s.outcome.tries for s in a.steps):
         return "IDLE"  # tries without a send of ours: it was lost with the tail of a restored backup
@@ -121,6 +124,20 @@ def held(a: Attempt) -> Authorized | None:
     return holds[-1] if holds and a.terms.own_capture else None
 
 
+def hold(a: Attempt) -> tuple[Step, Authorized] | None:
+    """The hold that the merchant asked for, as first seen."""
+    return next(((step, o) for step, o in evidence(a) if isinstance(o, Authorized)), None) if a.manual else None
+
+
+def acting_until_us(a: Attempt) -> int | None:
+    """Until when the customer may act, if the provider asked for it: what was frozen, or less where the provider says so.
+    None: nothing was asked. 0: nobody knows."""
+    asked = [o for _, o in evidence(a) if isinstance(o, RequiresAction)]
+    named = [o.expires_at_us for o in asked if o.expires_at_us]
+    times = [t for t in (*named[-1:], a.action_expires_us) if t]
+    return min(times, default=0) if asked else None
+
+
 def shown_idle(a: Attempt) -> bool:
     """The last read began after the last send was over, and showed the container open with nothing in progress
     (a hold that waits for our capture is no progress)."""
@@ -175,8 +192,10 @@ def charge_ref(a: Attempt) -> str:
     taken = [o.ref for _, o in evidence(a) if isinstance(o, Succeeded | Captured)]
     if taken:  # not the last object named: beside a charge a container may list declined tries and late holds
         return taken[0]
-    if (hold := held(a)) is not None:
-        return hold.ref
+    if (seen := held(a)) is not None:
+        return seen.ref
+    if (first := hold(a)) is not None:
+        return first[1].ref
     named = [ref for _, o in evidence(a) if (ref := getattr(o, "ref", ""))]
     return named[-1] if named else ""
 
@@ -207,9 +226,9 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
             return Absent()
         return replace(outcome, tries=tries, refunds=tuple(r for r in outcome.refunds if r.currency == p.currency))
     said = getattr(outcome, "reference", None)
-    if said is not None and said != (given_back if isinstance(outcome, Refunded) else wanted):
+    if said is not None and said != (given_back if isinstance(outcome, OF_REFUNDS) else wanted):
         return Absent() if step.kind == "read" else Unknown(reason=f"the answer is about another object: {said}")
-    if isinstance(outcome, Refunded):
+    if isinstance(outcome, OF_REFUNDS):
         asked = part.amount_minor if isinstance(part, Operation) else None
         return (
             outcome
@@ -222,7 +241,10 @@ def weigh(p: Payment, part: Attempt | Operation, step: Step, outcome: AnyOutcome
 def _compare(p: Payment, outcome: AnyOutcome) -> AnyOutcome:
     if not isinstance(outcome, Succeeded | Authorized | Captured):
         return outcome
-    ours = {"amount": p.amount_minor, "currency": p.currency, "mode": p.mode}
+    captures = (o for o in p.operations if o.kind == "capture" and o.state != "FAILED")
+    asked = [o.amount_minor for o in captures if p.attempts[o.attempt].reference == outcome.reference]
+    due = asked[-1] if asked and not isinstance(outcome, Authorized) else p.amount_minor
+    ours = {"amount": due, "currency": p.currency, "mode": p.mode}
     theirs = {"amount": outcome.amount_minor, "currency": outcome.currency, "mode": outcome.mode}
     differs = tuple(name for name in ours if ours[name] != theirs[name])
     if not differs:

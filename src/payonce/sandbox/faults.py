@@ -16,6 +16,16 @@ PAYMENT_CHARS: Final = 20  # the part of a reference that names the payment
 HELD_S: Final = 15.0  # how long an answer that never comes is held, if the client does not give up sooner
 LATE_S: Final = 10.0
 SLOW_S: Final = 5.0
+ACTS_S: Final = 3.0
+HOLD_S: Final = 604_800  # seven days, as most issuers keep a hold
+ACTION_S: Final = 1800  # how long the customer may act where nobody said
+REFUND_S: Final = 3.0  # until a pending refund is done, or has failed
+REFUND_LATE_S: Final = 5.0  # until a refund that was done fails after all
+
+# What becomes of refunds, from harmless to worst: given back at once; pending first; pending and then failed; done, and
+# failed afterwards; refused at once.
+Refunds = Literal["plain", "pending", "pending_fail", "fail_later", "fail"]
+_WORSE: Final = ("plain", "pending", "pending_fail", "fail_later", "fail")
 
 
 class Profile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -27,17 +37,24 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
     outage: bool = False  # connections are dropped before anything is booked
     lookup_lag_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # lookups do not show what is younger
     key_window_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400  # how long answers are saved under idempotency keys
+    hold_s: Annotated[int, Meta(ge=1, le=31 * 86_400)] = HOLD_S  # how long a hold lasts that is neither captured nor voided
+    refunds: Refunds = "plain"  # what becomes of refunds that are asked for now
+    # Of every delivery of a webhook that is announced now, to one endpoint:
+    webhook_lose_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the fraction that is never sent
+    webhook_double_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the fraction that is sent twice
+    webhook_delay_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0  # before the first send
+    webhook_reorder_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0  # the fraction held back, so that later ones overtake it
 
 
 class Plan(Struct, frozen=True, kw_only=True):
     """What a vendor does with a charge, and how the answer goes wrong."""
 
-    does: Literal["charge", "decline", "process", "nothing"] = "charge"
+    does: Literal["charge", "decline", "process", "act", "nothing"] = "charge"  # act: the customer has to, first
     answers: Literal["plainly", "never", "error", "garbage", "limited"] = "plainly"
     code: str = ""  # a normalised decline code
     extra_minor: int = 0  # charged on top of what was asked
     before_s: float = 0.0  # the time until it does it
-    late_s: float = 0.0  # a decline that turns out to be a charge after this time
+    late_s: float = 0.0  # a decline that turns out to be a charge after this time; a customer who acts by himself then
 
 
 _OK: Final = Plan()
@@ -74,6 +91,10 @@ TOKENS: Final[dict[str, tuple[Plan, ...]]] = {
     "tok_late_then_ok": (_decline("do_not_honor", late_s=LATE_S), _OK),
     "tok_late_then_decline": (_decline("do_not_honor", late_s=LATE_S), _decline("do_not_honor")),
     "tok_late_success": (_decline("late_success_declined", late_s=LATE_S),),
+    # the customer has to act at the vendor: on its page, or by himself after a while (then approving, or with the code)
+    "tok_action": (Plan(does="act"),),
+    "tok_action_ok": (Plan(does="act", late_s=ACTS_S),),
+    "tok_action_decline": (Plan(does="act", late_s=ACTS_S, code="authentication_failed"),),
 }
 
 
@@ -116,6 +137,12 @@ def in_force(ledger: Ledger, vendor: str) -> Profile:
         outage=every.outage or own.outage,
         lookup_lag_ms=max(every.lookup_lag_ms, own.lookup_lag_ms),
         key_window_s=min(every.key_window_s, own.key_window_s),
+        hold_s=min(every.hold_s, own.hold_s),
+        refunds=max(every.refunds, own.refunds, key=_WORSE.index),
+        webhook_lose_rate=max(every.webhook_lose_rate, own.webhook_lose_rate),
+        webhook_double_rate=max(every.webhook_double_rate, own.webhook_double_rate),
+        webhook_delay_ms=max(every.webhook_delay_ms, own.webhook_delay_ms),
+        webhook_reorder_rate=max(every.webhook_reorder_rate, own.webhook_reorder_rate),
     )
 
 
@@ -131,10 +158,15 @@ def _name(vendor: str) -> str:
 
 
 def errs(ledger: Ledger, rate: float) -> bool:
-    """Whether this request is one of the fraction ``rate`` that is answered 500. Counted in the ledger: the same
-    sequence of requests meets the same errors."""
+    """Whether this request is one of the fraction ``rate`` that is answered 500."""
+    return drawn(ledger, "error", rate)
+
+
+def drawn(ledger: Ledger, what: str, rate: float) -> bool:
+    """Whether this one is of the fraction ``rate`` to which ``what`` happens. Counted in the ledger: the same sequence
+    meets the same fate."""
     if rate <= 0:
         return False
-    number = int(ledger.setting("error_draws") or b"0")
-    ledger.set_setting("error_draws", str(number + 1).encode())
-    return int.from_bytes(hashlib.sha256(f"error {number}".encode()).digest()[:4], "big") / 2**32 < rate
+    number = int(ledger.setting(f"{what}_draws") or b"0")
+    ledger.set_setting(f"{what}_draws", str(number + 1).encode())
+    return int.from_bytes(hashlib.sha256(f"{what} {number}".encode()).digest()[:4], "big") / 2**32 < rate

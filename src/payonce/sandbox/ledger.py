@@ -15,7 +15,11 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-MovementKind = Literal["charge", "authorize", "capture", "void", "refund"]
+from .deliveries import Deliveries
+
+# ``void``: a hold was given back, by our step or because it ran out. ``refund_failed``: a refund that was booked did not
+# arrive, and its money came back to the merchant.
+MovementKind = Literal["charge", "authorize", "capture", "void", "refund", "refund_failed"]
 
 KEYS_KEPT_S: Final = 24 * 3600  # the longest window of saved answers
 BUSY_TIMEOUT_MS: Final = 3000
@@ -51,7 +55,8 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, doc TEXT NOT NULL) S
 
 
 class Movement(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One movement of money. Money taken is a ``charge`` or a ``capture``; ``authorize`` and ``void`` move none."""
+    """One movement of money. Money taken is a ``charge`` or a ``capture``; ``authorize`` and ``void`` move none. What was
+    given back for good: the ``refund``s without the ``refund_failed``."""
 
     seq: int
     provider: str
@@ -93,20 +98,23 @@ class Ledger:
     def __init__(self, path: str | Path) -> None:
         self._db = apsw.Connection(str(path))
         self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
-        self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA journal_mode=WAL")
         with self.transaction():
             version = self._db.pragma("user_version")
             if version > SCHEMA_V:
                 raise ValueError(f"the sandbox ledger {path} was written by a newer payonce; nothing was touched")
             self._db.execute(_SCHEMA)
+            self.deliveries = Deliveries(self._db)
             self._db.execute(f"PRAGMA user_version={SCHEMA_V}")
 
     def close(self) -> None:
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, alone: whoever else wants to write waits."""
+    def transaction(self, *, synced: bool = True) -> Iterator[None]:
+        """All or nothing, alone: whoever else wants to write waits. Without ``synced`` a power cut, but no dying process, may
+        undo it afterwards: for what may be done twice."""
+        self._db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -191,10 +199,15 @@ class Ledger:
     def children(self, parent: int) -> list[Thing]:
         return self._things("parent = ?", (parent,))
 
-    def _things(self, where: str, values: tuple[str | int, ...]) -> list[Thing]:
+    def made(self, provider: str, kind: str, from_us: int, before_us: int, *, after: int = 0, limit: int) -> list[Thing]:
+        """Objects made in [from, before) with an id above ``after``, oldest first, at most ``limit``."""
+        where = "provider = ? AND kind = ? AND at_us >= ? AND at_us < ? AND id > ?"
+        return self._things(where, (provider, kind, from_us, before_us, after), limit)
+
+    def _things(self, where: str, values: tuple[str | int, ...], limit: int = -1) -> list[Thing]:
         rows = self._db.execute(
-            f"SELECT id, kind, reference, parent, at_us, doc FROM objects WHERE {where} ORDER BY id",  # noqa: S608 - ours
-            values,
+            f"SELECT id, kind, reference, parent, at_us, doc FROM objects WHERE {where} ORDER BY id LIMIT ?",  # noqa: S608 - ours
+            (*values, limit),
         )
         return [
             Thing(id=i, kind=kind, reference=reference, parent=parent, at_us=at_us, doc=_unpacked(doc))
@@ -268,6 +281,9 @@ class Ledger:
 
     def set_setting(self, name: str, doc: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO settings (name, doc) VALUES (?, ?)", (name, doc.decode()))
+
+    def forget_setting(self, name: str) -> None:
+        self._db.execute("DELETE FROM settings WHERE name = ?", (name,))
 
 
 def rfc3339(at_us: int) -> str:

@@ -4,6 +4,9 @@
 GET /sandbox             what is in the books
 GET /sandbox/ledger      every movement of money, ``?after=N&limit=N``: the outside witness
 GET, PUT /sandbox/faults the fault profile of every vendor; /sandbox/faults/{vendor} that of one: the worse one counts
+GET, PUT, DELETE /sandbox/webhooks   {vendor: [address, ...]}: where webhooks go; DELETE: to the server beside the sandbox
+GET /sandbox/outbox      every webhook that was announced and what became of each send, ``?after=N&limit=N``
+/sandbox/pay/...         where a customer approves or declines, see ``pages``
 
 The vendors are sans-I/O; this shell waits, drops connections, and wraps each request in one transaction.
 """
@@ -27,8 +30,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from payonce.ports import Clock
 
-from . import faults
+from . import faults, outbox
 from .ledger import PAGE_MAX, Ledger
+from .pages import PayPages
 from .simulator import Reply, Request, Simulator, reply_json
 
 GROUP: Final = "payonce.simulators"
@@ -66,6 +70,9 @@ class Sandbox:
                 Route("/sandbox/ledger", self._movements),
                 Route("/sandbox/faults", self._faults, methods=["GET", "PUT"]),
                 Route("/sandbox/faults/{vendor}", self._faults, methods=["GET", "PUT"]),
+                Route("/sandbox/webhooks", self._webhooks, methods=["GET", "PUT", "DELETE"]),
+                Route("/sandbox/outbox", self._outbox),
+                *PayPages(ledger, clock, self.vendors, self.books).routes,
             ],
             exception_handlers={apsw.Error: lambda _, error: _page(_unusable(error), 503)},
         )
@@ -105,7 +112,7 @@ class Sandbox:
         return reply
 
     def _simulate(self, name: str, request: Request) -> Reply:
-        with self._books():
+        with self.books():
             profile = faults.in_force(self.ledger, name)
             # A request that is being worked on already is past the vendor's front door.
             if profile.outage and not request.resumed:
@@ -125,7 +132,7 @@ class Sandbox:
             await asyncio.gather(*waits, return_exceptions=True)
 
     @contextlib.contextmanager
-    def _books(self) -> Iterator[None]:
+    def books(self) -> Iterator[None]:
         """One transaction, in which everything that was due before has happened."""
         with self.ledger.transaction():
             for vendor in self.vendors.values():
@@ -135,19 +142,35 @@ class Sandbox:
     # --- pages ------------------------------------------------------------------------------------------------------
 
     async def _summary(self, _: HttpRequest) -> Response:
-        with self._books():
+        with self.books():
             every = {name: faults.in_force(self.ledger, name) for name in sorted(self.vendors)}
             profile, counts = faults.profile(self.ledger), self.ledger.counts()
         return _page({"vendors": list(every), "counts": counts, "faults": profile, "inForce": every})
 
     async def _movements(self, request: HttpRequest) -> Response:
-        query = request.query_params
-        after, limit = query.get("after", "0"), query.get("limit", str(PAGE_MAX))
-        if not all(n.isascii() and n.isdigit() and len(n) <= 18 for n in (after, limit)):
+        if (place := _place(request)) is None:
             return _page({"error": "after and limit must be whole numbers"}, 400)
-        with self._books():
-            found = self.ledger.movements(int(after), int(limit))
-        return _page({"movements": found, "next": found[-1].seq if found else int(after)})
+        with self.books():
+            found = self.ledger.movements(*place)
+        return _page({"movements": found, "next": found[-1].seq if found else place[0]})
+
+    async def _outbox(self, request: HttpRequest) -> Response:
+        if (place := _place(request)) is None:
+            return _page({"error": "after and limit must be whole numbers"}, 400)
+        with self.books():
+            return _page(outbox.page(self.ledger, *place))
+
+    async def _webhooks(self, request: HttpRequest) -> Response:
+        body = await request.body()
+        try:
+            with self.books():
+                if request.method == "PUT":
+                    return _page(outbox.put_endpoints(self.ledger, body, self.vendors))
+                if request.method == "DELETE":
+                    return _page(outbox.forget_endpoints(self.ledger))
+                return _page(outbox.endpoints(self.ledger))
+        except ValueError as error:
+            return _page({"error": f"not a table of endpoints: {error}. Nothing was changed."}, 400)
 
     async def _faults(self, request: HttpRequest) -> Response:
         vendor = str(request.path_params.get("vendor", ""))
@@ -155,10 +178,10 @@ class Sandbox:
             return _page({"error": f"no vendor {vendor[:40]}", "vendors": sorted(self.vendors)}, 404)
         try:
             body = await request.body() if request.method == "PUT" else b""
-            with self._books():
+            with self.books():
                 put = request.method == "PUT"
                 profile = faults.set_profile(self.ledger, body, vendor) if put else faults.profile(self.ledger, vendor)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _page({"error": f"not a fault profile: {error}"}, 400)
         return _page(profile)
 
@@ -171,6 +194,15 @@ def sandbox_app(ledger_path: str | Path, clock: Clock, vendors: Mapping[str, Sim
 
 def _unusable(error: Exception) -> dict[str, str]:
     return {"error": f"the ledger cannot be used now: {type(error).__name__}. Nothing of this request was kept."}
+
+
+def _place(request: HttpRequest) -> tuple[int, int] | None:
+    """``after`` and ``limit`` of a page; None when they are no numbers."""
+    query = request.query_params
+    numbers = query.get("after", "0"), query.get("limit", str(PAGE_MAX))
+    if not all(n.isascii() and n.isdigit() and len(n) <= 18 for n in numbers):
+        return None
+    return int(numbers[0]), max(1, min(int(numbers[1]), PAGE_MAX))
 
 
 def _page(doc: Any, status: int = 200) -> Response:

@@ -49,6 +49,35 @@ class Simulator(Protocol):
         """Do what has become due by itself: called before every request and every look at the books."""
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """A payment in which the customer has to act, as the sandbox's page shows it."""
+
+    amount_minor: int
+    currency: str
+    reference: str
+    open: bool  # the customer can still decide
+    says: str  # the vendor's word for what became of it
+    return_url: str = ""  # where the customer goes afterwards
+
+
+class Acting(Protocol):
+    """A vendor in whose payments the customer may have to act: what the page ``/sandbox/pay/{vendor}/{number}`` needs."""
+
+    def standing(self, ledger: Ledger, number: int) -> Standing | None:
+        """The payment behind the page; None when there is none."""
+
+    def act(self, ledger: Ledger, number: int, now_us: int, *, approve: bool) -> None:
+        """The customer decided. A no-op when the payment is not open any more."""
+
+
+class Telling(Protocol):
+    """A vendor that sends webhooks: it announces them (``outbox.announce``), the courier asks for the signature when it
+    sends, as vendors sign every delivery anew."""
+
+    def sign_webhook(self, body: bytes, now_us: int) -> Mapping[str, str]:
+        """All headers of one delivery but its length, content-type among them."""
+
+
 def reply_json(status: int, doc: Any, **headers: str) -> Reply:
     named = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
     return Reply(status=status, headers=named, body=msgspec.json.encode(doc))

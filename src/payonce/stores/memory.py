@@ -4,6 +4,8 @@ with. Nothing survives the process."""
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
 from payonce.core.payment import Payment
@@ -19,9 +21,22 @@ from payonce.ports import (
     Ref,
     Scope,
     Unclear,
+    Waiting,
+    Webhook,
+    WebhookPage,
+    WebhookState,
 )
 
-from .rows import check_change, check_continues, check_limit, check_record, cursor_after, cursor_position, matches
+from .rows import (
+    check_change,
+    check_continues,
+    check_limit,
+    check_record,
+    check_webhook,
+    cursor_after,
+    cursor_position,
+    matches,
+)
 
 
 class MemoryStore:
@@ -149,3 +164,61 @@ class MemoryRegistry:
             return False
         self._rows[kind, name] = (version + 1, value)
         return True
+
+
+class MemoryInbox:
+    """See ``payonce.ports.Inbox``. No method waits, so every call is atomic in its event loop."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Webhook] = {}
+
+    async def put(self, webhook: Webhook) -> bool:
+        check_webhook(webhook)
+        known = self._rows.get(webhook.id)
+        if known is None:
+            self._rows[webhook.id] = replace(webhook, version=1, deliveries=1)
+            return True
+        last_us = max(known.last_us, webhook.last_us)
+        self._rows[webhook.id] = replace(known, deliveries=known.deliveries + 1, last_us=last_us)
+        return False
+
+    async def get(self, id: str) -> Webhook | None:
+        return self._rows.get(id)
+
+    async def list(
+        self, limit: int, *, state: WebhookState | None = None, account: str | None = None, cursor: str | None = None
+    ) -> WebhookPage:
+        check_limit(limit)
+        before = cursor_position(cursor) if cursor is not None else None
+        rows = [w for w in self._rows.values() if state in (None, w.state) and account in (None, w.account)]
+        rows.sort(key=lambda w: (w.received_us, w.id), reverse=True)
+        rest = [w for w in rows if before is None or (w.received_us, w.id) < before]
+        more = cursor_after(rest[limit - 1].received_us, rest[limit - 1].id) if len(rest) > limit else None
+        return WebhookPage(tuple(replace(w, headers=(), body=b"") for w in rest[:limit]), more)
+
+    async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
+        first = sorted((w.due_us, w.id) for w in self._rows.values() if w.due_us is not None and w.due_us <= before_us)
+        return tuple(Waiting(id, due_us) for due_us, id in first[:limit])
+
+    async def settle(self, webhook: Webhook) -> bool:
+        row = self._rows.get(webhook.id)
+        if row is None or row.version != webhook.version:
+            return False
+        self._rows[row.id] = replace(
+            row,
+            state=webhook.state,
+            payment_ids=webhook.payment_ids,
+            tries=webhook.tries,
+            due_us=webhook.due_us,
+            version=row.version + 1,
+        )
+        return True
+
+    async def forget(self, before_us: int, limit: int) -> int:
+        old = sorted((w.received_us, w.id) for w in self._rows.values() if w.state == "matched" and w.received_us < before_us)
+        for _, id in old[:limit]:
+            del self._rows[id]
+        return len(old[:limit])
+
+    async def counts(self) -> Mapping[str, int]:
+        return dict(Counter(w.state for w in self._rows.values()))

@@ -7,7 +7,15 @@ import binascii
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest
 from payonce.core.payment import Payment
-from payonce.ports import RECORD_BYTES_MAX, Change, Filters
+from payonce.ports import (
+    RECORD_BYTES_MAX,
+    WEBHOOK_BYTES_MAX,
+    WEBHOOK_CHARS_MAX,
+    WEBHOOK_NAMES_MAX,
+    Change,
+    Filters,
+    Webhook,
+)
 
 LIMIT_MAX = 100  # rows of one page
 
@@ -88,6 +96,17 @@ def check_record(value: bytes | None, expected_version: int) -> None:
         raise ValueError("a record that does not exist cannot be deleted")
     if value is not None and len(value) > RECORD_BYTES_MAX:
         raise ValueError(f"a record has at most {RECORD_BYTES_MAX} bytes")
+
+
+def check_webhook(webhook: Webhook) -> None:
+    """Refuse what no inbox takes. Raises ValueError; nothing is written then."""
+    texts = (webhook.id, webhook.account, webhook.event, webhook.kind, *webhook.references, *webhook.refs)
+    if len(webhook.body) > WEBHOOK_BYTES_MAX:
+        raise ValueError(f"the body of a webhook has at most {WEBHOOK_BYTES_MAX} bytes")
+    if max(len(webhook.references), len(webhook.refs), len(webhook.headers)) > WEBHOOK_NAMES_MAX:
+        raise ValueError(f"a webhook has at most {WEBHOOK_NAMES_MAX} references, ids and headers each")
+    if any(len(text) > WEBHOOK_CHARS_MAX for text in (*texts, *(t for pair in webhook.headers for t in pair))):
+        raise ValueError(f"a text of a webhook has at most {WEBHOOK_CHARS_MAX} characters")
 
 
 def _require(holds: bool, rule: str) -> None:

@@ -4,17 +4,21 @@ The rules are written from protocol.md, sections 1 and 2, once more: a judge tha
 would believe its mistakes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from payonce.core.apply import apply
-from payonce.core.events import Entry, Judged, Planned
+from payonce.core.events import Asked, Entry, Judged, Planned
 from payonce.core.outcome import AnyOutcome, Captured, Declined, Found, Mismatch, NotSent, Rejected, Succeeded
 from payonce.core.payment import Attempt, Payment, Step
 from payonce.stores.sqlite import open_to_read
 
 TAKES = ("charge", "capture")
+CUT_CHARS = 23
+UNSETTLED = ("PENDING", "IN_DOUBT")
+GIVES: Mapping[str, int] = {"refund": 1, "refund_failed": -1}
 FINAL = ("SUCCESS", "FAILED", "CANCELED")
 MONEY = ("fire", "replay", "capture")
 # What each token must end as at whichever vendor it is decided, whenever the process died. Where a token gets a card
@@ -46,6 +50,11 @@ ENDS_AS: Mapping[str, frozenset[str]] = {
     # of the decline. At razorpay the decline may still turn: the hold is left, and the next account is tried. At
     # cashfree the order cannot be closed while the payment may succeed: SUCCESS.
     "tok_late_success": frozenset({"SUCCESS", "FAILED"}),
+    # Nobody acts: closed, left or ended by the vendor at the end of the action. Where nobody can close it (payu) and the
+    # vendor says nothing by its horizon, a doubt.
+    "tok_action": frozenset({"CANCELED", "IN_DOUBT"}),
+    "tok_action_ok": frozenset({"SUCCESS"}),
+    "tok_action_decline": frozenset({"FAILED"}),
 }
 
 
@@ -57,13 +66,23 @@ def of_payment(movements: list[dict[str, Any]], payment_id: str) -> list[dict[st
     return [m for m in movements if m["reference"][:20] == payment_id[4:]]
 
 
-def net_charges(movements: list[dict[str, Any]], payment_id: str) -> list[dict[str, Any]]:
+def is_refund(movement: Mapping[str, Any], reference: str) -> bool:
+    """Whether money moved under this refund reference of ours. A vendor may cut it (PayU's tokens have 23 characters)."""
+    named = movement.get("refundReference", "")
+    return len(named) >= CUT_CHARS and reference.startswith(named)
+
+
+def net_charges(
+    movements: list[dict[str, Any]], payment_id: str, asked: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """The charges of a payment that were not given back in full, over all its attempts and vendors. What was given back
-    under a reference covers its charges one after the other, never two with the same money."""
+    under a reference covers its charges one after the other, never two with the same money. ``asked``: references of the
+    refunds that a merchant asked for, which undo no charge."""
     ours, kept = of_payment(movements, payment_id), []
     for place in sorted({(m["provider"], m["reference"]) for m in ours}):
         here = [m for m in ours if (m["provider"], m["reference"]) == place]
-        back = sum(m["amount"] for m in here if m["kind"] == "refund")
+        given = [m for m in here if not any(is_refund(m, reference) for reference in asked)]
+        back = sum(m["amount"] * GIVES.get(m["kind"], 0) for m in given)
         for charge in (m for m in here if m["kind"] in TAKES):
             if back >= charge["amount"]:
                 back -= charge["amount"]
@@ -73,12 +92,33 @@ def net_charges(movements: list[dict[str, Any]], payment_id: str) -> list[dict[s
 
 
 def wrong_with_holds(movements: list[dict[str, Any]]) -> list[str]:
-    """A hold is taken once, or released, or still held: never both, and nothing is taken that was not held."""
+    """A hold is taken once, or released, or still held: never both, and nothing is taken that was not held, nor more."""
     wrong = []
     for hold in {(m["provider"], m["providerRef"]) for m in movements}:
-        kinds = [m["kind"] for m in movements if (m["provider"], m["providerRef"]) == hold]
+        here = [m for m in movements if (m["provider"], m["providerRef"]) == hold]
+        kinds = [m["kind"] for m in here]
+        held = max((m["amount"] for m in here if m["kind"] == "authorize"), default=0)
+        if any(m["amount"] > held for m in here if m["kind"] == "capture"):
+            wrong.append(f"{hold}: more captured than was held")
         if "capture" in kinds and (kinds.count("capture") > 1 or "authorize" not in kinds or "void" in kinds):
             wrong.append(f"{hold}: {kinds}")
+    return wrong
+
+
+def wrong_with_refunds(movements: list[dict[str, Any]]) -> list[str]:
+    """At no moment more was given back of a charge than had been taken of it, and nothing twice under one reference."""
+    taken, back, under = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    wrong = []
+    for m in movements:
+        charge, sign = (m["provider"], m["reference"]), GIVES.get(m["kind"], 0)
+        taken[charge] += m["amount"] if m["kind"] in TAKES else 0
+        back[charge] += m["amount"] * sign
+        if sign and (named := m.get("refundReference", "")):
+            under[m["provider"], named] += sign
+            if under[m["provider"], named] > 1:
+                wrong.append(f"{named} at {m['provider']} was given back twice")
+        if back[charge] > taken[charge]:
+            wrong.append(f"{charge}: {back[charge]} given back of {taken[charge]}")
     return wrong
 
 
@@ -118,8 +158,42 @@ def _forbidden(p: Payment, event: object) -> Iterator[str]:
                 yield f"{event.step.kind} after the payment ended"
             if event.step.kind == "capture" and p.attempts[event.attempt].left:
                 yield "capture of a hold that was left"
-        case Judged(what="FAILED"):
-            yield from (f"fails, but {why}" for a in p.attempts if (why := still_alive(a)))
+            if event.operation:
+                yield from _forbidden_of_operation(p, event)
+        case Asked(kind="reversal"):
+            others = (a for a in p.attempts if a.n not in (event.attempt, p.winner) and not a.left)
+            yield from (f"gives back, but {why}" for a in others if (why := still_alive(a)) and "took money" not in why)
+        case Asked(kind="refund"):
+            kept = sum(o.amount_minor for o in p.operations if o.kind == "refund" and o.state != "FAILED")
+            if p.status != "SUCCESS" or kept + event.amount_minor > p.captured_minor:
+                yield f"refund of {event.amount_minor}, {kept} are reserved of {p.captured_minor}, and it is {p.status}"
+        case Asked(kind="capture" | "void"):
+            if under_way := [o for o in p.operations[1:] if o.kind in ("capture", "void") and o.state in UNSETTLED]:
+                yield f"{event.kind} beside an unresolved {under_way[0].kind}"
+        case Judged(what="FAILED" | "CANCELED"):
+            yield from (f"ends unpaid, but {why}" for a in p.attempts if (why := still_alive(a)))
+
+
+def _forbidden_of_operation(p: Payment, event: Planned) -> Iterator[str]:
+    """What may not be sent for an operation: a hold is taken once, or given back; a refund is repeated inside its key's time
+    only, and what else may have worked is looked at before it is sent again."""
+    o = next(each for each in p.operations if each.n == event.operation)
+    kind, a = event.step.kind, p.attempts[o.attempt]
+    sent = [s for s in o.steps if s.kind == kind and not isinstance(s.outcome, NotSent | Rejected)]
+    if kind in ("capture", "void") and o.kind != "reversal":
+        rivals = [each for each in p.operations[1:] if each.n != o.n and each.kind in ("capture", "void")]
+        if p.status != "AUTHORIZED" or any(each.state in UNSETTLED for each in rivals):
+            yield f"{kind} of a payment that is {p.status}, beside {[(each.kind, each.state) for each in rivals]}"
+        last = o.steps[-1] if o.steps else None
+        shown = last is not None and isinstance(last.outcome, Found)
+        if sent and (last is None or not shown or last.at_us < sent[-1].send_by_us):
+            yield f"{kind} sent again without a look that began after the last send"
+    if kind == "refund" and sent:
+        span_us = a.terms.refund_replay_span_s * 1_000_000
+        if event.step.at_us > sent[0].at_us + span_us:
+            yield "refund sent again outside the time of its key"
+        if event.step.request != sent[0].request:
+            yield "refund sent again as another request"
 
 
 def still_alive(a: Attempt) -> str:
@@ -127,7 +201,7 @@ def still_alive(a: Attempt) -> str:
     here = f"attempt {a.n + 1} at {a.account}"
     sends = [s for s in a.steps if s.kind in MONEY and not isinstance(s.outcome, NotSent | Rejected)]
     seen = [(s, o) for s in a.steps for o in _told(s)]
-    if any(isinstance(o, Succeeded | Captured | Mismatch) for _, o in seen):
+    if any(isinstance(o, Succeeded | Captured) or (isinstance(o, Mismatch) and not o.held) for _, o in seen):
         return f"{here} took money"
     reads = sorted((s for s in a.steps if isinstance(s.outcome, Found)), key=lambda s: s.seq)
     if not sends and not any(_told(s) for s in reads):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from payonce.adapter import Declined
+from payonce.adapter import Declined, Refunded, RefundFailed, Refunding
 
 STATUSES: Final[Mapping[str, str]] = {
     # order_status
@@ -15,26 +15,32 @@ STATUSES: Final[Mapping[str, str]] = {
     # payment_status; SUCCESS is also a refund_status
     "SUCCESS": "Succeeded",
     "PENDING": "Processing",
-    "NOT_ATTEMPTED": "Processing",
+    "NOT_ATTEMPTED": "RequiresAction",
     "FLAGGED": "Processing",
     "FAILED": "Declined",
     "USER_DROPPED": "Declined",
     "CANCELLED": "Declined",
     "VOID": "Declined",
     # refund_status
-    "ONHOLD": "Unknown",
+    "ONHOLD": "Refunding",
 }
 ORDER_STATUSES: Final = frozenset({"ACTIVE", "PAID", "TERMINATED", "TERMINATION_REQUESTED", "EXPIRED"})
-OPEN_PAYMENTS: Final = frozenset({"PENDING", "NOT_ATTEMPTED", "FLAGGED"})
-REFUND_STATUSES: Final = frozenset({"SUCCESS", "PENDING", "ONHOLD", "CANCELLED", "FAILED"})
+OURS: Final = "MERCHANT_INITIATED"  # refund_type of what was asked for; the others are the vendor's own
+REFUNDS: Final[Mapping[str, type[Refunded] | type[Refunding] | type[RefundFailed]]] = {
+    "SUCCESS": Refunded,
+    "PENDING": Refunding,
+    "ONHOLD": Refunding,
+    "CANCELLED": RefundFailed,
+    "FAILED": RefundFailed,
+}
 # payment_status -> what it means when nothing more is known
 DECLINES: Final[Mapping[str, Declined]] = {
     "FAILED": Declined(code="do_not_honor", hard=False, scope="issuer"),
-    "USER_DROPPED": Declined(code="authentication_failed", hard=False, scope="customer_input"),
+    "USER_DROPPED": Declined(code="action_expired", hard=False, scope="customer_input"),
     "CANCELLED": Declined(code="processing_error", hard=False, scope="provider_technical"),
     "VOID": Declined(code="hold_lapsed", hard=False, scope="provider_technical"),
-    # in a TERMINATED order, which nobody can pay any more
-    "NOT_ATTEMPTED": Declined(code="authentication_failed", hard=False, scope="customer_input"),
+    # in an order that is over: the customer never opened it
+    "NOT_ATTEMPTED": Declined(code="action_expired", hard=False, scope="customer_input"),
 }
 UNPAID: Final = DECLINES["CANCELLED"]  # an EXPIRED order without a payment: what was sent never came to anything
 # error_reason or error_code of a FAILED payment
@@ -60,7 +66,7 @@ REASONS: Final[Mapping[str, Declined]] = {
 # error_source of a FAILED payment whose reason nobody mapped
 SOURCES: Final[Mapping[str, Declined]] = {
     "bank": DECLINES["FAILED"],
-    "customer": DECLINES["USER_DROPPED"],
+    "customer": Declined(code="authentication_failed", hard=False, scope="customer_input"),
     "cashfree": DECLINES["CANCELLED"],
 }
 # status -> error types with it that say: refused before anything was done. 409 and 422 are about an earlier request.
@@ -81,6 +87,8 @@ _NOT_FIRED: Final = (
     " emi_tenure_missing netbanking_bank_code_invalid"
 )
 NOT_FIRED: Final = frozenset(_NOT_FIRED.split())
+# The same of a capture or a void. Nothing about the order or the amount: what is left of a hold is nothing after a capture.
+NOT_EXECUTED: Final = frozenset({"version_missing", "version_invalid"})
 SHOWN: Final = frozenset(
     {
         "cf_order_id",
@@ -106,6 +114,10 @@ SHOWN: Final = frozenset(
         "error_code",
         "error_reason",
         "error_source",
+        "captured_amount",
+        "amount",
+        "status",
+        "end_time",
         "code",
         "type",
         "message",

@@ -14,9 +14,14 @@ from payonce.adapter import (
     Found,
     HttpRequest,
     Intent,
+    Listing,
+    Mode,
+    NextAction,
     Processing,
     ReadOutcome,
     Refunded,
+    RefundFailed,
+    Refunding,
     Rejected,
     RequiresAction,
     Response,
@@ -25,16 +30,19 @@ from payonce.adapter import (
     Try,
     Unknown,
     Unreadable,
+    Window,
     retry_after_s,
 )
 
 from .vendor import (
+    CHARGED,
     DECLINES,
     FLIPS_S,
     GUARDS,
     NO_SUCH_ID,
     ORDER_STATUSES,
     ORDERS_MAX,
+    PAGE_MAX,
     PROVISIONAL,
     REFUNDS_MAX,
     REFUSALS,
@@ -49,6 +57,7 @@ from .vendor import (
     Refunds,
     converted,
     decoded,
+    noted,
     quoted,
 )
 
@@ -70,9 +79,23 @@ def fired(intent: Intent, body: bytes) -> SendOutcome:
         return Unknown(reason="not the JSON we know")
     if fired.razorpay_order_id not in (None, intent.container):
         return Unknown(reason="the answer is about a payment of another order")
-    if fired.next:
+    asked = {step.action for step in fired.next or ()} - {"poll"}
+    if asked or fired.link or intent.payment_method_type == "upi":  # who pays by UPI approves it in an app, in every flow
         return RequiresAction(ref=fired.razorpay_payment_id, reference=intent.reference)
     return Processing(ref=fired.razorpay_payment_id, reference=intent.reference)
+
+
+def next_action(intent: Intent, body: bytes) -> NextAction | None:
+    """Where the customer is sent. Passwords of one use (otp_*) are for pages of the merchant's own: not offered."""
+    fired: Fired | None = decoded(body, Fired)
+    if fired is None:
+        return None
+    urls = {step.action: step.url for step in reversed(fired.next or ())}
+    if intent_url := fired.link or urls.get("intent"):
+        return NextAction(type="upi_intent", url=intent_url) if intent_url.startswith("upi:") else None
+    if url := urls.get("redirect"):
+        return NextAction(type="redirect", url=url) if url.startswith(("https://", "http://")) else None
+    return NextAction(type="upi_collect") if intent.payment_method_type == "upi" and not urls.keys() - {"poll"} else None
 
 
 def captured(intent: Intent, body: bytes) -> SendOutcome:
@@ -94,23 +117,9 @@ def refund(intent: Intent, body: bytes) -> SendOutcome:
     refund: Refund | None = decoded(body, Refund)
     if refund is None:
         return Unknown(reason="not the JSON we know")
-    if (refund.payment_id, refund.receipt) != (intent.provider_ref, intent.refund_reference):
+    if (refund.payment_id, refund.reference) != (intent.provider_ref, intent.refund_reference):
         return Unknown(reason="the answer is about another refund")
-    match refund.status:
-        case "processed":
-            return _refunded(refund)
-        case "pending":
-            return Processing(ref=refund.id, reference=intent.reference)
-        case "failed":  # documented as final, e.g. for a payment older than 6 months: nothing was given back
-            return Declined(
-                code="refund_refused",
-                hard=True,
-                scope="provider_technical",
-                ref=refund.id,
-                reference=intent.reference,
-                vendor_code="failed",
-            )
-    return Unknown(reason=f"unmapped refund status {refund.status[:40]}")
+    return _refund(refund) or Unknown(reason=f"unmapped refund status {refund.status[:40]}")
 
 
 def refused(intent: Intent, response: Response) -> SendOutcome:
@@ -151,9 +160,11 @@ def _declined(intent: Intent, error: Error, payment_id: str) -> SendOutcome:
 # --- answers to reads -------------------------------------------------------------------------------------------------
 
 
-def unread(response: Response) -> ReadOutcome:
+def unread(response: Response, *, first: bool) -> ReadOutcome:
+    """A read that failed. That there is no such id is an answer to the first request; a later one is about an id that they
+    have just shown."""
     doc: Failure | None = decoded(response.body, Failure)
-    if response.status in (400, 404) and doc is not None and doc.error.description == NO_SUCH_ID:
+    if first and response.status in (400, 404) and doc is not None and doc.error.description == NO_SUCH_ID:
         return Absent()
     return Unreadable(reason=f"HTTP {response.status}", retry_after_s=retry_after_s(response))
 
@@ -205,13 +216,15 @@ def _found(
         return Unreadable(reason="the order names other money than we asked for")
     if not payments and order.status != "created":
         return Unreadable(reason="an order that was tried shows no payment")
-    given_back = [p for p in payments if p.amount_refunded and p.captured is not False][: READS_MAX - used]
-    if len(answers) < used + len(given_back):
-        ref = given_back[len(answers) - used].id
+    charges = [p for p in payments if p.status in CHARGED and p.captured is not False]
+    # a refund that failed may be in no sum any more: every charge is asked, first the one that this is about
+    asked = sorted(charges, key=lambda p: p.id != intent.provider_ref)[: READS_MAX - used]
+    if len(answers) < used + len(asked):
+        ref = asked[len(answers) - used].id
         return HttpRequest(method="GET", path=f"/payments/{quoted(ref)}/refunds?count={REFUNDS_MAX}")
     refunds: list[Refund] = []
     told: dict[str, int] = {}
-    for payment, answer in zip(given_back, answers[used:], strict=False):
+    for payment, answer in zip(asked, answers[used:], strict=False):
         doc: Refunds | None = decoded(answer.body, Refunds)
         if doc is None:
             return Unreadable(reason="not the refunds we know")
@@ -223,7 +236,7 @@ def _found(
         if any(r.currency != payment.currency for r in refunds):
             return Unreadable(reason="a refund in another currency than its payment")
     reference = order.receipt or ""
-    tries = tuple(_try(intent, reference, p, told) for p in payments)
+    tries = tuple(_acting(intent, _try(intent.mode, reference, p, told)) for p in payments)
     unclear = [t.reason for t in tries if isinstance(t, Unknown)]
     if order.status == "paid" and not any(isinstance(t, Succeeded) for t in tries):
         unclear = ["a paid order shows no captured payment"]
@@ -231,21 +244,29 @@ def _found(
         return Unreadable(reason=unclear[0])  # money that is shown counts, whatever lies beside it
     return Found(
         tries=tries,
-        refunds=tuple(_refunded(r) for r in refunds if r.status == "processed"),
+        refunds=tuple(told_of for r in refunds if (told_of := _refund(r)) is not None),
         container="open",  # a paid order takes no more payments, but what it has speaks for itself
         container_id="" if intent.container else order.id,
         reference=reference,
     )
 
 
-def _try(intent: Intent, reference: str, p: Payment, told: Mapping[str, int]) -> Try:
+def _acting(intent: Intent, seen: Try) -> Try:
+    """``created`` is all that is shown of a payment whose customer still acts, and of one at the bank: who was asked to act is
+    taken to be at it."""
+    if intent.acting and isinstance(seen, Processing):
+        return RequiresAction(ref=seen.ref, reference=seen.reference)
+    return seen
+
+
+def _try(mode: Mode, reference: str, p: Payment, told: Mapping[str, int]) -> Try:
     """``told``: what the list of refunds, where it was asked whole, says of money that was given back. ``amount_refunded``
     also counts refunds under way, and may keep one that failed."""
     match p.status:
         case "created":
             return Processing(ref=p.id, reference=reference)
         case "authorized":
-            return Authorized(ref=p.id, reference=reference, amount_minor=p.amount, currency=p.currency, mode=intent.mode)
+            return Authorized(ref=p.id, reference=reference, amount_minor=p.amount, currency=p.currency, mode=mode)
         case "failed":
             return _failed(reference, p)
         case "refunded" if p.captured is False and p.amount_refunded == p.amount:
@@ -257,7 +278,7 @@ def _try(intent: Intent, reference: str, p: Payment, told: Mapping[str, int]) ->
                 reference=reference,
                 amount_minor=p.amount,
                 currency=p.currency,
-                mode=intent.mode,
+                mode=mode,
                 refunded_minor=told.get(p.id, p.amount_refunded or 0),
             )
     return Unknown(reason=f"unmapped status {p.status[:40]}")
@@ -272,5 +293,30 @@ def _failed(reference: str, p: Payment) -> Declined | Unknown:
     return msgspec.structs.replace(known, ref=p.id, reference=reference, vendor_code=reason, flips_until_us=flips_until_us)
 
 
-def _refunded(refund: Refund) -> Refunded:
-    return Refunded(ref=refund.id, reference=refund.receipt or "", amount_minor=refund.amount, currency=refund.currency)
+def _refund(r: Refund) -> Refunded | Refunding | RefundFailed | None:
+    """None: a word that nobody mapped says nothing. ``failed`` is documented, e.g. for a payment older than six months:
+    nothing was given back."""
+    made: Mapping[str, type[Refunded | Refunding | RefundFailed]]
+    made = {"processed": Refunded, "pending": Refunding, "failed": RefundFailed}
+    if (kind := made.get(r.status)) is None:
+        return None
+    return kind(ref=r.id, reference=r.reference, amount_minor=r.amount, currency=r.currency)
+
+
+# --- the list of payments ---------------------------------------------------------------------------------------------
+
+
+def listed(window: Window, response: Response, mode: Mode) -> Listing | Unreadable:
+    """A page of payments. One that cannot be read makes all of it unreadable: nothing is left out of a comparison. The next
+    page begins after as many; what is paid meanwhile moves entries to later pages, so some are shown twice, none is missed."""
+    if response.status != 200:
+        return Unreadable(reason=f"HTTP {response.status}", retry_after_s=retry_after_s(response))
+    doc: Payments | None = decoded(response.body, Payments)
+    if doc is None:
+        return Unreadable(reason="not the payments we know")
+    inside = (
+        p for p in doc.items if window.from_us < (p.created_at + 1) * 1_000_000 and p.created_at * 1_000_000 < window.before_us
+    )
+    tries = tuple(_try(mode, noted(p.notes), p, {}) for p in inside)
+    whole = len(doc.items) < PAGE_MAX
+    return Listing(tries=tries, next="" if whole else str(int(window.cursor or "0") + len(doc.items)))

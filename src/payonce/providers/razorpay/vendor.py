@@ -9,17 +9,18 @@ from msgspec import Struct
 
 from payonce.adapter import Declined, Scope
 
-# Payments, then refunds. ``failed`` is Declined for both.
+# Payments, then refunds. A payment that ``failed`` is Declined, a refund that did is RefundFailed.
 STATUSES: Final[Mapping[str, str]] = {
     "created": "Processing",
     "authorized": "Authorized",
     "captured": "Succeeded",
     "refunded": "Succeeded",
     "failed": "Declined",
-    "pending": "Processing",
+    "pending": "Refunding",
     "processed": "Refunded",
 }
 ORDER_STATUSES: Final = frozenset({"created", "attempted", "paid"})
+CHARGED: Final = frozenset({"captured", "refunded"})  # of a payment that may have refunds
 
 
 def _reasons(code: str, hard: bool, scope: Scope, reasons: str) -> dict[str, Declined]:
@@ -59,8 +60,9 @@ DECLINES: Final[Mapping[str, Declined]] = {
         False,
         "customer_input",
         "authentication_failed incorrect_otp invalid_otp otp_expired otp_attempts_exceeded incorrect_pin"
-        " pin_attempts_exceeded incorrect_cvv payment_cancelled payment_session_expired payment_collect_request_expired",
+        " pin_attempts_exceeded incorrect_cvv payment_cancelled",
     ),
+    **_reasons("action_expired", False, "customer_input", "payment_session_expired payment_collect_request_expired"),
     **_reasons("processing_error", False, "provider_technical", _TECHNICAL),
     **_reasons("configuration", False, "configuration", _SETUP),
 }
@@ -77,9 +79,21 @@ REFUSALS: Final = frozenset(
     {*_SETUP.split(), "input_validation_failed", "invalid_amount", "invalid_order_id", "invalid_request"}
     | {"order_amount_mismatch", "order_payment_method_mismatch", "amount_less_than_minimum_amount"}
 )
+# The vendor's list of currencies without what ISO 4217 has dropped since (BGN HRK SLL). All have ISO's number of places
+# there: payments/international-payments.md of 2026-04-09.
+_LISTED: Final = (
+    "AED ALL AMD AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BZD CAD CHF CLP CNY COP CRC CUP CVE CZK DJF"
+    " DKK DOP DZD EGP ETB EUR FJD GBP GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD ISK JMD JOD JPY KES KGS KHR"
+    " KMF KRW KWD KYD KZT LAK LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR"
+    " PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SCR SEK SGD SOS SVC SZL THB TND TRY TTD TWD TZS UAH UGX USD UYU UZS"
+    " VND VUV XAF XCD XOF XPF YER ZAR ZMW"
+)
+CURRENCIES: Final = frozenset(_LISTED.split())
+TENS: Final = frozenset({"BHD", "IQD", "JOD", "KWD", "OMR", "TND"})  # of three places: the last digit must be 0
 FLIPS_S: Final = 3 * 86_400  # how long a failed payment may still turn out to be authorized
-ORDERS_MAX: Final = 100  # of one receipt: the vendor's largest page
-REFUNDS_MAX: Final = 100  # of one payment: likewise
+PAGE_MAX: Final = 100  # entries of a list: the vendor's largest page
+ORDERS_MAX: Final = PAGE_MAX  # of one receipt
+REFUNDS_MAX: Final = PAGE_MAX  # of one payment, newest first
 NO_SUCH_ID: Final = "The id provided does not exist"  # the vendor has no code for it
 
 
@@ -103,6 +117,7 @@ class Payment(Struct, frozen=True):
     captured: bool | None = None
     amount_refunded: int | None = None
     error_reason: str | None = None
+    notes: Any = None  # an object, or an empty list
 
 
 class Refund(Struct, frozen=True):
@@ -112,6 +127,12 @@ class Refund(Struct, frozen=True):
     currency: str
     payment_id: str
     receipt: str | None = None
+    notes: Any = None
+
+    @property
+    def reference(self) -> str:
+        """Ours: the receipt, which nobody can change; where an answer leaves it out, the note."""
+        return self.receipt or noted(self.notes)
 
 
 class Orders(Struct, frozen=True):
@@ -126,10 +147,18 @@ class Refunds(Struct, frozen=True):
     items: tuple[Any, ...]  # of Refund, but for odd ones
 
 
+class Next(Struct, frozen=True):
+    """What can be done about a payment that is not through: redirect, intent, poll, otp_generate, ..."""
+
+    action: str
+    url: str = ""
+
+
 class Fired(Struct, frozen=True):
     razorpay_payment_id: str
     razorpay_order_id: str | None = None
-    next: tuple[dict[str, Any], ...] | None = None
+    next: tuple[Next, ...] | None = None
+    link: str | None = None  # of a UPI intent, from POST /payments/create/upi
 
 
 class Error(Struct, frozen=True):
@@ -160,6 +189,12 @@ def converted(value: Any, kind: type[Any]) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.MsgspecError:
         return None
+
+
+def noted(notes: Any) -> str:
+    """Our reference in an entity's notes; empty where they do not name it."""
+    value = notes.get("reference") if isinstance(notes, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def quoted(text: str) -> str:

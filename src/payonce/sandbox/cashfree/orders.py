@@ -1,35 +1,19 @@
-"""Orders and what becomes of their payments, and the values that the vendor writes."""
+"""Orders and what becomes of their payments, holds and refunds."""
 
-import hashlib
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import msgspec
+from payonce.sandbox.ledger import Ledger, MovementKind, Thing
 
-from payonce.core.money import from_decimal, to_decimal
-from payonce.sandbox.ledger import Ledger, Thing
-from payonce.sandbox.simulator import Reply, reply_json
+from .telling import tell_payment, tell_refund
+from .values import NAME, PAYMENT_BASE, REFUND_BASE, SECOND_US, Refused, become, session_of
 
-NAME: Final = "cashfree"
-PLACES_MAX: Final = 2
-IST: Final = timezone(timedelta(hours=5, minutes=30))
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-ORDER_BASE: Final = 2_149_000_000  # the vendor's ids are numbers in text
-PAYMENT_BASE: Final = 12_376_000_000
-REFUND_BASE: Final = 1_553_000_000
-
-
-class Refused(Exception):
-    """A request that is answered with an error and changes nothing."""
-
-    def __init__(self, status: int, code: str, message: str, type: str = "invalid_request_error") -> None:
-        self.reply = error_reply(status, code, message, type)
+HOLD_S: Final = 7 * 86_400
+WAITING: Final = ("PENDING", "NOT_ATTEMPTED")
 
 
 class Orders:
-    """Orders and what happens to their payments at a time."""
+    """Orders and what happens to them at a time."""
 
     def __init__(self, ledger: Ledger, now_us: int) -> None:
         self.ledger, self.now_us = ledger, now_us
@@ -51,86 +35,103 @@ class Orders:
         return [child for child in self.ledger.children(order.id) if child.kind == kind]
 
     def may_succeed(self, order: Thing) -> bool:
-        """A payment is in process, or was declined and will turn out to be paid."""
+        """A payment is in process, or was declined and will turn out to be paid. One that the customer never opened is not."""
         return any(p.doc["status"] == "PENDING" or p.doc["late"] for p in self.children(order, "payment"))
+
+    # --- payments ---------------------------------------------------------------------------------------------------
 
     def succeed(self, payment: Thing) -> None:
         """The bank says yes. Only an order that waits for it takes it: else the vendor gives it back."""
         order = self.named(payment.reference)
         waits = order.doc["status"] in ("ACTIVE", "TERMINATION_REQUESTED")
         waits = waits or (order.doc["status"] == "EXPIRED" and payment.doc["status"] == "PENDING")
-        status = "SUCCESS" if waits else "CANCELLED"
-        payment = become(self.ledger, payment, self.now_us, status=status, error=None, late=False)
-        if waits:
-            self.book("charge", order, str(PAYMENT_BASE + payment.id), payment.doc["amount"])
-            become(self.ledger, order, self.now_us, status="PAID")
+        held = bool(payment.doc.get("held"))
+        changes: dict[str, Any] = {"status": "SUCCESS" if waits else "CANCELLED", "error": None, "late": False}
+        if held:
+            changes["held_until"] = self.now_us + HOLD_S * SECOND_US
+        payment = become(self.ledger, payment, self.now_us, **changes)
+        if not waits:
+            return
+        self._book("authorize" if held else "charge", payment, payment.doc["amount"])
+        if held:
+            self.ledger.later(payment, payment.doc["held_until"])
+        order = become(self.ledger, order, self.now_us, status="PAID")
+        tell_payment(self.ledger, order, payment, self.now_us)
 
-    def ended(self, payment: Thing) -> None:
-        """A payment failed: a termination that waited for it may now be done."""
+    def fail(self, payment: Thing, status: str, error: tuple[str, str, str] | None) -> None:
+        """The payment came to nothing: a termination that waited for it may now be done."""
+        payment = become(self.ledger, payment, self.now_us, status=status, error=error, late=False)
         order = self.named(payment.reference)
         if order.doc["status"] == "TERMINATION_REQUESTED" and not self.may_succeed(order):
-            become(self.ledger, order, self.now_us, status="TERMINATED")
+            order = become(self.ledger, order, self.now_us, status="TERMINATED")
+        tell_payment(self.ledger, order, payment, self.now_us)
 
-    def book(self, kind: Literal["charge", "refund"], order: Thing, ref: str, amount_minor: int, refund_id: str = "") -> None:
+    # --- holds ------------------------------------------------------------------------------------------------------
+
+    def authorization(self, order: Thing, action: str, amount_minor: int | None) -> Thing:
+        """Capture or void what is held: once, in time, at most all of it."""
+        paid = [p for p in self.children(order, "payment") if p.doc["status"] in ("SUCCESS", "VOID") and p.doc.get("held")]
+        if not paid:
+            raise Refused(400, "request_failed", "order has no preauthorized payment")
+        payment = paid[-1]
+        if payment.doc["status"] == "VOID":
+            raise Refused(400, "order_id_voided", "order_id : is voided")
+        if payment.doc["action"]:
+            raise Refused(409, "request_failed", f"{payment.doc['action']} was asked for already")
+        wanted = payment.doc["amount"] if amount_minor is None else amount_minor
+        if action == "CAPTURE" and not 0 < wanted <= payment.doc["amount"]:
+            raise Refused(400, "payment_amount_invalid", "amount : exceeds what is held")
+        payment = become(self.ledger, payment, self.now_us, action=action, action_due=True, wanted=wanted)
+        if payment.doc["slow_s"]:
+            self.ledger.later(payment, self.now_us + int(payment.doc["slow_s"] * SECOND_US))
+            return payment
+        return self.carry_out(payment)
+
+    def carry_out(self, payment: Thing) -> Thing:
+        """The capture or the void that was asked for is done."""
+        if payment.doc["action"] == "VOID":
+            return self.release(payment)
+        payment = become(self.ledger, payment, self.now_us, action_due=False, captured=payment.doc["wanted"])
+        self._book("capture", payment, payment.doc["captured"])
+        tell_payment(self.ledger, self.named(payment.reference), payment, self.now_us)
+        return payment
+
+    def release(self, payment: Thing) -> Thing:
+        """The hold is gone: voided, or run out."""
+        self._book("void", payment, payment.doc["amount"])
+        return become(self.ledger, payment, self.now_us, status="VOID", action="VOID", action_due=False)
+
+    # --- refunds ----------------------------------------------------------------------------------------------------
+
+    def give_back(self, refund: Thing, status: str = "SUCCESS") -> Thing:
+        """The refund ended, well or not."""
+        refund = become(self.ledger, refund, self.now_us, status=status)
+        return self.told_back(refund)
+
+    def told_back(self, refund: Thing) -> Thing:
+        """What has ended is booked, if it is done, and told."""
+        if refund.doc["status"] == "SUCCESS":
+            self.ledger.book(
+                NAME,
+                "refund",
+                reference=refund.reference,
+                refund_reference=refund.doc["refund_id"],
+                provider_ref=str(REFUND_BASE + refund.id),
+                amount_minor=refund.doc["amount"],
+                currency=refund.doc["currency"],
+                at_us=self.now_us,
+            )
+        if refund.doc["status"] in ("SUCCESS", "FAILED", "CANCELLED"):
+            tell_refund(self.ledger, refund, self.now_us)
+        return refund
+
+    def _book(self, kind: MovementKind, payment: Thing, amount_minor: int) -> None:
         self.ledger.book(
             NAME,
             kind,
-            reference=order.reference,
-            refund_reference=refund_id,
-            provider_ref=ref,
+            reference=payment.reference,
+            provider_ref=str(PAYMENT_BASE + payment.id),
             amount_minor=amount_minor,
-            currency=order.doc["currency"],
+            currency=payment.doc["currency"],
             at_us=self.now_us,
         )
-
-
-def error_reply(status: int, code: str, message: str, type: str = "invalid_request_error") -> Reply:
-    return reply_json(status, {"message": message, "code": code, "type": type})
-
-
-def become(ledger: Ledger, thing: Thing, now_us: int, **changes: Any) -> Thing:
-    """The object changed at a time, and what it was before."""
-    was = {name: value for name, value in thing.doc.items() if name != "was"}
-    return ledger.change(thing, was | changes | {"since": now_us, "was": was})
-
-
-def session_of(order: Thing) -> str:
-    """What the customer's side pays with; like the vendor's, it cannot be made up from the order's id."""
-    return f"session_{order.id}_{digest(f'session of {order.id} {order.reference} {order.at_us}')}"
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def number_of(id: str, base: int) -> int:
-    """The ledger's number in one of the vendor's ids; 0 = none."""
-    return int(id) - base if re.fullmatch(r"[0-9]{1,18}", id) else 0
-
-
-def major(amount_minor: int, currency: str) -> msgspec.Raw:
-    """The amount as a JSON number, digit for digit."""
-    return msgspec.Raw(to_decimal(amount_minor, currency).encode())
-
-
-def minor(amount: Decimal, currency: str, field: str) -> int:
-    try:
-        text = format(amount, "f")
-        if len(text.partition(".")[2].rstrip("0")) > PLACES_MAX:
-            raise ValueError("more than two decimals")
-        return from_decimal(text, currency)
-    except ValueError as error:
-        raise Refused(400, f"{field}_invalid", f"{field} : {error}") from error
-
-
-def time_us(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Refused(400, "order_expiry_time_invalid", "order_expiry_time : is not an ISO 8601 time") from error
-    return ((at if at.tzinfo else at.replace(tzinfo=IST)) - _EPOCH) // timedelta(microseconds=1)
-
-
-def ist(at_us: int) -> str:
-    """The vendor writes times of India, to the second."""
-    return (_EPOCH + timedelta(microseconds=at_us)).astimezone(IST).isoformat(timespec="seconds")

@@ -1,65 +1,14 @@
-"""What the vendor shows: orders, payments and refunds, as they were some time ago when lookups lag."""
+"""What the vendor shows: orders, payments and refunds."""
 
 from typing import Any
 
+from payonce.core.money import to_decimal
 from payonce.sandbox.ledger import Ledger, Thing
-from payonce.sandbox.simulator import Reply, reply_json
+from payonce.sandbox.pages import page_url
 
-from .orders import NAME, ORDER_BASE, PAYMENT_BASE, REFUND_BASE, Orders, Refused, ist, major, number_of, session_of
+from .values import NAME, ORDER_BASE, PAYMENT_BASE, REFUND_BASE, ist, major, session_of
 
-
-class Lookup:
-    """Reads, which do not see what is younger than ``until_us``."""
-
-    def __init__(self, ledger: Ledger, until_us: int) -> None:
-        self.ledger, self.until_us = ledger, until_us
-
-    def answer(self, path: str) -> Reply:
-        match path.strip("/").split("/"):
-            case ["orders", id]:
-                order, doc = self._order(id)
-                return reply_json(200, order_view(order, doc))
-            case ["orders", id, "payments"]:
-                return reply_json(200, self._payments(id))
-            case ["orders", id, "payments", number]:
-                return self._one(self._payments(id), "cf_payment_id", number)
-            case ["orders", id, "refunds"]:
-                return reply_json(200, self._refunds(id))
-            case ["orders", id, "refunds", name]:
-                return self._one(self._refunds(id), "refund_id", name)
-            case ["simulate", name] if made := self.ledger.thing(NAME, "simulation", number_of(name.removeprefix("sim_"), 0)):
-                return reply_json(200, {"simulation_id": name, **made.doc})
-        raise Refused(404, "request_failed", "bad URL, please check API documentation")
-
-    def _order(self, id: str) -> tuple[Thing, dict[str, Any]]:
-        order = Orders(self.ledger, self.until_us).named(id)
-        doc = self._seen(order)
-        if doc is None:
-            raise Refused(404, "order_not_found", "order is not found")
-        return order, doc
-
-    def _payments(self, id: str) -> list[dict[str, Any]]:
-        order, _ = self._order(id)
-        found = Orders(self.ledger, self.until_us).children(order, "payment")
-        return [payment_view(order, p, doc) for p in found if (doc := self._seen(p)) is not None]
-
-    def _refunds(self, id: str) -> list[dict[str, Any]]:
-        order, _ = self._order(id)
-        found = Orders(self.ledger, self.until_us).children(order, "refund")
-        return [refund_view(r, doc) for r in found if (doc := self._seen(r)) is not None]
-
-    def _one(self, views: list[dict[str, Any]], name: str, value: str) -> Reply:
-        for view in views:
-            if view[name] == value:
-                return reply_json(200, view)
-        raise Refused(404, f"{name.removeprefix('cf_').removesuffix('_id')}_not_found", f"{name} is not found")
-
-    def _seen(self, thing: Thing) -> dict[str, Any] | None:
-        """The object as it was at that time."""
-        if thing.at_us > self.until_us:
-            return None
-        was: dict[str, Any] = thing.doc.get("was") or thing.doc
-        return thing.doc if thing.doc["since"] <= self.until_us else was
+GROUPS = {"card": "credit_card", "upi": "upi", "netbanking": "net_banking"}
 
 
 def order_view(order: Thing, doc: dict[str, Any]) -> dict[str, Any]:
@@ -81,38 +30,73 @@ def order_view(order: Thing, doc: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pay_view(payment: Thing, channel: str) -> dict[str, Any]:
-    url = f"https://sandbox.payonce.invalid/cashfree/pay/{PAYMENT_BASE + payment.id}"
+def pay_view(ledger: Ledger, payment: Thing) -> dict[str, Any]:
+    """The answer to a payment that was begun. ``custom`` with nothing to open: the customer was asked in his UPI app, or,
+    as in no real account, nobody has to be asked."""
+    doc, url, payload, kind = payment.doc, None, None, "custom"
+    if doc["acts"] and doc["channel"] != "collect":
+        page = page_url(ledger, NAME, payment.id)
+        if doc["method"] == "upi":
+            payload = {"default": _intent(payment), "web": page}
+        else:
+            url, kind = page, "link"
     return {
         "cf_payment_id": str(PAYMENT_BASE + payment.id),
-        "payment_amount": major(payment.doc["amount"], payment.doc["currency"]),
-        "payment_method": payment.doc["method"],
-        "channel": channel,
-        "action": {"collect": "custom", "qrcode": "custom"}.get(channel, channel),
-        "data": {"url": url, "payload": {}, "content_type": "application/x-www-form-urlencoded", "method": "post"},
+        "payment_amount": major(doc["amount"], doc["currency"]),
+        "payment_method": doc["method"],
+        "channel": doc["channel"],
+        "action": kind,
+        "data": {"url": url, "payload": payload, "content_type": None, "method": None},
     }
 
 
+def _intent(payment: Thing) -> str:
+    """What a UPI app on the phone opens."""
+    amount = to_decimal(payment.doc["amount"], payment.doc["currency"])
+    return f"upi://pay?pa=payonce@sandbox&am={amount}&cu={payment.doc['currency']}&tr={PAYMENT_BASE + payment.id}"
+
+
 def payment_view(order: Thing, payment: Thing, doc: dict[str, Any]) -> dict[str, Any]:
-    error = doc["error"]
-    method = {"card": {"channel": "link", "card_number": "xxxxxx1111"}, "upi": {"channel": "collect", "upi_id": "a@upi"}}
+    error, waits = doc["error"], doc["status"] in ("PENDING", "NOT_ATTEMPTED")
+    method = {
+        "card": {"channel": "link", "card_number": "xxxxxx1111"},
+        "upi": {"channel": doc.get("channel", "collect"), "upi_id": "a@upi"},
+        "netbanking": {"channel": "link", "netbanking_bank_code": 3333},
+    }
     return {
         "cf_payment_id": str(PAYMENT_BASE + payment.id),
         "order_id": order.reference,
         "entity": "payment",
-        "is_captured": doc["status"] == "SUCCESS",
+        "is_captured": doc["status"] == "SUCCESS" and not (doc.get("held") and doc["captured"] is None),
         "order_amount": major(order.doc["amount"], order.doc["currency"]),
         "order_currency": order.doc["currency"],
-        "payment_group": {"card": "credit_card", "upi": "upi"}[doc["method"]],
+        "payment_group": GROUPS[doc["method"]],
         "payment_amount": major(doc["amount"], doc["currency"]),
         "payment_currency": doc["currency"],
         "payment_time": ist(payment.at_us),
-        "payment_completion_time": None if doc["status"] == "PENDING" else ist(doc["since"]),
+        "payment_completion_time": None if waits else ist(doc["since"]),
         "payment_status": doc["status"],
-        "payment_message": f"Transaction is {doc['status']}",
+        "payment_message": f"{'PRE_AUTH|' if doc.get('held') else ''}Transaction is {doc['status']}",
         "bank_reference": "",
         "payment_method": {doc["method"]: method[doc["method"]]},
+        "authorization": _authorization(payment, doc),
         "error_details": dict(zip(("error_code", "error_reason", "error_source"), error, strict=True)) if error else None,
+    }
+
+
+def _authorization(payment: Thing, doc: dict[str, Any]) -> dict[str, Any] | None:
+    if not doc.get("held") or doc["status"] not in ("SUCCESS", "VOID"):
+        return None
+    taken = doc["captured"]
+    return {
+        "action": doc["action"] or None,
+        "status": ("PENDING" if doc["action_due"] else "SUCCESS") if doc["action"] else None,
+        "captured_amount": None if taken is None else major(taken, doc["currency"]),
+        "start_time": ist(payment.at_us),
+        "end_time": ist(doc["held_until"]),
+        "approve_by": None,
+        "action_reference": str(PAYMENT_BASE + payment.id) if doc["action"] else None,
+        "action_time": ist(doc["since"]) if doc["action"] else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Razorpay's objects: orders, payments with their past, refunds, and what GETs show of them."""
+"""Razorpay's objects: orders, payments and refunds with their past, and what GETs show of them."""
 
 import re
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class Books:
 
     def _view(self, thing: Thing, query: Mapping[str, str]) -> dict[str, Any]:
         if thing.kind == "refund":
-            return refund_view(thing)
+            return refund_view(thing, self.at_us)
         if thing.kind == "payment":
             return payment_view(thing, self.at_us)
         view = order_view(self.ledger, thing, self.at_us)
@@ -81,20 +81,22 @@ class Books:
         return view
 
 
-# --- payments and their past ---
+# --- payments, refunds and their past ---
 
 
-def state_of(payment: Thing, at_us: int | None = None) -> dict[str, Any]:
-    """The payment as it is now, or was then."""
+def state_of(thing: Thing, at_us: int | None = None) -> dict[str, Any]:
+    """The payment or refund as it is now, or was then. Refunds of older ledgers were done at once."""
     state: dict[str, Any] = {}
-    for changed_us, fields in payment.doc["changes"]:
+    for changed_us, fields in thing.doc.get("changes", [[thing.at_us, {"status": "processed"}]]):
         if at_us is None or changed_us <= at_us:
             state |= fields
     return state
 
 
-def change(ledger: Ledger, payment: Thing, at_us: int, **fields: Any) -> Thing:
-    return ledger.change(payment, payment.doc | {"changes": [*payment.doc["changes"], [at_us, fields]]})
+def change(ledger: Ledger, thing: Thing, at_us: int, **fields: Any) -> Thing:
+    """It is like that from now on; what was to happen to it later does not happen any more."""
+    past = thing.doc.get("changes", [[thing.at_us, {"status": "processed"}]])
+    return ledger.change(thing, thing.doc | {"changes": [*past, [at_us, fields]], "then": ""})
 
 
 # --- names and views ---
@@ -136,14 +138,14 @@ def payment_view(payment: Thing, at_us: int) -> dict[str, Any]:
     return {
         "id": name_of(payment),
         "entity": "payment",
+        "bank": None,
+        "wallet": None,
+        "vpa": None,
         **state,
         "order_id": f"order_{payment.parent:014d}",
         "invoice_id": None,
         "international": False,
         "card_id": None,
-        "bank": None,
-        "wallet": None,
-        "vpa": None,
         "notes": state["notes"] or [],
         **taken,
         "acquirer_data": {},
@@ -151,7 +153,7 @@ def payment_view(payment: Thing, at_us: int) -> dict[str, Any]:
     }
 
 
-def refund_view(refund: Thing) -> dict[str, Any]:
+def refund_view(refund: Thing, at_us: int) -> dict[str, Any]:
     return {
         "id": name_of(refund),
         "entity": "refund",
@@ -163,7 +165,7 @@ def refund_view(refund: Thing) -> dict[str, Any]:
         "acquirer_data": {"arn": None},
         "created_at": refund.at_us // 1_000_000,
         "batch_id": None,
-        "status": "processed",
+        "status": state_of(refund, at_us)["status"],
         "speed_processed": "normal",
         "speed_requested": refund.doc["speed"],
     }

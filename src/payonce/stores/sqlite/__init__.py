@@ -1,6 +1,7 @@
 """The default store: one SQLite file. ``open_store`` makes it, ``open_to_read`` only looks."""
 
 from .audit import Held, Stray
+from .inbox import InboxReads, SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, ReadOnlyStore, SqliteReads, is_damage, open_to_read
 from .registry import RegistryReads, SqliteRegistry
 from .schema import APPLICATION_ID, check_sqlite_version
@@ -10,8 +11,10 @@ __all__ = [
     "APPLICATION_ID",
     "BUSY_TIMEOUT_MS",
     "Held",
+    "InboxReads",
     "ReadOnlyStore",
     "RegistryReads",
+    "SqliteInbox",
     "SqliteReads",
     "SqliteRegistry",
     "SqliteStore",

@@ -43,6 +43,17 @@ _STRAYS: Final = {
     "a due time of no payment": f"SELECT id, kind FROM due WHERE kind = 'payment' AND {_NOBODY.format('due.id')}",  # noqa: S608 - fixed names
 }
 
+# Only where the file has an inbox: not in a backup of an older schema.
+_INBOX_STRAYS: Final = {
+    "a due time of no webhook": (
+        "SELECT id, kind FROM due WHERE kind = 'webhook' AND NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.id = due.id)"
+    ),
+    "a webhook that nobody will look at": (
+        "SELECT id, state FROM inbox WHERE state IN ('new', 'parked') "
+        "AND NOT EXISTS (SELECT 1 FROM due WHERE due.kind = 'webhook' AND due.id = inbox.id)"
+    ),
+}
+
 
 class Held(Struct, frozen=True, kw_only=True):
     """What the file holds under one id. ``trouble`` says what could not be read: then the rest is incomplete."""
@@ -120,7 +131,8 @@ def _differing(connection: apsw.Connection, p: Payment) -> tuple[str, ...]:
 
 def strays(connection: apsw.Connection) -> tuple[Stray, ...]:
     """What belongs to no payment, kind by kind."""
-    return tuple(stray for what, sql in _STRAYS.items() for stray in _stray(connection, what, sql))
+    asked = _STRAYS | (_INBOX_STRAYS if connection.table_exists("main", "inbox") else {})
+    return tuple(stray for what, sql in asked.items() for stray in _stray(connection, what, sql))
 
 
 def _stray(connection: apsw.Connection, what: str, sql: str) -> Iterator[Stray]:

@@ -18,6 +18,7 @@ from payonce.ports import Due, Filters, KeyRow, Page, Scope
 
 from . import audit, reads
 from .audit import Held, Stray
+from .inbox import InboxReads
 from .registry import RegistryReads
 from .schema import way_to_read
 from .trouble import CLOSED, opening, reading
@@ -88,12 +89,13 @@ class SqliteReads:
 
 
 class ReadOnlyStore(SqliteReads):
-    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry`` can be read,
-    not written."""
+    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry`` and ``inbox``
+    can be read, not written."""
 
     def __init__(self, path: Path, readers: "Readers") -> None:
         super().__init__(path, readers)
         self.registry = RegistryReads(readers)
+        self.inbox = InboxReads(readers)
 
     async def audit_ids(self, after: str, limit: int) -> tuple[str, ...]:
         """Ids of all that has a row or a history, in order, after ``after`` ("" = from the first)."""

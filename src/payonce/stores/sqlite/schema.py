@@ -17,7 +17,8 @@ from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 from .trouble import opening
 
 WAL_TRIES: Final = 20
-# The oldest schema that can be read without migrating it: what came later (0002: the registry) may be missing there.
+# The oldest schema that can be read without migrating it: what came later (0002: the registry, 0003: the inbox) may
+# be missing there.
 READ_FROM: Final = 1
 APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint

@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 from payonce.core.errors import StoreUnavailable
 from payonce.ports import Change, Committed, Conflict, Unclear
 
+from .inbox import SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
 from .registry import SqliteRegistry
 from .schema import connect_reader, open_file, reconnect
@@ -35,7 +36,7 @@ async def open_store(
 
 
 class SqliteStore(SqliteReads):
-    """Made by ``open_store``. ``path`` is the file; ``registry`` lives in it too, and is closed with the store."""
+    """Made by ``open_store``. ``path`` is the file; ``registry`` and ``inbox`` live in it too, and are closed with it."""
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
         fresh = [open_file(path, busy_timeout_ms)]
@@ -49,6 +50,7 @@ class SqliteStore(SqliteReads):
         super().__init__(path, readers)
         self._writes = InlineWrites(self._writer) if executor == "inline" else ThreadedWrites(self._writer)
         self.registry = SqliteRegistry(readers, self._writes)
+        self.inbox = SqliteInbox(readers, self._writes)
         self._closing = threading.Lock()
 
     @property

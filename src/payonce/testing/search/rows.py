@@ -127,8 +127,8 @@ class Rows:
         _require(not isinstance(do, Reverse), "a charge has to be given back, although every provider was honest")
         assert isinstance(do, Call)
         p, n = row.p, self.names.index(do.account)
-        call, opened = dispatch.opened(p, do, self.accounts[n], self.facts)
-        intent = dispatch.intent(p, call, Details())
+        call, opened = dispatch.opened(p, do, self.accounts[n], self.facts, now_us)
+        intent = dispatch.intent(p, call, Details(), opened)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         window = engine.SEND_WINDOW_MS * 1000
         calls = READS_MAX if call.kind == "read" and terms.container else 1

@@ -34,7 +34,7 @@ from .world import Cast, World, live
 
 __all__ = ["Cast", "Options", "Run", "Verdicts", "Violation", "World", "cast_of", "draw", "elapsed", "simulate"]
 
-SHIPPED = ("cashfree", "mock", "razorpay")
+SHIPPED = ("cashfree", "mock", "payu", "razorpay", "stripe")
 
 
 class Run(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ from payonce.ports import Filters, Scope
 from payonce.stores.sqlite import audit
 from payonce.testing.judge import net_charges
 
-from .options import S
+from .afterwards import asked_refunds, given_minor
+from .options import HOUR_S, S
 
 if TYPE_CHECKING:
     from .world import World
@@ -29,8 +30,15 @@ SILENT_US: Final = 960 * S  # a provider that comes back finds somebody: 15 minu
 SHIPPED_WORDS: Final = ("mock", "razorpay", "cashfree")  # whose requests carry the description
 HARD: Final = ("tok_decline_stolen_card", "tok_decline_expired_card", "tok_decline_insufficient_funds")
 SOFT: Final = ("tok_decline_do_not_honor", "tok_decline_processing_error")
+CHARGE_IS: Final = {
+    "SUCCESS": "SUCCEEDED",
+    "AUTHORIZED": "SUCCEEDED",
+    "FAILED": "FAILED",
+    "CANCELED": "FAILED",
+    "IN_DOUBT": "IN_DOUBT",
+}
 REASONS: Final = {
-    "tok_decline_stolen_card": ("stolen_card", "card_blocked"),
+    "tok_decline_stolen_card": ("stolen_card", "card_blocked", "lost_card"),
     "tok_decline_expired_card": ("expired_card",),
     "tok_decline_insufficient_funds": ("insufficient_funds",),
 }
@@ -48,8 +56,16 @@ def route_of(world: "World", request: NewPayment) -> tuple[str, ...]:
         wanted = []
     else:
         wanted = [*rule.use, *(names if rule.fallback == "any" else rule.fallback)]
-    takes = {name: world.accounts[name].adapter.CAPABILITIES.currencies for name in names}
-    return tuple(name for name in dict.fromkeys(wanted) if (known := takes[name]) is None or request.currency in known)
+    return tuple(name for name in dict.fromkeys(wanted) if _takes(world, name, request))
+
+
+def _takes(world: "World", name: str, request: NewPayment) -> bool:
+    """What the adapter says that its vendor takes."""
+    can, method = world.accounts[name].adapter.CAPABILITIES, request.details.payment_method_type
+    takes = can.currencies is None or request.currency in can.currencies
+    takes &= request.amount_minor % can.multiples.get(request.currency, 1) == 0
+    takes &= not method or can.methods is None or method in can.methods
+    return takes and (request.capture_method == "automatic" or "capture" in can.steps)
 
 
 def _matches(when: When, request: NewPayment) -> bool:
@@ -60,7 +76,7 @@ def _matches(when: When, request: NewPayment) -> bool:
 async def judge_refusals(world: "World") -> None:
     """A merchant is sent away only where nobody can take it, or where the key stands for something else."""
     for each in world.merchants.posted:
-        if each.refused == "no_route" and not route_of(world, each.request):
+        if each.refused in ("no_route", "capture_method_unsupported") and not route_of(world, each.request):
             continue
         known = await world.reader().find_key(each.scope, each.key)
         other = known is not None and known.request != encode(each.request)
@@ -89,18 +105,21 @@ async def judge_row(world: "World", p: Payment, entries: list[Entry], movements:
         world.violate(f"accepted with another policy: {p.late_success}, {p.attempts_max} attempts", p.id)
     if p.status == "FAILED" and not world.counts["restored"] and not world.options.skew_s and not world.options.jumps:
         _judge_giving_up(world, p, len(tried), entries)
-    charge, kept = p.operations[0], net_charges(movements, p.id)
-    if charge.state != {"SUCCESS": "SUCCEEDED", "FAILED": "FAILED", "IN_DOUBT": "IN_DOUBT"}.get(p.status):
+    charge, kept = p.operations[0], net_charges(movements, p.id, asked_refunds(p))
+    was_held = p.status == "CANCELED" and p.reason in ("voided", "authorization_expired")
+    if charge.state != ("SUCCEEDED" if was_held else CHARGE_IS.get(p.status)):
         world.violate(f"{p.status}, and its charge is {charge.state}", p.id)
     if p.status == "SUCCESS" and len(kept) == 1 and not p.attention:
         won = next(a for a in p.attempts if a.n == p.winner)
         said = (p.provider_ref, p.captured_minor, p.refunded_minor, world.vendor_of(won.account), won.reference)
-        true = (kept[0]["providerRef"], kept[0]["amount"], 0, kept[0]["provider"], kept[0]["reference"])
+        given = given_minor(p, movements)
+        true = (kept[0]["providerRef"], kept[0]["amount"], given, kept[0]["provider"], kept[0]["reference"])
         if said != true and p.id not in world.lied_to:
             world.violate(f"the row says {said}, the ledger {true}", p.id)
         if p.id not in await world.reader().find_ref(p.provider_ref, won.account):
             world.violate(f"it cannot be found under its charge {p.provider_ref}", p.id)
-    if p.status in FINAL and p.status != "SUCCESS" and (p.winner is not None or p.captured_minor):
+    won = p.winner is not None and not was_held
+    if p.status in FINAL and p.status != "SUCCESS" and (won or p.captured_minor):
         world.violate(f"{p.status} with a winner, or with money", p.id)
     known_us = min((s.seen_at_us for a in p.attempts for s, o in evidence(a) if isinstance(o, Declined)), default=None)
     again = [a.account for a in p.attempts[1:] if known_us is not None and a.steps[0].at_us > known_us]
@@ -152,13 +171,16 @@ async def _judge_words(world: "World", p: Payment, request: NewPayment) -> None:
 
 def _judge_calm(world: "World", p: Payment, token: str, entries: list[Entry]) -> None:
     """Where only the card decides."""
+    if p.status == "CANCELED":
+        return
     if token in HARD and p.reason not in REASONS[token]:
         world.violate(f"{token} was said to be {p.reason}", p.id)
     if token in SOFT and len({a.account for a in p.attempts}) < min(p.attempts_max, len(p.accounts)):
         world.violate(f"{token} was not offered to the others of {p.accounts}", p.id)
     for cause, entry in pairwise(entries):
         late_us = entry.envelope.at_us - cause.envelope.at_us
-        if isinstance(entry.envelope.data, Asked) and late_us > ASKED_WITHIN_US:
+        asked = entry.envelope.data
+        if isinstance(asked, Asked) and asked.kind == "reversal" and late_us > ASKED_WITHIN_US:
             world.violate(f"a surplus was known for {late_us / S:.0f} s before it was to be given back", p.id)
 
 
@@ -210,7 +232,12 @@ def looked_at(world: "World", p: Payment, ahead_us: int) -> None:
     """While a payment has not ended somebody looks at it now and then; soon, where nobody answered."""
     if p.status in (*FINAL, "IN_DOUBT") or world.gone(p) or any(m.offset_us for m in world.machines):
         return
-    reads = [s for s in p.attempts[-1].steps if s.kind == "read"] if p.attempts else []
+    if p.status == "AUTHORIZED":  # its merchant is waited for, until the hold ends; then it is looked at daily
+        most_us = max(p.authorization_expires_us - world.now_us(), 24 * HOUR_S * S) + UNLOOKED_US
+        if ahead_us > most_us:
+            world.violate(f"held, and nobody looks at it for {ahead_us / S:.0f} s", p.id)
+        return
+    reads = [s for s in p.attempts[-1].steps if s.kind in ("read", "close")] if p.attempts else []
     silent = bool(reads) and all(s.outcome is None or isinstance(s.outcome, Unreadable) for s in reads)
     if ahead_us > UNLOOKED_US or (ahead_us > SILENT_US and silent):
         world.violate(f"not ended, and nobody looks at it for {ahead_us / S:.0f} s", p.id)

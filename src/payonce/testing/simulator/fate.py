@@ -24,6 +24,7 @@ STORE_WRITE: Final = (*CRASHES, "error_before", "error_after", "duplicate", "del
 STORE_READ: Final = (*CRASHES, "error_before", "delay", "freeze")
 REGISTRY: Final = (*CRASHES, "error_before", "error_after", "race", "delay")
 GATEWAY: Final = ("429", "401", "403", "404", "409", "502", "503")  # answered in front of the provider, nothing executed
+INBOX: Final = (*CRASHES, "error_before", "error_after", "delay", "freeze")
 WIRE: Final = (
     *CRASHES,
     *("error_before", "error_after", "duplicate", "delay", "freeze"),
@@ -48,6 +49,7 @@ POINTS: Final[Mapping[str, Sequence[str]]] = {
     "due": STORE_READ,
     "key": STORE_READ,
     "registry": REGISTRY,
+    "inbox": INBOX,
     "sleep": CRASHES,
     "create": WIRE,
     "fire": WIRE,

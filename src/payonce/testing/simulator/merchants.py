@@ -11,9 +11,11 @@ from msgspec.structs import replace
 
 from payonce.core.errors import NewerSchema, Refused, StoreUnavailable
 from payonce.core.idempotency import Details, NewPayment, Scalar
+from payonce.core.operations import NewOperation
 from payonce.engine import Receipt
 from payonce.ports import Scope
 
+from .asks import Asking
 from .options import S
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Merchants:
     def __init__(self, world: "World") -> None:
         # Of its own, so that what merchants tell besides changes nothing else of a world.
         self._more = random.Random(f"merchants {world.options.seed}")
-        self.world, self.posted = world, list[Posted]()
+        self._held = random.Random(f"held {world.options.seed}")
+        self.world, self.posted, self.asking = world, list[Posted](), Asking(world)
         for n in range(world.options.payments):
             # another merchant, who happens to use a key that is used already
             other = self._more.random() < OTHERS and n > 0 and world.SCOPED
@@ -61,6 +64,8 @@ class Merchants:
             currency=currency,
             client_id=more.choice(("", "shop")),
             provider=dice.choice(o.accounts)[0] if forced else "",
+            capture_method="manual" if self._held.random() < o.manual else "automatic",
+            action_s=o.action_s or None,
             details=Details(
                 payment_method=dice.choice(o.tokens),
                 payment_method_type=more.choice(("", "card", "upi")),
@@ -113,6 +118,8 @@ class Merchants:
                 wanted.ids.append(answer)
                 wanted.accepted.append(wanted.request)
                 world.note("merchant", answer, f"202 for {wanted.key}: {wanted.request.amount_minor} {wanted.request.currency}")
+                if len(wanted.ids) == 1 and world.options.asks:
+                    self.asking.accepted(answer, wanted)
                 return
             await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))
 
@@ -132,14 +139,26 @@ class Merchants:
 
     async def _once(self, key: str, request: NewPayment, wanted: Posted) -> str | None:
         """One post at any living process. None when no answer came. Raises Refused."""
-        world, dice, known = self.world, self.world.dice, bool(wanted.ids)
+        world, known = self.world, bool(wanted.ids)
+        receipt = await self.submit(wanted.scope, request, key)
+        if receipt is None or not isinstance(receipt, Receipt):  # another orchestrator: see ``comparison``
+            return str(receipt.payment.id) if receipt is not None else None
+        if known and not receipt.replayed and not world.counts["restored"]:
+            world.violate("I6: a repeat was answered as a new payment", receipt.payment.id)
+        if (receipt.payment.amount_minor, receipt.payment.currency) != (request.amount_minor, request.currency):
+            world.violate("I6: answered with a payment of other money than was posted", receipt.payment.id)
+        return str(receipt.payment.id)
+
+    async def submit(self, scope: Scope, request: NewPayment | NewOperation, key: str) -> Any:
+        """One post at any living process: its receipt. None when no answer came. Raises Refused."""
+        world, dice = self.world, self.world.dice
         lost = not world.calm and dice.random() < world.options.rates.get("error_before", 0)
         living = [m.process for m in world.machines if m.process is not None]
         if lost or not living:
             world.counts["post lost"] += lost
             return None
         process = dice.choice(living)
-        task = process.spawn(process.engine.submit(wanted.scope, request, key, actor=ACTOR))
+        task = process.spawn(process.engine.submit(scope, request, key, actor=ACTOR))
         await asyncio.wait({task}, timeout=30)
         if not task.done() or task.cancelled():  # it died, or sleeps: what it does later nobody hears
             task.add_done_callback(_heard)
@@ -152,13 +171,7 @@ class Merchants:
             world.counts["202 lost"] += 1
             return None
         world.counts["replayed"] += receipt.replayed
-        if not isinstance(receipt, Receipt):  # another orchestrator: see ``comparison``
-            return str(receipt.payment.id)
-        if known and not receipt.replayed and not world.counts["restored"]:
-            world.violate("I6: a repeat was answered as a new payment", receipt.payment.id)
-        if (receipt.payment.amount_minor, receipt.payment.currency) != (request.amount_minor, request.currency):
-            world.violate("I6: answered with a payment of other money than was posted", receipt.payment.id)
-        return str(receipt.payment.id)
+        return receipt
 
 
 def _heard(task: "asyncio.Task[Any]") -> None:

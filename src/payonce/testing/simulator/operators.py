@@ -11,6 +11,7 @@ from payonce.core.verdict import evidence
 from payonce.ports import Scope
 from payonce.testing.judge import net_charges, of_payment, wrong_with_history
 
+from .afterwards import asked_refunds
 from .answers import judge_columns
 
 if TYPE_CHECKING:
@@ -90,4 +91,4 @@ def _movements(world: "World") -> list[dict[str, Any]]:
 
 
 def _kept(world: "World", p: Payment) -> list[dict[str, Any]]:
-    return net_charges(_movements(world), p.id)
+    return net_charges(_movements(world), p.id, asked_refunds(p))

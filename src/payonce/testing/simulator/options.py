@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from payonce.core.payment import LateSuccess
-from payonce.sandbox.faults import TOKENS
+from payonce.sandbox.faults import TOKENS, Refunds
 
 S: Final = 1_000_000
 HOUR_S: Final = 3600
@@ -22,10 +22,12 @@ RATES: Final[Mapping[str, float]] = {
     "wrong_currency": 0.001, "429": 0.01,
     "401": 0.006, "403": 0.003, "404": 0.006, "409": 0.01, "502": 0.01, "503": 0.01,
     "sleep crash_before": 0.01, "sleep crash_after": 0.01, "odd": 0.008, "4xx_after": 0.01,
-    "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02,
+    "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02, "void freeze": 0.02,
 }  # fmt: skip
 HEAVY: Final = 4
 SURPLUS: Final = ("tok_late_then_ok", "tok_late_then_decline")  # a first attempt that is paid when another was begun
+ACTIONS: Final = ("tok_action", "tok_action", "tok_action_ok", "tok_action_decline")
+CHOOSES: Final = ("mock", "razorpay", "payu")  # vendors whose holds last as long as the world wants
 # token -> how often it is drawn
 TOKEN_WEIGHTS: Final[Mapping[str, int]] = {
     **{token: 3 for token in TOKENS if token not in SURPLUS}, "tok_ok": 18, "tok_late_success": 4,
@@ -71,6 +73,16 @@ class Options(Struct, frozen=True, kw_only=True):
     forced: float = 0.0  # the share of payments that name their account
     loses_hints: float = 0.0
     webhooks: float = 0.0  # hints per payment, true or not
+    tells: bool = False  # the vendors send webhooks
+    spoils: float = 0.0  # the share of them that is delayed or doubled; some of that are lost
+    manual: float = 0.0  # the share of payments that the merchant captures
+    asks: float = 0.0  # captures, voids and refunds that are asked for, per payment
+    acts: float = 0.0  # the share of customers who act, where they have to
+    action_s: int = 0  # how long they may; 0 = as usual
+    refunds: Refunds = "plain"  # what becomes of refunds at the vendors
+    hold_s: int = 0  # how long a hold lasts at the vendors that let us choose; 0 = as usual
+    lapses: bool = False  # holds are left to lapse; else a merchant deals with each of them in the end
+    early: int = 1  # a hold lasts so many times less than the account says
     spells: int = 0  # of bad weather, per vendor
     kills: int = 0
     freezes: int = 0
@@ -118,6 +130,31 @@ def calm(seed: int, adapters: Mapping[str, object]) -> Options:
 def _some(dice: random.Random, share: float, most: int) -> int:
     """In this share of the worlds there is some, 1 to ``most``."""
     return dice.randint(1, most) if dice.random() < share else 0
+
+
+def _afterwards(o: Options) -> Options:
+    """What happens to payments beside their charge. By dice of its own, so that it is independent of all that was drawn."""
+    dice = random.Random(f"afterwards {o.seed}")
+    tokens = o.tokens
+    if dice.random() < 0.2:
+        tokens = (*tokens, *dice.choices(ACTIONS, k=max(1, len(tokens) // 2)))
+    manual = dice.choice((0.0, 0.0, 0.3, 1.0))
+    short = dice.choice((60, 600)) if o.terms == "sandbox" else dice.choice((600, 6 * HOUR_S, 24 * HOUR_S))
+    chooses = all(adapter in CHOOSES for _, adapter in o.accounts)
+    return replace(
+        o,
+        tokens=tokens,
+        tells=dice.random() < 0.4,
+        spoils=dice.choice((0.0, 0.3, 0.8)),
+        manual=manual,
+        asks=dice.choice((0.0, 0.5, 1.0, 2.5)),
+        acts=dice.choice((0.0, 0.5, 1.0)),
+        action_s=dice.choice((0, 0, 60, 600)),
+        refunds=dice.choice(("plain", "plain", "plain", "pending", "pending_fail", "fail_later", "fail")),
+        hold_s=short if manual else 0,
+        lapses=manual > 0 and chooses and dice.random() < 0.7,
+        early=dice.choice((1, 1, 1, 4)),
+    )
 
 
 def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
@@ -168,4 +205,5 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
     )
+    drawn = _afterwards(drawn)
     return replace(drawn, **QUIET) if quiet else drawn

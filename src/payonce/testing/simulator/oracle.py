@@ -14,8 +14,9 @@ from payonce.core.outcome import Authorized, Captured, Found, Mismatch, Succeede
 from payonce.core.payment import FINAL, Attempt, Payment
 from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
+from .afterwards import asked_refunds, judge_action, judge_books, judge_holds, judge_operations, judge_webhooks
 from .answers import judge_lists, judge_refusals, judge_row
-from .options import S
+from .options import ACTIONS, S
 
 if TYPE_CHECKING:
     from .world import World
@@ -54,7 +55,9 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
     events = 0
     for wrong in wrong_with_holds(movements):
         world.violate(f"a hold was misused: {wrong}")
+    judge_books(world, movements)
     _judge_keys(world)
+    await judge_webhooks(world)
     await judge_refusals(world)
     await judge_lists(world)
     ours = world.known_ids()
@@ -72,6 +75,9 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
         _judge_money(world, p, movements)
         _judge_ends(world, p, entries)
         await judge_row(world, p, entries, movements)
+        judge_operations(world, p, movements)
+        judge_holds(world, p, movements)
+        judge_action(world, p)
         _look(p, of_payment(movements, payment_id), seen)
     strangers = {m["reference"][:20] for m in movements} - {i[4:] for i in ours}
     unknown = [i for i in sorted(strangers) if await world.payment(f"pay_{i}") is None]
@@ -121,7 +127,7 @@ async def _judge_evidence(world: "World", p: Payment) -> None:
             if s.request is not None and s.request.body_sha256:
                 wanted.add((p.id, s.request.body_sha256))
             for o in (s.outcome, *getattr(s.outcome, "tries", ())):
-                if isinstance(o, Succeeded | Authorized | Captured) and (o.amount_minor, o.currency, o.mode) != ours:
+                if isinstance(o, Succeeded | Authorized | Captured) and _money(p, o) != ours:
                     world.violate(f"R10: step {s.seq} is believed with {o.amount_minor} {o.currency} {o.mode}", p.id)
                 named = getattr(o, "reference", "")
                 if isinstance(part, Attempt) and named and named != part.reference:
@@ -134,6 +140,13 @@ async def _judge_evidence(world: "World", p: Payment) -> None:
                 world.violate(f"it cannot be found under {name} at {a.account}", p.id)
     if missing := wanted - (await world.reader().bodies(sorted(wanted))).keys():
         world.violate(f"I8: bodies that were sent are not kept: {len(missing)}", p.id)
+
+
+def _money(p: Payment, o: Succeeded | Authorized | Captured) -> tuple[int, str, str]:
+    """What it says, with the amount that a merchant captured standing for the payment's."""
+    captured = {each.amount_minor for each in p.operations if each.kind == "capture"}
+    partly = not isinstance(o, Authorized) and o.amount_minor in captured
+    return (p.amount_minor if partly else o.amount_minor, o.currency, o.mode)
 
 
 def _judge_history(world: "World", p: Payment, entries: list[Entry], edges: Counter[str]) -> None:
@@ -155,12 +168,14 @@ def _judge_history(world: "World", p: Payment, entries: list[Entry], edges: Coun
 
 def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
     """I1, I3, I15: at most one charge is kept, the status says which, and doubt is about something."""
-    kept, ours = net_charges(movements, p.id), of_payment(movements, p.id)
+    kept, ours = net_charges(movements, p.id, asked_refunds(p)), of_payment(movements, p.id)
     taken = [m for m in ours if m["kind"] in ("charge", "capture")]
     told = [f"{m['kind']} {m['amount']} {m['provider']}" for m in ours]
     lying = any(t in LYING_TOKENS for t in world.options.tokens)
     # a person was told, and there is a reason: a charge is not given back yet, or a backup had lost it
+    surplus = [o for o in p.operations[1:] if o.kind == "reversal" and o.state in ("IN_DOUBT", "FAILED")]
     alarm = bool(p.attention) and (any(o.state == "IN_DOUBT" for o in p.operations[1:]) or p.attention in EYES)
+    alarm |= p.attention == "reversal_unresolved" and bool(surplus)
     alarm |= p.attention == "amount_accepted"  # by a person who saw what was charged
     # a vendor that takes back its final word is watched for a while: for two minutes at a sandbox, which an hour of skew passes
     o = world.options
@@ -169,7 +184,8 @@ def _judge_money(world: "World", p: Payment, movements: Movements) -> None:
         world.violate(f"I1: charged {len(kept)} times: {told}", p.id)
     if len(taken) > 1 and not lying:
         world.violate(f"I1: charged {len(taken)} times, some of it given back: {told}", p.id)
-    exact = len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) == (p.amount_minor, p.currency)
+    wanted = [o.amount_minor for o in p.operations if o.kind == "capture" and o.state == "SUCCEEDED"] or [p.amount_minor]
+    exact = len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) == (wanted[-1], p.currency)
     if p.status == "SUCCESS" and not exact and not alarm and not unwatched:
         world.violate(f"I3: SUCCESS, and the ledger says {told}", p.id)
     if p.status in FINAL and p.status != "SUCCESS" and kept and not alarm and not unwatched:
@@ -186,11 +202,22 @@ def _judge_ends(world: "World", p: Payment, entries: list[Entry]) -> None:
     token = request.details.payment_method or "tok_ok"
     if not world.options.undisturbed or (world.options.attempts_max == 1 and token.endswith("then_ok")):
         return
-    if p.status not in ENDS_AS[token]:
+    if p.status not in _ends(world, p, token):
         world.violate(f"{token} ended as {p.status} {p.reason} where nothing went wrong", p.id)
-    took_us = entries[-1].envelope.at_us - entries[0].envelope.at_us
+    rows = world.rows.get(p.id, [])
+    took_us = next((r.updated_us for r in rows if r.status not in ("PENDING", "REQUIRES_ACTION")), 0) - p.created_us
     if token == "tok_ok" and took_us > AT_ONCE_US:  # noqa: S105
         world.violate(f"a good card took {took_us / S:.0f} s where nothing went wrong", p.id)
+
+
+def _ends(world: "World", p: Payment, token: str) -> frozenset[str]:
+    """What a card may come to, with what merchants and customers do."""
+    ends = ENDS_AS[token]
+    if p.capture_method == "manual" or any(o.kind == "void" for o in p.operations):
+        ends |= {"CANCELED"}
+    if token in ACTIONS and world.options.acts:
+        ends |= {"SUCCESS", "FAILED", "CANCELED"}
+    return ends
 
 
 def _look(p: Payment, ours: Movements, seen: Counter[str]) -> None:
@@ -201,7 +228,13 @@ def _look(p: Payment, ours: Movements, seen: Counter[str]) -> None:
     seen["fired again"] += any(sum(s.kind == "fire" for s in a.steps) > 1 for a in p.attempts)
     seen["closed"] += any(s.kind == "close" for s in steps)
     seen["left"] += any(a.left for a in p.attempts)
-    seen["reversal"] += len(p.operations) > 1
+    seen["reversal"] += any(o.kind == "reversal" for o in p.operations)
+    seen["several refunds"] += sum(o.kind == "refund" and o.state == "SUCCEEDED" for o in p.operations) > 1
+    seen["captured in part"] += 0 < p.captured_minor < p.authorized_minor
+    seen["hold lapsed"] += p.reason == "authorization_expired"
+    seen["refund failed later"] += any(m["kind"] == "refund_failed" for m in ours)
+    seen["action expired"] += p.reason == "expired"
+    seen["voided before it was held"] += p.reason == "canceled"
     seen["refunded"] += any(m["kind"] == "refund" for m in ours)
     seen["late success"] += p.status == "SUCCESS" and len(p.attempts) > 1
     seen["mismatch"] += any(isinstance(s.outcome, Mismatch) for s in steps)

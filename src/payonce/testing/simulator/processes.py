@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 from payonce.bootstrap import App, LocalWake
 from payonce.engine import Engine, Ports
 from payonce.health import Health
+from payonce.inbox import Receiver
 from payonce.process import Worker
 
 from .loop import OWNER
 from .options import HOUR_S, S
-from .storage import SimRegistry, SimStore
+from .storage import SimInbox, SimRegistry, SimStore
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ class Process:
             wired, world.accounts_of(self.version), world.policy, rules=world.rules, health=self.health, hold=world.hold
         )
         self.engine.world = world
+        self.receiver = Receiver(
+            SimInbox(self, kept.inbox), wired.store, self.engine.accounts, self.engine.ingest, clock=self, wake=wake
+        )
         app = App(
             settings=cast("Any", None),
             engine=self.engine,
@@ -113,6 +117,7 @@ class Process:
             hold=cast("Any", world),  # the mark that every process respects: world.on()
             sandbox=None,
             health=self.health,
+            webhooks=self.receiver if world.options.tells else None,
         )
         self.worker = Worker(app, concurrency=world.options.concurrency, poll_ms=int(REST_S * 1000))
 

@@ -10,7 +10,24 @@ from msgspec import Struct
 from payonce.core.errors import NewerSchema, StoreUnavailable
 from payonce.core.events import Entry, Planned
 from payonce.core.payment import Payment, StepKind, StoredRequest
-from payonce.ports import Change, Committed, Conflict, Due, Filters, KeyRow, Page, Record, Registry, Scope, Unclear
+from payonce.ports import (
+    Change,
+    Committed,
+    Conflict,
+    Due,
+    Filters,
+    Inbox,
+    KeyRow,
+    Page,
+    Record,
+    Registry,
+    Scope,
+    Unclear,
+    Waiting,
+    Webhook,
+    WebhookPage,
+    WebhookState,
+)
 
 if TYPE_CHECKING:
     from .processes import Process
@@ -125,6 +142,55 @@ class SimStore:
         return found
 
     async def close(self) -> None: ...
+
+
+class SimInbox:
+    """See ``payonce.ports.Inbox``. Looking for what is due there has no fault of its own: it is asked whenever the store is."""
+
+    def __init__(self, process: "Process", inner: Callable[[], Inbox]) -> None:
+        self._process, self._inner = process, inner
+
+    async def _ask(self, do: Callable[[Inbox], Awaitable[T]], due_us: int | None = None) -> T:
+        p = self._process
+        word = await p.arrive("inbox")
+        if word == "error_before" or p.world.store_down:
+            raise StoreUnavailable("simulated: the inbox does not answer")
+        result = await do(self._inner())
+        if due_us is not None:
+            p.world.due_at(due_us)
+        if word == "crash_after":
+            await p.die()
+        if word == "error_after":
+            raise StoreUnavailable("simulated: done, and reported as failed")
+        await p.pause()
+        return result
+
+    async def put(self, webhook: Webhook) -> bool:
+        return await self._ask(lambda i: i.put(webhook), webhook.due_us)
+
+    async def get(self, id: str) -> Webhook | None:
+        return await self._ask(lambda i: i.get(id))
+
+    async def list(
+        self, limit: int, *, state: WebhookState | None = None, account: str | None = None, cursor: str | None = None
+    ) -> WebhookPage:
+        return await self._ask(lambda i: i.list(limit, state=state, account=account, cursor=cursor))
+
+    async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
+        if self._process.world.store_down:
+            raise StoreUnavailable("simulated: the inbox does not answer")
+        return await self._inner().due(before_us, limit)
+
+    async def settle(self, webhook: Webhook) -> bool:
+        return await self._ask(lambda i: i.settle(webhook), webhook.due_us)
+
+    async def forget(self, before_us: int, limit: int) -> int:
+        if self._process.world.store_down:
+            raise StoreUnavailable("simulated: the inbox does not answer")
+        return await self._inner().forget(before_us, limit)
+
+    async def counts(self) -> Mapping[str, int]:
+        return await self._ask(lambda i: i.counts())
 
 
 class SimRegistry:

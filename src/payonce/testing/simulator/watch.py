@@ -1,10 +1,11 @@
 """What must hold at the moment when a request leaves: it is on record with exactly these bytes, to the account that it was
 recorded for, in time, and no other call of the payment is under way."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
+from payonce.adapter import HttpRequest, Moves, Signs
 from payonce.core.events import digest
 from payonce.core.operations import part_of
 from payonce.core.payment import Attempt, Operation, Payment, Step, StoredRequest
@@ -51,7 +52,8 @@ class Watch:
         if claim.kind != "read" and (p.id, claim.seq) in self._sent:
             world.violate(f"I7: {what} left a second time under one record", p.id)
         self._sent.add((p.id, claim.seq))
-        wrong = [*self._bytes(p, part, step, request, body), *self._place(p, part, request), *self._lease(p, part, step)]
+        stored = await self._stored(p, request, body)
+        wrong = [*self._bytes(p, part, step, request, stored), *self._place(p, part, request), *self._lease(p, part, step)]
         wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim)]
         for rule in wrong:
             world.violate(f"{rule}: {what}", p.id)
@@ -84,6 +86,17 @@ class Watch:
                     found.append(s.seq)
         return found
 
+    async def _stored(self, p: Payment, request: StoredRequest, body: bytes) -> bytes:
+        """The body as it must be on record: what is sent, or what becomes that with the account's secret in it (Signs)."""
+        account = self._world.accounts[request.account]
+        if not hasattr(account.adapter, "authenticate_body") or not request.body_sha256:
+            return body
+        place = (p.id, request.body_sha256)
+        kept: bytes = (await self._world.reader().bodies([place])).get(place, b"")
+        plain = HttpRequest(method=request.method, path=request.path, headers=request.headers, body=kept)
+        signed = cast("Signs", account.adapter).authenticate_body(plain, account.credentials)
+        return kept if signed == body else body
+
     def _bytes(self, p: Payment, part: Attempt | Operation, step: Step, request: StoredRequest, body: bytes) -> list[str]:
         """I8: what leaves is what was recorded, and what was recorded is what was first sent."""
         if step.kind == "read":
@@ -98,7 +111,10 @@ class Watch:
         """Nothing is sent to another place, or in another name, than the attempt was made with."""
         a = part if isinstance(part, Attempt) else p.attempts[part.attempt]
         there = (request.account, request.base_url, request.credential_id, request.mode)
-        return [] if there == (a.account, a.base_url, a.credential_id, p.mode) else ["R7: sent to another account"]
+        adapter, host = self._world.accounts[a.account].adapter, a.base_url
+        if hasattr(adapter, "base_url_of"):
+            host = cast("Moves", adapter).base_url_of(host, request.path)
+        return [] if there == (a.account, host, a.credential_id, p.mode) else ["R7: sent to another account"]
 
     def _lease(self, p: Payment, part: Attempt | Operation, step: Step) -> list[str]:
         """A lease outlasts its call, or a second worker comes while the first one is still talking."""

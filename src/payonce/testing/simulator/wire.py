@@ -95,7 +95,8 @@ class _Call:
             after = {"retry-after": dice.choice(RETRY_AFTERS)} if word in ("429", "503") else {}
             world.after(way, lambda: self._hear(Response(status=int(word), headers=after, body=b"{}")))
         elif word == "stall":
-            keyed = world.terms(self.account).keyed
+            terms = world.terms(self.account)
+            keyed = terms.keyed or (self.point == "refund" and terms.refund_replay_span_s > 0)
             most = [s for s in STALLS_S if not keyed or s <= STALL_KEYED_MAX_S]
             world.deliver(dice.choice(most) * S, lambda: self._arrives("lost"), moves=self.moves)
         elif word == "error_after":

@@ -22,18 +22,22 @@ from payonce.core.routing import Rule, Rules, When
 from payonce.dispatch import Account
 from payonce.engine import Policy
 from payonce.ports import Change, Response, Scope
+from payonce.sandbox.faults import HOLD_S, Profile
 from payonce.sandbox.simulator import Simulator
-from payonce.stores.memory import MemoryRegistry, MemoryStore
+from payonce.stores.memory import MemoryInbox, MemoryRegistry, MemoryStore
 from payonce.stores.sqlite.store import SqliteStore
 
 from . import operators, oracle
 from .accidents import Accidents
 from .answers import looked_at
+from .afterwards import waits_for_itself
+from .customers import Customers
 from .fate import REGISTRY, Dice, Fate
 from .loop import SimLoop, run
 from .merchants import Merchants
-from .options import HOUR_S, TERMS, Options, S
+from .options import CHOOSES, HOUR_S, TERMS, Options, S
 from .oracle import Verdicts, Violation
+from .post import Post
 from .processes import Machine, Process
 from .storage import Claim
 from .trace import START_US, Trace, told
@@ -69,6 +73,7 @@ class Kept(NamedTuple):
 
     store: Callable[[], Any]
     registry: Callable[[], Any]
+    inbox: Callable[[], Any]
     close: Callable[[], None]
 
 
@@ -89,6 +94,7 @@ class World:
         self.options, self.loop, self.dice = options, loop, random.Random(f"world {options.seed}")
         self.fate: Fate = fate or Dice(random.Random(f"fate {options.seed}"), options.rates)
         self.trace, self.counts = Trace(keep=keep), Counter[str]()
+        loop.set_exception_handler(lambda _, told: self._failed(told))
         self.scope, self.policy = (
             Scope("mer_default", "test"),
             Policy(attempts_max=options.attempts_max, late_success=options.late_success),
@@ -105,12 +111,21 @@ class World:
         self.pointed_back: Callable[[], None] = lambda: None
         self._answers: dict[tuple[str, str], tuple[str, Response]] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self.memory, self.shared_registry = MemoryStore(), MemoryRegistry()
+        self.rows: dict[str, list[Payment]] = {}  # every version of each payment, as it was written
+        self.memory, self.shared_registry, self.shared_inbox = MemoryStore(), MemoryRegistry(), MemoryInbox()
         self._folder = tempfile.TemporaryDirectory(prefix="payonce-sim-", dir=_quick()) if options.store == "sqlite" else None
-        self.accounts = {name: _account(name, cast.adapters[adapter], options.terms) for name, adapter in options.accounts}
+        self.accounts = {name: _account(name, cast.adapters[adapter], options) for name, adapter in options.accounts}
         self.rules = self._rules()
         used = sorted({adapter for _, adapter in options.accounts})
-        self.vendors = Vendors({name: cast.simulators[name] for name in used}, self.dice, self.now_us, self.after)
+        self.post, self.customers = Post(self), Customers(self)
+        self.vendors = Vendors(
+            {name: cast.simulators[name] for name in used},
+            self.dice,
+            self.now_us,
+            self.after,
+            announced=self.post.announced if options.tells else None,
+            usual=Profile(hold_s=max(1, (options.hold_s or HOLD_S) // options.early), refunds=options.refunds),
+        )
         self.machines = [Machine(self, f"host{n}") for n in range(1, options.processes + 1)]
         self.merchants, self.accidents = Merchants(self), Accidents(self)
 
@@ -157,6 +172,11 @@ class World:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, PayonceError):
             self.violate(f"the world itself failed: {type(error).__name__}: {error}")
 
+    def _failed(self, told: Mapping[str, Any]) -> None:
+        """A timer of the world raised: a vendor's simulator, mostly."""
+        if (error := told.get("exception")) is not None and not isinstance(error, PayonceError):
+            self.violate(f"the world itself failed: {type(error).__name__}: {error}")
+
     async def wait_for(self, task: "asyncio.Task[Any]") -> None:
         await asyncio.wait({task}, timeout=HOUR_S)
 
@@ -168,9 +188,9 @@ class World:
 
     def open_store(self) -> Kept:
         if self._folder is None:
-            return Kept(lambda: self.memory, lambda: self.shared_registry, lambda: None)
+            return Kept(lambda: self.memory, lambda: self.shared_registry, lambda: self.shared_inbox, lambda: None)
         store = SqliteStore(Path(self._folder.name) / "payments.db", 5000, "inline")
-        return Kept(lambda: store, lambda: store.registry, lambda: _at_once(store.close()))
+        return Kept(lambda: store, lambda: store.registry, lambda: store.inbox, lambda: _at_once(store.close()))
 
     def accounts_of(self, version: int) -> Mapping[str, Account]:
         """A newer version of the code builds other bytes from the same intent."""
@@ -187,7 +207,7 @@ class World:
     def may_double(self, account: str, point: str) -> bool:
         """The network may deliver twice only what the vendor recognises: else no orchestrator could keep the promise."""
         terms = self.terms(account)
-        if point in ("refund", "void"):
+        if point == "refund":
             return terms.refund_replay_span_s > 0
         return terms.keyed or terms.container or point not in ("fire", "replay")
 
@@ -215,18 +235,28 @@ class World:
             env = entry.envelope
             self.note(process.machine.name, p.id, f"#{env.seq} {told(env.data, p.status)}")
         self.versions[p.id] = p.version
+        self.rows.setdefault(p.id, []).append(p)
+        if p.status == "REQUIRES_ACTION":
+            self.customers.asked(p)
         looked_at(self, p, (change.due_us or 0) - process.now_us())
         if change.due_us is not None:
             self.after(
                 max(0, change.due_us - self.now_us()) + self.dice.randrange(1, POLL_US), lambda: self._poll(p.id, p.version)
             )
 
+    def due_at(self, due_us: int) -> None:
+        """Something beside a payment is due then: who polls finds it."""
+        self.after(max(0, due_us - self.now_us()) + POLL_US, self._poll_all)
+
+    def _poll_all(self) -> None:
+        for machine in self.machines:
+            if machine.process is not None:
+                machine.process.worker.app.wake.send("")
+
     def _poll(self, payment_id: str, version: int) -> None:
         """Everybody polls the store about twice a second. Only the polls that would find something are simulated."""
         if self.versions.get(payment_id) == version:
-            for machine in self.machines:
-                if machine.process is not None:
-                    machine.process.worker.app.wake.send("")
+            self._poll_all()
 
     def first_byte(self, process: Process, claim: Claim, request: StoredRequest, body: bytes) -> None:
         """A request is about to leave."""
@@ -240,6 +270,7 @@ class World:
     def restored(self) -> None:
         """The store is older now than what was seen of it."""
         self.versions.clear()
+        self.rows.clear()
         self.watch.restored()
 
     def known_ids(self) -> list[str]:
@@ -263,12 +294,20 @@ class World:
         """An attempt was made with an account that is configured no more: nobody can ask there."""
         return any(a.credential_id != self.accounts[a.account].credential_id for a in p.attempts)
 
+    def _waits(self, p: Payment) -> bool:
+        """What is held, or was asked, at an account that is configured no more waits until it is."""
+        return self.gone(p) and p.status in (*ENDS, "AUTHORIZED")
+
     def reader(self) -> Any:
         """The store, without faults."""
         if self._folder is None:
             return self.memory
         living = next(m.process for m in self.machines if m.process is not None)
         return living.kept.store()
+
+    def inbox(self) -> Any:
+        """The inbox, without faults."""
+        return self.shared_inbox if self._folder is None else self.reader().inbox
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
@@ -280,6 +319,7 @@ class World:
         self.accidents.begin()
         await self.loop.until(self.options.faults_for_s)
         await self._calm_down()
+        self.merchants.asking.close()
         settled_us = await self._settle()
         verdicts = await self.judge(settled_us)
         if self.LIFE is Process and not self.broken and await operators.decide(self):
@@ -330,7 +370,7 @@ class World:
             ids = self.known_ids()
             rows = [await self.payment(i) for i in ids] if all(m.process for m in self.machines) else [None]
             answered = all(each.ids or each.refused for each in self.merchants.posted)
-            ended = answered and not self.hold and all(p is not None and p.status in ENDS for p in rows)
+            ended = answered and not self.hold and all(p is not None and (_has_ended(p) or self._waits(p)) for p in rows)
             if ended:
                 settled = self.now_us() - began if settled < 0 else settled
                 doubt = any(p is not None and (p.status == "IN_DOUBT" or p.attention or self.gone(p)) for p in rows)
@@ -367,6 +407,11 @@ def live(
     return made[0], verdicts
 
 
+def _has_ended(p: Payment) -> bool:
+    """The payment, and everything that was asked of it. A void of what is in doubt waits for the truth, as the payment does."""
+    return p.status in ENDS and not any(o.state == "PENDING" and waits_for_itself(p, o) for o in p.operations)
+
+
 def _quick() -> str | None:
     """A folder in memory where there is one: what a disk does to a store is shown elsewhere."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -378,8 +423,10 @@ def _at_once(coro: Coroutine[Any, Any, None]) -> None:
         coro.send(None)
 
 
-def _account(name: str, adapter: Adapter, terms: str) -> Account:
-    changes: dict[str, Any] = dict(TERMS[terms])
+def _account(name: str, adapter: Adapter, options: Options) -> Account:
+    changes: dict[str, Any] = dict(TERMS[options.terms])
+    if options.hold_s and adapter.name in CHOOSES:
+        changes["hold_s"] = options.hold_s
     return Account(
         name=name,
         adapter=adapter,

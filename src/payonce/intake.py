@@ -1,0 +1,156 @@
+"""How a request becomes a payment or an operation: one atomic write with its idempotency key. A known key answers with what it
+stands for, as it is now; the same key with another request is refused."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from .core import idempotency, ids
+from .core.apply import extend
+from .core.errors import FieldError, Refused
+from .core.events import Accepted, digest
+from .core.idempotency import Details, NewPayment
+from .core.operations import NewOperation, asking
+from .core.payment import LateSuccess, Operation, Payment
+from .dispatch import Account
+from .outside import Outside
+from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Scope, Store, Unclear, Wake
+
+RACES_MAX = 20  # lost to other writers in a row
+ACTION_S = 1800  # how long a customer may act at a provider, where nothing else is configured or asked
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What a payment is accepted with; written into its first event."""
+
+    attempts_max: int = 3
+    late_success: LateSuccess = "refund"
+    action_s: int = ACTION_S
+
+
+class Receipt(Struct, frozen=True):
+    """The answer to ``submit``: the payment as it is now, and the operation that was asked (the charge is the first one);
+    ``replayed`` when the key was known."""
+
+    payment: Payment
+    details: Details
+    replayed: bool
+    operation: Operation
+
+
+class Intake(Struct, frozen=True):
+    """See the module docstring."""
+
+    store: Store
+    clock: Clock
+    entropy: Entropy
+    wake: Wake
+    accounts: Mapping[str, Account]
+    outside: Outside
+    policy: Policy
+
+    async def payment(self, scope: Scope, request: NewPayment, key: str, *, actor: str, request_id: str) -> Receipt:
+        """Accept a payment: one atomic write of payment, key and due time."""
+        if refusal := self.outside.refusal(scope, request):
+            if known := await self.store.find_key(scope, key):
+                return await self._repeat(known, request)
+            raise refusal
+        now = self.clock.now_us()
+        payment_id = ids.new_id("pay_", now, self.entropy.bits(ids.RANDOM_BITS))
+        details = msgspec.json.encode(request.details)
+        accepted = Accepted(
+            payment_id=payment_id,
+            merchant_id=scope.merchant_id,
+            mode=scope.mode,
+            operation_id=ids.operation_id(payment_id, 1, now),
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            idempotency_key=key,
+            details_sha256=digest(details),
+            late_success=self.policy.late_success,
+            attempts_max=self.policy.attempts_max,
+            client_id=request.client_id,
+            provider=request.provider,
+            capture_method=request.capture_method,
+            action_s=request.action_s or self.policy.action_s,
+        )
+        payment, entries = extend(None, [accepted], at_us=now, actor=actor, request_id=request_id)
+        row = _row(key, "charge", payment_id, request)
+        change = Change(payment=payment, entries=tuple(entries), due_us=now, key=row, bodies={accepted.details_sha256: details})
+        match await self.store.commit(change, 0):
+            case Committed():
+                pass
+            case Conflict(key=KeyRow() as taken) if taken.payment_id != payment_id:
+                return await self._repeat(taken, request)
+            case _:  # unclear, or a driver asked twice and met itself: ask the store whose the key is now
+                known = await self.store.find_key(scope, key)
+                if known is None:
+                    raise Refused("retry_same_key", "It is not known whether the payment was written.")
+                if known.payment_id != payment_id:
+                    return await self._repeat(known, request)
+        self.wake.send(payment_id)
+        return Receipt(payment, request.details, replayed=False, operation=payment.operations[0])
+
+    async def operation(self, scope: Scope, request: NewOperation, key: str, *, actor: str, request_id: str) -> Receipt:
+        """Append an operation: one conditional write of event, key and due time. What it needs (a status, what is left to give
+        back) is a condition of that write: when somebody else was first, it is looked at again."""
+        for _ in range(RACES_MAX):
+            p = await find(self.store, scope, request.payment_id)
+            if known := await self.store.find_key(scope, key):
+                return await self._repeat(known, request)
+            now = self.clock.now_us()
+            asked = asking(p, request, key, now, partial=self._partial(p))
+            after, entries = extend(p, [asked], at_us=now, actor=actor, request_id=request_id)
+            change = Change(payment=after, entries=tuple(entries), due_us=now, key=_row(key, request.kind, p.id, request))
+            match await self.store.commit(change, p.version):
+                case Committed():
+                    self.wake.send(p.id)
+                    details = await details_of(self.store, after)
+                    return Receipt(after, details, replayed=False, operation=after.operations[-1])
+                case Unclear():
+                    if (known := await self.store.find_key(scope, key)) is None:
+                        raise Refused("retry_same_key", f"It is not known whether the {request.kind} was written.")
+                    return await self._repeat(known, request)
+        busy = f"Others write to {request.payment_id} all the time: the {request.kind} was not written."
+        raise Refused("retry_same_key", busy)
+
+    def _partial(self, p: Payment) -> bool:
+        account = self.accounts.get(p.attempts[p.winner].account) if p.winner is not None else None
+        return account is not None and account.adapter.CAPABILITIES.partial_capture
+
+    async def _repeat(self, known: KeyRow, request: NewPayment | NewOperation) -> Receipt:
+        if differs := idempotency.differing(known.request, request, charge=known.operation == "charge"):
+            fields = tuple(FieldError(name, "differs from the first request with this key") for name in differs)
+            raise Refused("idempotency_key_reused", f"The request differs from the first one in: {', '.join(differs)}.", fields)
+        p = await self.store.get(known.payment_id)
+        if p is None:
+            raise Refused("request_in_progress", "The payment of this key is not visible yet.")
+        asked = (o for o in p.operations if o.idempotency_key == known.key)
+        details = request.details if isinstance(request, NewPayment) else await details_of(self.store, p)
+        return Receipt(p, details, replayed=True, operation=next(asked, p.operations[0]))
+
+
+def _row(key: str, operation: str, payment_id: str, request: NewPayment | NewOperation) -> KeyRow:
+    return KeyRow(
+        key=key,
+        operation=operation,
+        payment_id=payment_id,
+        request_v=idempotency.REQUEST_V,
+        request=idempotency.encode(request),
+    )
+
+
+async def find(store: Store, scope: Scope, payment_id: str) -> Payment:
+    """The payment, if it is this caller's. Raises Refused ``not_found``: not there and not yours look the same."""
+    p = await store.get(payment_id) if ids.is_payment_id(payment_id) else None
+    if p is None or (p.merchant_id, p.mode) != (scope.merchant_id, scope.mode):
+        raise Refused("not_found", f"There is no payment {payment_id[:40]} in {scope.mode} mode.")
+    return p
+
+
+async def details_of(store: Store, p: Payment) -> Details:
+    """The customer data beside the chain; empty when it was erased."""
+    found = await store.bodies([(p.id, p.details_sha256)])
+    raw = found.get((p.id, p.details_sha256))
+    return msgspec.json.decode(raw, type=Details) if raw else Details()
