@@ -177,6 +177,8 @@ def test_without_accounts_the_sandbox_is_there_in_test_mode_only() -> None:
         ("mock", "mock", "test", f"{SANDBOX_URL}/mock"),
         ("razorpay_mock", "razorpay", "test", f"{SANDBOX_URL}/razorpay"),
         ("cashfree_mock", "cashfree", "test", f"{SANDBOX_URL}/cashfree"),
+        ("stripe_mock", "stripe", "test", f"{SANDBOX_URL}/stripe"),
+        ("payu_mock", "payu", "test", f"{SANDBOX_URL}/payu"),
     ]
     assert all((p.terms, p.credential_id) == (SANDBOX_TERMS, "sandbox") for p in providers)
     assert all(p.origin.startswith("shipped defaults, line ") for p in providers)
@@ -184,15 +186,16 @@ def test_without_accounts_the_sandbox_is_there_in_test_mode_only() -> None:
     assert (live.providers, live.rules.rules) == ((), ())
 
 
+SHIPPED = ["mock", "razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock"]
 ACCOUNT = "[providers.a]\nadapter = 'mock'\n"
 
 
 @pytest.mark.parametrize(
     ("text", "accounts", "rules", "origin"),
     [
-        ("", ["mock", "razorpay_mock", "cashfree_mock"], ["inr", "high-value", "anything-else"], "shipped defaults"),
-        ("[[rules]]\nuse = 'mock'\n", ["mock", "razorpay_mock", "cashfree_mock"], ["rule 1"], "payonce.toml"),
-        ("rules = []\n", ["mock", "razorpay_mock", "cashfree_mock"], [], "none: accounts in the order of the configuration"),
+        ("", SHIPPED, ["inr", "high-value", "anything-else"], "shipped defaults"),
+        ("[[rules]]\nuse = 'mock'\n", SHIPPED, ["rule 1"], "payonce.toml"),
+        ("rules = []\n", SHIPPED, [], "none: accounts in the order of the configuration"),
         (ACCOUNT, ["a"], [], "none: accounts in the order of the configuration"),
         (ACCOUNT + "[[rules]]\nname = 'mine'\nuse = 'a'\n", ["a"], ["mine"], "payonce.toml"),
     ],
@@ -225,7 +228,7 @@ def test_in_live_mode_rules_need_live_accounts() -> None:
 
 def test_rules_that_may_not_be_meant_are_warned_of() -> None:
     """Whoever starts the server hears of a rule that never chooses."""
-    toml("[[rules]]\nuse = ['mock', 'razorpay_mock', 'cashfree_mock']\n[[rules]]\nname = 'late'\nuse = 'mock'\n")
+    toml(f"[[rules]]\nuse = {SHIPPED}\n[[rules]]\nname = 'late'\nuse = 'mock'\n")
     assert warnings_of(load()) == ["Rule late never chooses: rule 1 before it matches all that it matches."]
 
 

@@ -35,18 +35,25 @@ from payonce.sandbox.ledger import Ledger
 from payonce.stores.sqlite import open_store
 
 A, B = "06h0wbrpa3g8pt8ne21d", "06h0wbrq3h32mnd6km69"
+GIVEN = f"{A}0200"  # our reference of that refund
 GROUND = Ground(vendors={"mock": "mock", "m2": "mock", "r": "razorpay"}, lead="r", named="r", threshold_minor=1_000_000)
 LINE = re.compile(
     r"^ *[0-9.]+ s  (?P<id>pay_\w+) +(?P<amount>[0-9.]+ [A-Z]{3})  (?P<token>\w+) +(?P<status>[A-Z_]+) +(?P<says>.+)$"
 )
 
 
-def movement(kind: str, payment: str, attempt: int = 0, amount: int = 1050, provider: str = "mock") -> dict[str, Any]:
-    return {"kind": kind, "reference": f"{payment}01{attempt:02}", "amount": amount, "currency": "INR", "provider": provider}
+def movement(
+    kind: str, payment: str, attempt: int = 0, amount: int = 1050, provider: str = "mock", refund: str = ""
+) -> dict[str, Any]:
+    money = {"kind": kind, "reference": f"{payment}01{attempt:02}", "amount": amount, "currency": "INR", "provider": provider}
+    return money | ({"refundReference": refund} if refund else {})
 
 
-def view(status: str, amount: int = 1050) -> dict[str, Any]:
-    return {"transactionId": f"pay_{A}", "status": status, "amount": amount, "currency": "INR"}
+def view(status: str, captured: int = 1050, refunded: int = 0) -> dict[str, Any]:
+    """A payment of 10.50 with one refund that a merchant asked for."""
+    asked = [{"kind": "refund", "reference": GIVEN}]
+    money = {"amount": 1050, "captured": captured, "refunded": refunded}
+    return {"transactionId": f"pay_{A}", "status": status, "currency": "INR", "operations": asked, **money}
 
 
 def payment(status: Any = "PENDING") -> Payment:
@@ -87,11 +94,39 @@ def test_net_charges_are_counted_over_attempts_and_providers_without_what_was_gi
         ("FAILED", [], ""),
         ("FAILED", [movement("charge", A)], "the ledger keeps a charge"),
         ("IN_DOUBT", [movement("charge", A)], ""),
+        ("CANCELED", [movement("authorize", A), movement("capture", A)], "the ledger keeps a charge"),
+        ("CANCELED", [movement("authorize", A), movement("void", A)], ""),
+        ("SUCCESS", [movement("charge", A), movement("refund", A, amount=50, refund=GIVEN)], "the ledger shows 0.50 INR"),
     ],
 )
 def test_every_status_is_compared_with_the_ledger(status: str, kept: list[dict[str, Any]], wrong: str) -> None:
     """SUCCESS is exactly one charge of the right amount, FAILED is none, and nothing is ever charged twice."""
     found = differences(view(status), kept)
+    assert bool(found) == bool(wrong)
+    assert wrong in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("captured", "refunded", "given", "wrong"),
+    [
+        (900, 300, [(300, GIVEN)], ""),
+        (900, 300, [(300, GIVEN[:23])], ""),  # as PayU keeps it
+        (900, 900, [(900, GIVEN)], ""),  # all of it, and it is still one charge
+        (900, 0, [(300, GIVEN), (-300, GIVEN)], ""),  # it did not arrive
+        (900, 300, [(300, GIVEN), (-300, GIVEN)], "the ledger shows 0.00 INR"),
+        (900, 0, [(300, GIVEN)], "the ledger shows 3.00 INR"),
+        (1050, 0, [], "the ledger shows 9.00 INR"),
+        (900, 0, [(900, f"{A}0300")], "the ledger shows nothing"),  # undone by somebody else
+    ],
+)
+def test_captured_and_refunded_amounts_are_compared_with_the_ledger(
+    captured: int, refunded: int, given: list[tuple[int, str]], wrong: str
+) -> None:
+    """What was captured in part is what the ledger took, and what the merchant gave back is what arrived; it undoes no
+    charge."""
+    books = [movement("authorize", A), movement("capture", A, amount=900)]
+    books += [movement("refund" if n > 0 else "refund_failed", A, amount=abs(n), refund=name) for n, name in given]
+    found = differences(view("SUCCESS", captured, refunded), books)
     assert bool(found) == bool(wrong)
     assert wrong in " ".join(found)
 
@@ -103,13 +138,24 @@ def test_a_providers_line_counts_what_its_ledger_shows() -> None:
     books += [movement("void", B, 1, provider="razorpay"), movement("charge", B, 2), movement("refund", B, 2)]
     found = sides(books, [])
     shown = {vendor: {k: v for k, v in asdict(side).items() if v} for vendor, side in found.items()}
-    assert shown["razorpay"] == {"held": 3, "captured": 1, "lapsed": 1, "open_holds": 1, "kept": 1}
+    assert shown["razorpay"] == {"held": 3, "captured": 1, "released": 1, "open_holds": 1, "kept": 1}
     assert shown["mock"] == {"charged": 1, "refunded": 1}
+
+
+def test_money_that_came_back_is_counted_and_weighed() -> None:
+    """A refund that did not arrive has a column of its own, and its charge is kept again."""
+    books = [movement("charge", A), movement("refund", A, refund="r1"), movement("refund_failed", A, refund="r1")]
+    assert {k: v for k, v in asdict(sides(books, [])["mock"]).items() if v} == {
+        "charged": 1, "refunded": 1, "came_back": 1, "kept": 1,
+    }  # fmt: skip
+    assert len(net_charges(books)[f"pay_{A}"]) == 1
 
 
 def test_a_broken_promise_is_loud() -> None:
     """What differs from the ledger is printed in full between lines that cannot be overlooked."""
-    result = Balance(pasts=(), movements=2, charges_max=2, sides={}, watched=0, wrong=("pay_x was charged 2 times",))
+    result = Balance(
+        pasts=(), movements=2, charges_max=2, sides={}, watched=0, webhooks=0, wrong=("pay_x was charged 2 times",)
+    )
     text = summary(result, traffic())
     assert "WRONG" in text
     assert "pay_x was charged 2 times" in text
@@ -176,7 +222,9 @@ def test_the_script_covers_every_token_and_both_sides_of_every_rule() -> None:
     assert {(1_000_000, "USD"), (999_999, "USD"), (HIGH_MINOR, "INR"), (HIGH_MINOR, "KWD")} <= asked
     assert any(p.body.get("provider") == "r" and p.part == "mix" for p in posts)
     assert sum(p.copies for p in posts) >= len(posts) // 5
-    assert "tok_never_resolves" not in MIX
+    assert not {"tok_never_resolves", "tok_action"} & set(MIX)
+    assert {"tok_never_resolves", "tok_action"} <= {p.token for p in posts if p.endless}
+    assert [p.token for p in script(GROUND, endless=False) if p.endless] == []
     assert {p.key for p in posts}.isdisjoint(p.key for p in script(GROUND, endless=True))
 
 
@@ -184,7 +232,7 @@ def test_the_ground_is_the_configuration(tmp_path: Path) -> None:
     """The outage hits whoever takes INR first, and another account than usual is named, whatever is configured."""
     shipped = ground_of(load())
     assert (shipped.lead, shipped.vendor, shipped.named, shipped.threshold_minor) == (
-        "razorpay_mock", "razorpay", "cashfree_mock", 1_000_000,
+        "razorpay_mock", "razorpay", "stripe_mock", 1_000_000,
     )  # fmt: skip
     own = tmp_path / "own.toml"
     own.write_text('version = 1\n[providers.m]\nadapter = "mock"\n[routing.high_value]\nUSD = 700\n')
@@ -241,7 +289,7 @@ SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ok", (r"rule high-value -> cashfree_mock$", r"cashfree_mock was asked: it was charged")),
     ("ok", (r"rule anything-else -> mock$", r"charged by mock")),
     ("ok", (r"rule high-value -> mock \(cashfree_mock does not take KWD\)", r"charged by mock")),
-    ("ok", (r"named by the request -> cashfree_mock", r"cashfree_mock was asked: it was charged")),
+    ("ok", (r"named by the request -> stripe_mock", r"charged by stripe_mock|stripe_mock was asked")),
     # declines of each scope, and where each leads
     ("decline_stolen_card", (r"mock declined it \(stolen_card, issuer, final\)$",)),
     ("decline_insufficient_funds", (r"declined it \(insufficient_funds, issuer\)$",)),
@@ -267,6 +315,15 @@ SCENES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("late_success", (r"never captured by us", r"moved on to mock", r"razorpay_mock holds it late: never captured")),
     ("late_success", (r"cashfree_mock is told to close the order", r"cashfree_mock was asked: it was charged")),
     ("wrong_amount", (r"mock took .* instead",)),
+    # what follows a charge, and customers who have to act
+    ("ok", (
+        r"stripe_mock holds it", r"takes 90.00 EUR of the 120.00 EUR", r"took 90.00 EUR of what it held, and the rest is free",
+        r"gives 25.00 EUR back", r"stripe_mock gave 25.00 EUR back",
+    )),
+    ("ok", (r"payu_mock holds it", r"wants the hold given back", r"payu_mock gave the hold back: nothing was taken")),
+    ("ok", (r"payu_mock gave 30.00 INR back", r"30.00 INR did not arrive and came back", r"payu_mock gave 30.00 INR back")),
+    ("action_ok", (r"named by the request -> payu_mock", r"has to act at payu_mock", r"payu_mock was asked: it was charged")),
+    ("action_decline", (r"has to act at stripe_mock", r"a webhook of stripe_mock arrives", r"declined it \(authentication_failed")),
 )  # fmt: skip
 
 
@@ -300,9 +357,13 @@ def compare_again(folder: Path, ids: Sequence[str]) -> None:
     ledger.close()
     payments = [looked_back(entries).payment for entries in asyncio.run(_kept(folder, ids))]
     assert {m["reference"][:20] for m in books} <= {p.id[4:] for p in payments}
-    assert all(len(charges) == 1 for charges in net_charges(books).values())
+    given = {o.reference for p in payments for o in p.operations if o.kind == "refund"}
+    asked = {name for m in books if (name := m["refund_reference"]) and any(each.startswith(name) for each in given)}
+    books = [m | {"refundReference": m["refund_reference"]} for m in books]
+    assert all(len(charges) == 1 for charges in net_charges(books, asked).values())
     assert unbalanced(books, payments) == []
-    for vendor, kind in (("mock", "charge"), ("mock", "refund"), ("razorpay", "capture"), ("cashfree", "charge")):
+    for vendor, kind in (("mock", "charge"), ("mock", "refund"), ("razorpay", "capture"), ("cashfree", "charge"), ("payu", "refund_failed"),
+        ("stripe", "capture"), ("stripe", "refund")):  # fmt: skip
         missing = next(m for m in books if (m["provider"], m["kind"]) == (vendor, kind))
         (wrong,) = unbalanced([m for m in books if m is not missing], payments)
         assert wrong.startswith(f"{vendor} keeps ")
@@ -310,7 +371,7 @@ def compare_again(folder: Path, ids: Sequence[str]) -> None:
     assert unbalanced([*books, movement("charge", paid.id[4:], 7, provider="cashfree")], payments)
     for p in payments:
         if p.status == "FAILED":
-            assert f"pay_{p.id[4:]}" not in net_charges(books)
+            assert f"pay_{p.id[4:]}" not in net_charges(books, asked)
 
 
 def figures(stdout: str) -> dict[str, int]:
@@ -347,11 +408,15 @@ def test_the_demo_shows_every_scene_and_ends_by_itself(tmp_path: Path) -> None:
     assert re.search(r"^ +1 IN_DOUBT: ", out, re.MULTILINE)
     assert re.search(r"^ +[1-9]\d* holds? (is|are) left at razorpay_mock: never captured, so no money", out, re.MULTILINE)
     assert re.search(r"^ +1 charge at most per payment over all providers", out, re.MULTILINE)
-    for name in ("mock", "razorpay_mock", "cashfree_mock"):
-        line = re.search(rf"^  {name} +(?:\d+ +){{5}}(\d+) +(\d+)$", out, re.MULTILINE)
+    for name in ("mock", "razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock"):
+        line = re.search(rf"^  {name} +(?:\d+ +){{6}}(\d+) +(\d+)$", out, re.MULTILINE)
         assert line is not None, out[-3000:]
         assert line[1] == line[2] != "0"
-    assert "every status agrees with the ledgers" in out
+    assert "every status and amount agrees with the ledgers" in out
+    assert next(n for text, n in counted.items() if text.startswith("webhooks arrived")) >= len(posts)
+    assert counted["times asked to capture: 1 SUCCEEDED"] == counted["times asked to void: 1 SUCCEEDED"] == 1
+    assert counted["times asked to refund: 1 FAILED, 2 SUCCEEDED"] == 3
+    assert counted["had to wait for their customer: 1 FAILED, 1 SUCCESS"] == 2
     compare_again(tmp_path / "kept", list(said))
 
 

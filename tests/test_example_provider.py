@@ -78,7 +78,7 @@ def test_its_own_tests_pass(installed: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, own, ignore=shutil.ignore_patterns("payonce_wrenmoor", "__pycache__"))
     done = run("pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'pytest'}", cwd=own)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "16 passed" in done.stdout, done.stdout[-300:]
+    assert "22 passed" in done.stdout, done.stdout[-300:]
 
 
 def test_its_tests_can_fail(installed: Path, tmp_path: Path) -> None:

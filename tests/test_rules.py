@@ -190,13 +190,14 @@ def test_the_shipped_rules_are_the_starters_in_its_order() -> None:
     """INR, then high value, then anything else; behind each any other account that takes the payment."""
     file = shipped()
     assert read_high_value(file) == ({}, HIGH_VALUE_MINOR)
-    rules = Rules(rules=read_rules(file, ACCOUNTS, "test"))
-    offers = [Offer(account=name, mode="test") for name in ("mock", "razorpay_mock", "cashfree_mock")]
+    names = ("mock", "razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock")
+    rules = Rules(rules=read_rules(file, dict.fromkeys(names, "test"), "test"))
+    offers = [Offer(account=name, mode="test") for name in names]
     for amount, currency, name, accounts in (
-        (1, "INR", "inr", ["razorpay_mock", "mock", "cashfree_mock"]),
-        (5_000_000, "INR", "inr", ["razorpay_mock", "mock", "cashfree_mock"]),
-        (1_000_000, "USD", "high-value", ["cashfree_mock", "mock", "razorpay_mock"]),
-        (999_999, "USD", "anything-else", ["mock", "razorpay_mock", "cashfree_mock"]),
+        (1, "INR", "inr", ["razorpay_mock", "mock", "cashfree_mock", "stripe_mock", "payu_mock"]),
+        (5_000_000, "INR", "inr", ["razorpay_mock", "mock", "cashfree_mock", "stripe_mock", "payu_mock"]),
+        (1_000_000, "USD", "high-value", ["cashfree_mock", "mock", "razorpay_mock", "stripe_mock", "payu_mock"]),
+        (999_999, "USD", "anything-else", ["mock", "razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock"]),
     ):
         found = route(rules, Asked(mode="test", currency=currency, amount_minor=amount, merchant_id="mer_default"), offers)
         assert (found.rule, [c.account for c in found.taken]) == (name, accounts)

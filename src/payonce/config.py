@@ -267,7 +267,7 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
 
 
 def _refuse_unknown_env(env: Mapping[str, str]) -> None:
-    known = {"PAYONCE_CONFIG", *(name for s in SETTINGS for name in s.env)}
+    known = {"PAYONCE_CONFIG", "PAYONCE_VENDOR_SPECS", *(name for s in SETTINGS for name in s.env)}
     for name in env:
         if name.startswith("PAYONCE_") and name not in known and not name.startswith("PAYONCE_SECRET_"):
             raise ConfigError(f"The environment variable {name} {unknown(name, known)} Unset or correct it.")

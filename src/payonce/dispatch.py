@@ -17,7 +17,7 @@ from .core.attempts import why_this_account
 from .core.due import Call, Facts
 from .core.events import Opened, digest
 from .core.idempotency import Details
-from .core.operations import operation, refund_ref
+from .core.operations import operation, refund_ref, taken
 from .core.outcome import AnyOutcome, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .core.payment import Attempt, Mode, Operation, Payment, StepKind, StoredRequest, Terms
 from .core.retry import SECOND_US
@@ -93,7 +93,7 @@ def intent(p: Payment, call: Call, details: Details, head: Opened | None = None,
         manual=p.capture_method == "manual",
         key="" if call.kind == "read" else ids.step_key(p.id, o.n if o else 1, call.attempt, kind),
         container=a.container if a else "",
-        provider_ref=p.provider_ref if o and o.kind == "refund" else charge_ref(a) if a else "",
+        provider_ref=_named(p, a, o) if a else "",
         refund_reference=o.reference if o and giving else "",
         refund_minor=o.amount_minor if o and giving else 0,
         refund_ref=refund_ref(p, o) if o and giving else "",
@@ -107,6 +107,12 @@ def intent(p: Payment, call: Call, details: Details, head: Opened | None = None,
         description=details.description,
         metadata=details.metadata,
     )
+
+
+def _named(p: Payment, a: Attempt, o: Operation | None) -> str:
+    """The provider's id of what a step works on. What a merchant's capture took may have another one than the hold."""
+    money = taken(p, a) if o and o.kind == "refund" else None
+    return money.ref if money else p.provider_ref if o and o.kind == "refund" else charge_ref(a)
 
 
 async def prepare(store: Store, p: Payment, call: Call, account: Account, about: Intent) -> Prepared:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from . import dispatch
@@ -19,15 +18,14 @@ from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, worth_reading
-from .core.outcome import RequiresAction
 from .core.payment import FINAL, Payment, Step
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.routing import Rules
-from .core.verdict import acting_until_us, awaits_read, evidence, weigh
+from .core.verdict import awaits_read, weigh
 from .dispatch import Account, Heard
 from .health import Admitted, Health, signal
-from .intake import Intake, Policy, Receipt, details_of, find
+from .intake import Intake, Policy, Receipt, action_of, details_of, find
 from .outside import Outside
 from .ports import (
     Change,
@@ -320,13 +318,7 @@ class Engine:
 
     async def action(self, p: Payment) -> tuple[NextAction, int] | None:
         """What the customer has to do now, and until when (microseconds; 0 = nobody knows). None: nothing, or too late."""
-        a = p.attempts[-1] if p.attempts and p.status == "REQUIRES_ACTION" else None
-        until = acting_until_us(a) if a else None
-        if a is None or until is None or (until and until <= self.clock.now_us()):
-            return None
-        asked = [o.action_sha256 for _, o in evidence(a) if isinstance(o, RequiresAction) and o.action_sha256]
-        raw = (await self.store.bodies([(p.id, asked[-1])])).get((p.id, asked[-1])) if asked else None
-        return (msgspec.json.decode(raw, type=NextAction), until) if raw else None
+        return await action_of(self.store, p, self.clock.now_us())
 
     # --- what the verbs share -------------------------------------------------------------------------------------
 

@@ -1,23 +1,29 @@
 """How a request becomes a payment or an operation: one atomic write with its idempotency key. A known key answers with what it
 stands for, as it is now; the same key with another request is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from .adapter import NextAction
 from .core import idempotency, ids
 from .core.apply import extend
 from .core.errors import FieldError, Refused
 from .core.events import Accepted, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, asking
+from .core.outcome import RequiresAction
 from .core.payment import LateSuccess, Operation, Payment
+from .core.verdict import acting_until_us, evidence
 from .dispatch import Account
 from .outside import Outside
 from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Scope, Store, Unclear, Wake
 
-RACES_MAX = 20  # lost to other writers in a row
+RACES_MAX = 40  # lost to other writers in a row
+PAUSE_S = 0.002  # after a lost race, times the races lost
 ACTION_S = 1800  # how long a customer may act at a provider, where nothing else is configured or asked
 
 
@@ -95,23 +101,25 @@ class Intake(Struct, frozen=True):
     async def operation(self, scope: Scope, request: NewOperation, key: str, *, actor: str, request_id: str) -> Receipt:
         """Append an operation: one conditional write of event, key and due time. What it needs (a status, what is left to give
         back) is a condition of that write: when somebody else was first, it is looked at again."""
-        for _ in range(RACES_MAX):
+        for race in range(RACES_MAX):
             p = await find(self.store, scope, request.payment_id)
             if known := await self.store.find_key(scope, key):
                 return await self._repeat(known, request)
             now = self.clock.now_us()
+            details = await details_of(self.store, p)  # before the write: after it nothing may fail any more
             asked = asking(p, request, key, now, partial=self._partial(p))
             after, entries = extend(p, [asked], at_us=now, actor=actor, request_id=request_id)
             change = Change(payment=after, entries=tuple(entries), due_us=now, key=_row(key, request.kind, p.id, request))
             match await self.store.commit(change, p.version):
                 case Committed():
                     self.wake.send(p.id)
-                    details = await details_of(self.store, after)
                     return Receipt(after, details, replayed=False, operation=after.operations[-1])
                 case Unclear():
                     if (known := await self.store.find_key(scope, key)) is None:
                         raise Refused("retry_same_key", f"It is not known whether the {request.kind} was written.")
-                    return await self._repeat(known, request)
+                    return replace(await self._repeat(known, request), replayed=False)
+                case Conflict():  # one of those who race is through: wait a little for the next turn
+                    await self.clock.sleep(PAUSE_S * (race + 1))
         busy = f"Others write to {request.payment_id} all the time: the {request.kind} was not written."
         raise Refused("retry_same_key", busy)
 
@@ -149,7 +157,24 @@ async def find(store: Store, scope: Scope, payment_id: str) -> Payment:
     return p
 
 
-async def details_of(store: Store, p: Payment) -> Details:
+class Bodies(Protocol):
+    """What lies beside the chain, of a store that may be read only."""
+
+    async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]: ...
+
+
+async def action_of(store: Bodies, p: Payment, now_us: int) -> tuple[NextAction, int] | None:
+    """What the customer has to do now, and until when (microseconds; 0 = nobody knows). None: nothing, or too late."""
+    a = p.attempts[-1] if p.attempts and p.status == "REQUIRES_ACTION" and not p.cancel_asked else None
+    until = acting_until_us(a) if a else None
+    if a is None or until is None or (until and until <= now_us):
+        return None
+    asked = [o.action_sha256 for _, o in evidence(a) if isinstance(o, RequiresAction) and o.action_sha256]
+    raw = (await store.bodies([(p.id, asked[-1])])).get((p.id, asked[-1])) if asked else None
+    return (msgspec.json.decode(raw, type=NextAction), until) if raw else None
+
+
+async def details_of(store: Bodies, p: Payment) -> Details:
     """The customer data beside the chain; empty when it was erased."""
     found = await store.bodies([(p.id, p.details_sha256)])
     raw = found.get((p.id, p.details_sha256))

@@ -17,7 +17,15 @@ from payonce.sandbox.faults import TOKENS
 from .running import Payonce
 
 ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock")
-SLOW = ("tok_action", "tok_never_resolves", "tok_late_success", "tok_late_then_ok", "tok_late_then_decline", "tok_timeout_then_ok")
+# What takes longest, longest first.
+SLOW = (
+    "tok_action",
+    "tok_never_resolves",
+    "tok_late_success",
+    "tok_late_then_ok",
+    "tok_late_then_decline",
+    "tok_timeout_then_ok",
+)
 CURRENCIES = ("USD", "EUR", "INR", "GBP")
 PAGE = re.compile(r"/sandbox/pay/[a-z]+/\d+")
 LOOK_S = 0.3
@@ -51,17 +59,19 @@ def lives(count: int, seed: int, seconds: float) -> list[Life]:
         token, account = [*TOKENS][n % len(TOKENS)], ACCOUNTS[(n // len(TOKENS) + n) % len(ACCOUNTS)]
         currency = "INR" if account == "payu_mock" else dice.choice(CURRENCIES)
         body = {"amount": 1000 + 10 * n, "currency": currency, "paymentMethod": token, "clientId": f"shop-{n % 3}"}
-        if n % 6:
+        if n % 7:
             body["provider"] = account
         decides = ""
         if token == "tok_action":
             body["actionExpiresIn"] = 60
-            decides = ("approve", "decline", "both", "approve")[(n // len(TOKENS)) % 4] if account == "payu_mock" or n % 4 else ""
-        hold = HOLD_PLANS[(n // 3) % len(HOLD_PLANS)] if n % 3 == 0 else ""
+            decides = (
+                ("approve", "decline", "both", "approve")[(n // len(TOKENS)) % 4] if account == "payu_mock" or n % 4 else ""
+            )
+        hold = dice.choice(HOLD_PLANS) if dice.random() < 1 / 3 else ""
         if hold:
             body["captureMethod"] = "manual"
         made.append(Life(f"life-{seed}-{n}", body, hold, dice.choice(REFUND_PLANS), decides))
-    made.sort(key=lambda each: each.token not in SLOW)
+    made.sort(key=lambda each: SLOW.index(each.token) if each.token in SLOW else len(SLOW))
     for n, each in enumerate(made):
         each.at = seconds * n / count
     return made
@@ -141,13 +151,16 @@ class Shop:
         life.id = answer.json()["transactionId"]
         if life.decides:
             await self._act(life)
+        if life.token == "tok_never_resolves" or (life.token == "tok_action" and not life.decides):
+            return  # nothing follows
         view = await self.until(life, lambda v: v["status"] in (*ENDED, "AUTHORIZED"))
         if view["status"] == "AUTHORIZED":
             await self._hold(life, view)
+            if life.hold in ("void", "leave"):
+                return
             view = await self.until(life, at_rest)
         if view["status"] == "SUCCESS":
             await self._refund(life, view["captured"])
-            await self.until(life, at_rest)
 
     async def _act(self, life: Life) -> None:
         """Be told where to go, and decide there."""
@@ -188,7 +201,7 @@ class Shop:
                 await self.ask(life, "void", "v")
             case "both":
                 said = await asyncio.gather(self.ask(life, "void", "v"), self.ask(life, "capture", "c"))
-                assert sorted(said) in ([ "202", "operation_in_progress"], ["202", "operation_not_possible"]), said
+                assert sorted(said) in (["202", "operation_in_progress"], ["202", "operation_not_possible"]), said
             case "too much":
                 assert await self.ask(life, "capture", "c", held + 1) == "amount_exceeds_available"
                 await self.ask(life, "capture", "c2", held)

@@ -175,7 +175,7 @@ def test_doctor_is_content(payonce: Payonce, paid: Paid) -> None:
     assert (ran.code, ran.json["ok"]) == (0, True)
     states = {c["name"]: c["state"] for c in ran.json["checks"]}
     names = {"python", "sqlite", "configuration", "payments file", "data folder", "disk", "clock", "port", "store", "due"}
-    names |= {"payments"}
+    names |= {"payments", "webhooks"}
     assert names | {"account mock"} == set(states)
     assert states["store"] == states["account mock"] == "ok"
 

@@ -53,6 +53,6 @@ def test_doctor_names_the_payments_file(payonce: Payonce, tmp_path: Path, monkey
 def test_doctor_warns_of_an_open_door(payonce: Payonce, monkeypatch: pytest.MonkeyPatch) -> None:
     """What serve warns of at its start is a warning here too."""
     monkeypatch.setenv("PAYONCE_HOST", "0.0.0.0")  # noqa: S104  only looked at
-    (warned,) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "settings"]
+    (warned, *_) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "settings"]
     assert (warned["state"], "no authentication" in warned["says"]) == ("warn", True)
     assert warned["fix"]

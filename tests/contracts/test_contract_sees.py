@@ -194,6 +194,10 @@ def believes(parse: Any, window: Any, response: Response, mode: str) -> Any:
     return Listing(tries=()) if response.status >= 500 else parse(window, response, mode)
 
 
+def remembered(parse: Any, window: Any, response: Response, mode: str) -> Any:
+    return PAGES.setdefault(str(window), parse(window, response, mode))
+
+
 def unsigned(sign: Any, request: HttpRequest, credentials: object) -> bytes:
     return request.body
 
@@ -203,8 +207,10 @@ def outgoing(where: Any, intent: Intent, response: Response) -> Any:
     return replace(said, url="javascript:alert(1)") if said else None
 
 
+PAGES: dict[str, Any] = {}
 ABILITIES = [
     ("razorpay", {"parse_listing": believes}, "test_a_spoilt_listing_is_unreadable", "status 500"),
+    ("razorpay", {"parse_listing": remembered}, "test_a_listing_about_something_else_says_so", "another currency"),
     ("payu", {"authenticate_body": unsigned}, "test_the_body_is_sent_as_recorded", "not b'"),
     ("payu", {"authenticate_body": unsigned}, "test_another_account_signs_differently", "make no difference"),
     ("razorpay", {"next_action": outgoing}, "test_actions_can_be_opened", "javascript"),

@@ -150,6 +150,14 @@ def test_an_answer_is_held_against_the_description(answer: Any, problems: list[s
     ]
 
 
+def test_a_webhook_is_held_against_the_schema_that_is_named() -> None:
+    """Without a name nothing is known of webhooks."""
+    named = Description(VendorSpec(kind="openapi", file="x.json", webhook="named"), DOC)
+    assert named.of_webhook(b'{"id":"ch_1"}') == []
+    assert named.of_webhook(b'{"id":"re_1","odd":1}') == ["id: 're_1' does not match ^ch_", "odd: not in the spec"]
+    assert THERE.of_webhook(b'{"odd":1}') == []
+
+
 def test_a_schema_that_names_itself_ends() -> None:
     """Recursion stops with the value, and never hangs."""
     loop = {"components": {"schemas": {"x": {"anyOf": [{"$ref": "#/components/schemas/x"}]}}}}
@@ -220,6 +228,7 @@ def test_samples_know_fields_and_types(tmp_path: Path) -> None:
     ]
     assert of({"entity": {"odd": 1}}) == of({"entity": "other", "x": 1}) == []
     assert there.of_request(request) == []
+    assert there.of_webhook(b'{"payload":{"entity":"pay","tax":1}}') == ["pay.tax: in no sample of the vendor"]
 
 
 def test_without_a_description_it_is_skipped_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

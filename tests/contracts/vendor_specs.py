@@ -39,6 +39,7 @@ _CHARGE: Final[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"$ref": "#/comp
 STRIPE: Final = VendorSpec(
     kind="openapi",
     file="stripe/spec3.trimmed.json",
+    webhook="event",
     newer=(
         Newer(
             at=f"/paths/~1v1~1payment_intents/post/{_FORM}/automatic_payment_methods/properties/allow_redirects",

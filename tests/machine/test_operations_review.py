@@ -65,11 +65,13 @@ def test_beside_a_hold_an_unresolved_attempt_gets_attention_once() -> None:
 
 
 def test_what_was_voided_is_watched_from_then_on() -> None:
-    """R8: a hold may be six days old when it is given back; that it was taken after all shows after that, not after the fire."""
+    """R8: a hold may be six days old when it is given back; that it was taken after all shows then, not after the fire."""
     for kind, end in (("void", Voided(ref="t0", reference=ref())), ("capture", None)):
         story = held()
         story.ask(kind, 6 * DAY).step(kind, 6 * DAY, operation=2)
-        story = story.saw(end, 6 * DAY + 1) if end else story.saw(LOST, 6 * DAY + 1).read(6 * DAY + 90, found(GONE), operation=2)
+        story = (
+            story.saw(end, 6 * DAY + 1) if end else story.saw(LOST, 6 * DAY + 1).read(6 * DAY + 90, found(GONE), operation=2)
+        )
         assert story.p.status == "CANCELED"
         at, what = story.due(6 * DAY + 100)
         assert what == "read"
@@ -120,7 +122,7 @@ def test_a_surplus_hold_that_lapses_is_no_alarm() -> None:
     at = 51.0
     for _ in range(60):
         when, what = story.due(at)
-        assert what in ("read",), (what, when)
+        assert what == "read", when
         if when is None or when > 6 * DAY:
             break
         at = when

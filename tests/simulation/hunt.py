@@ -46,6 +46,7 @@ TESTS: Final[Mapping[str, str]] = {
     "restore": DECIDED,
     "worker": "test_process.py test_embedded.py",
     "transport": "test_transport.py",
+    "inbox": "test_inbox.py contracts/test_inbox_contract.py api",
 }
 
 

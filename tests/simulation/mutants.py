@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from .mutants_adapters import ADAPTERS
+from .mutants_afterwards import AFTERWARDS
 from .mutants_core import CORE
 from .mutants_shell import SHELL
 from .mutation import Mutant
 
-MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in (*CORE, *SHELL, *ADAPTERS)}
-assert len(MUTANTS) == len(CORE) + len(SHELL) + len(ADAPTERS), "two mutants of one name"
+MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in (*CORE, *SHELL, *ADAPTERS, *AFTERWARDS)}
+assert len(MUTANTS) == len(CORE) + len(SHELL) + len(ADAPTERS) + len(AFTERWARDS), "two mutants of one name"
 # One of each room and kind, killed by worlds that take little time: what the short test runs.
 SHORT: Final = (
     "failover_on_unknown",

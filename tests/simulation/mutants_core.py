@@ -6,6 +6,7 @@ from .mutation import Mutant, mutant
 
 VERDICT = "core.verdict:"
 PLAN = "core.plan:"
+OWED = "core.owed:"
 APPLY = "core.apply:"
 
 CORE: tuple[Mutant, ...] = (
@@ -64,7 +65,7 @@ CORE: tuple[Mutant, ...] = (
     mutant("idle_with_open_tries", "idle means nothing in progress", (VERDICT + "shown_idle", "return all(isinstance(t, quiet) for t in read.outcome.tries)", "return True")),
     mutant("processing_is_not_open", "Processing is OPEN, never replayed", (VERDICT + "_open", "waiting = OPEN_TRIES if a.terms.own_capture else (*OPEN_TRIES, Authorized)", "waiting = (Authorized,)")),
     # --- whose answer it is ---------------------------------------------------------------------------------------------
-    mutant("amount_not_compared", "the amount is compared", (VERDICT + "_compare", 'ours = {"amount": p.amount_minor, "currency"', 'ours = {"currency"')),
+    mutant("amount_not_compared", "the amount is compared", (VERDICT + "_compare", 'ours = {"amount": due, "currency"', 'ours = {"currency"')),
     mutant("currency_not_compared", "the currency is compared", (VERDICT + "_compare", '"currency": p.currency, ', "")),
     mutant("reads_not_compared", "money in a read is compared too", (VERDICT + "weigh", 'cast("Try", _compare(p, t)) for t in ours', "t for t in ours")),
     mutant("foreign_answer_believed", "an answer about another object is no evidence", (VERDICT + "weigh", "if said is not None and said != (given_back", "if False and said != (given_back")),
@@ -73,8 +74,8 @@ CORE: tuple[Mutant, ...] = (
     mutant("refund_amount_not_compared", "a refund of another amount is not ours", (VERDICT + "weigh", "if (outcome.amount_minor, outcome.currency) == (asked, p.currency)", "if True")),
     mutant("charge_ref_is_the_last_named", "the ref of a charge, not of the last try", (VERDICT + "charge_ref", "    if taken:", "    if False:")),
     # --- what is due ----------------------------------------------------------------------------------------------------
-    mutant("key_window_ignored", "no replay outside of the span", (PLAN + "_replay_by", "return first.at_us + span_s * SECOND_US - terms.call_timeout_ms * 1000 if span_s else -1", "return 10**20")),
-    mutant("replay_by_the_schedule_only", "a replay is held against the clock of now", (PLAN + "_replay_at", "return replay_at if now <= by and", "return replay_at if")),
+    mutant("key_window_ignored", "no replay outside of the span", ("core.owed:replay_by", "return first.at_us + span_s * SECOND_US - terms.call_timeout_ms * 1000 if span_s else -1", "return 10**20")),
+    mutant("replay_by_the_schedule_only", "a replay is held against the clock of now", ("core.owed:replay_at", "return at if now <= by and", "return at if")),
     mutant("span_counts_from_the_last_replay", "the key window counts from the first send", (PLAN + "_resolve", '(s for s in a.steps if s.kind == "fire")', "(s for s in reversed(a.steps) if s.kind != 'read')")),
     mutant("replay_of_a_processing_charge", "what they have is not sent again", (PLAN + "_resolve", 'if state == "UNKNOWN" and live and terms.keyed and looked_last', "if live and terms.keyed and looked_last")),
     mutant("fire_without_an_idle_read", "a re-fire needs a read that shows it idle", (PLAN + "_resolve", 'live and terms.container and last.kind == "read" and shown_idle(a):', "live and terms.container:")),
@@ -83,13 +84,13 @@ CORE: tuple[Mutant, ...] = (
     mutant("refused_capture_is_fired", "a refused capture never becomes a fire", (PLAN + "_again", "if captures(a):", "if False:"), (VERDICT + "held", "return holds[-1] if holds and a.terms.own_capture else None", "return None")),
     mutant("captures_what_was_left", "a hold that was left is never captured", (PLAN + "_resolve", "if held(a) and live and", "if held(a) and"), (APPLY + "_planned", '_require(not a.left or e.step.kind == "create"', "_require(True"), (APPLY + "_planned", "_require(p.live,", "_require(True,")),
     mutant("left_with_a_capture_on_record", "what was captured is never left", (PLAN + "_resolve", "if terms.own_capture and not captures(a):\n        failed", "if terms.own_capture and True:\n        failed"), (APPLY + "_judged", "a.terms.own_capture and not captures(a),", "a.terms.own_capture,")),
-    mutant("left_without_a_look", "after a refused capture comes a read", (PLAN + "_resolve", 'looked = last.kind != "capture" or not readable', "looked = True")),
+    mutant("left_without_a_look", "after a refused capture comes a read", (PLAN + "_resolve", 'looked = last.kind != "capture" or not usable', "looked = True")),
     mutant("money_after_the_winner", "no money step after a winner, a final status or a cancel", ("core.payment:Payment.live", "return self.winner is None and", "return self.attempts != () or")),
     mutant("surplus_is_kept", "a second success is given back", (PLAN + "_surplus", "if any(unresolved(a) for a in p.attempts):", "if True:")),
     mutant("reversal_while_unresolved", "no reversal while an attempt is unresolved", (PLAN + "_surplus", "if any(unresolved(a) for a in p.attempts):", "if False:"), (APPLY + "_asked", "_require(not any(unresolved(a) for a in p.attempts)", "_require(True")),
-    mutant("reversal_without_a_read", "charge and refunds are read before money is given back", (PLAN + "_operation", "return Next(o.at_us, read if readable else give)", "return Next(o.at_us, give)")),
-    mutant("refund_repeated_unseen", "a refund that may have worked is read, not repeated", (PLAN + "_operation", 'if not sent and last.kind == "read" and', 'if last.kind == "read" and')),
-    mutant("refund_window_ignored", "a refund is replayed in its window only", (PLAN + "_operation", "_replay_by(sent[0], terms, terms.refund_replay_span_s)", "10**20")),
+    mutant("reversal_without_a_read", "charge and refunds are read before money is given back", (OWED + "_reversal", "return Next(o.at_us, read if usable else give)", "return Next(o.at_us, give)")),
+    mutant("refund_repeated_unseen", "a refund that may have worked is read, not repeated", (OWED + "_reversal", "if not sent and looked and charge.n not in facts.lost", "if looked and charge.n not in facts.lost")),
+    mutant("refund_window_ignored", "a refund is replayed in its window only", (OWED + "_reversal", "replay_by(sent[0], terms, terms.refund_replay_span_s)", "10**20"), (OWED + "_asked", "replay_by(sent[0], terms, terms.refund_replay_span_s)", "10**20")),
     mutant("final_is_not_watched", "FAILED is watched", (PLAN + "_watch", "if p.status in FINAL else None", "if False else QUIET if p.status in FINAL else None")),
     mutant("watch_ends_at_once", "losers are read until they cannot flip", (PLAN + "_losers", "+ a.terms.watch_s * SECOND_US", "+ SECOND_US")),
     mutant("absent_ends_the_watch", "one miss does not end a watch", (PLAN + "ABSENTS_MAX", "", "1")),
@@ -123,9 +124,9 @@ CORE: tuple[Mutant, ...] = (
     mutant("late_success_accepted_always", "a late success follows the policy", (APPLY + "_conclude", 'or p.late_success == "accept")', "or True)")),
     mutant("late_success_never_accepted", "a late success follows the policy", (APPLY + "_conclude", 'or p.late_success == "accept")', "or False)")),
     mutant("attention_forgotten", "what needs eyes is marked", (APPLY + "_conclude", "attention=_attention(p, verdicts)", 'attention=""')),
-    mutant("other_refund_counts_as_ours", "another refund is not this operation done", ("core.operations:state", "any(_is(o, r) for r in step.outcome.refunds)", "step.outcome.refunds")),
+    mutant("other_refund_counts_as_ours", "another refund is not this operation done", ("core.operations:_is", "return (given.reference, given.amount_minor) == (o.reference, o.amount_minor)", "return True")),
     mutant("refund_counts_when_tried", "a reversal succeeded when the vendor says so", ("core.operations:state", "    tried = sends(o)\n", "    tried = sends(o)\n    if tried:\n        return 'SUCCEEDED', ''\n")),
     mutant("one_key_for_all_refunds", "each operation has its own key", ("core.ids:step_key", 'f"{payment_id}/{operation}/{attempt}/{kind}"', 'f"{payment_id}/{kind}"')),
     mutant("one_key_for_all_payments", "a key is derived from its payment", ("core.ids:step_key", 'f"{payment_id}/{operation}/{attempt}/{kind}"', 'f"{payment_id[:12]}/{operation}/{attempt}/{kind}"')),
-    mutant("differences_not_seen", "the same key with another request is refused", ("engine:Engine._repeat", "if differs := idempotency.differing(known.request, request):", "if differs := ():")),
+    mutant("differences_not_seen", "the same key with another request is refused", ("intake:Intake._repeat", 'if differs := idempotency.differing(known.request, request, charge=known.operation == "charge"):', "if differs := ():")),
 )

@@ -5,6 +5,7 @@
 from .mutation import Mutant, mutant
 
 ENGINE = "engine:Engine."
+INTAKE = "intake:Intake."
 DISPATCH = "dispatch:"
 HEALTH = "health:Health."
 MEMORY = "stores.memory:MemoryStore."
@@ -13,16 +14,16 @@ WORKER = "process:Worker."
 
 SHELL: tuple[Mutant, ...] = (
     # --- accepting ------------------------------------------------------------------------------------------------------
-    mutant("acknowledged_before_commit", "no 202 before the commit", (ENGINE + "submit", "match await self.store.commit(change, 0):", "task = __import__('asyncio').ensure_future(self.store.commit(change, 0))\n        task.add_done_callback(lambda t: t.cancelled() or t.exception())\n        match Committed():")),
-    mutant("unclear_is_acknowledged", "an unclear commit is looked up", (ENGINE + "submit", "case Committed():", "case Committed() | Unclear():")),
-    mutant("store_trouble_is_acknowledged", "a failed commit is no 202", (ENGINE + "submit", '                known = await self.store.find_key(scope, key)\n                if known is None:\n                    raise Refused("retry_same_key", "It is not known whether the payment was written.")\n', "                known = await self.store.find_key(scope, key)\n                if known is None:\n                    return Receipt(payment, request.details, replayed=False)\n")),
-    mutant("conflict_is_acknowledged", "who loses the race for a key gets the winner's payment", (ENGINE + "submit", "case Committed():\n", "case Committed() | Conflict(key=KeyRow()):\n")),
-    mutant("unclear_key_of_another", "after an unclear commit the key's owner is answered", (ENGINE + "submit", "if known.payment_id != payment_id:", "if False:")),
-    mutant("accepted_without_a_due_time", "accepting writes a due time", (ENGINE + "submit", "due_us=now, key=row", "due_us=None, key=row")),
-    mutant("accepted_without_its_details", "the details lie beside the chain", (ENGINE + "submit", ", bodies={accepted.details_sha256: details})", ", bodies={})")),
-    mutant("key_is_not_written", "the key is written with the payment", (ENGINE + "submit", "due_us=now, key=row,", "due_us=now, key=None,")),
-    mutant("one_minor_unit_off", "the payment is the request", (ENGINE + "submit", "amount_minor=request.amount_minor,", "amount_minor=request.amount_minor - request.amount_minor % 10,")),
-    mutant("forced_account_ignored", "a forced account is the one", (ENGINE + "submit", "provider=request.provider,", 'provider="",')),
+    mutant("acknowledged_before_commit", "no 202 before the commit", (INTAKE + "payment", "match await self.store.commit(change, 0):", "task = __import__('asyncio').ensure_future(self.store.commit(change, 0))\n        task.add_done_callback(lambda t: t.cancelled() or t.exception())\n        match Committed():")),
+    mutant("unclear_is_acknowledged", "an unclear commit is looked up", (INTAKE + "payment", "case Committed():", "case Committed() | Unclear():")),
+    mutant("store_trouble_is_acknowledged", "a failed commit is no 202", (INTAKE + "payment", '                known = await self.store.find_key(scope, key)\n                if known is None:\n                    raise Refused("retry_same_key", "It is not known whether the payment was written.")\n', "                known = await self.store.find_key(scope, key)\n                if known is None:\n                    return Receipt(payment, request.details, replayed=False, operation=payment.operations[0])\n")),
+    mutant("conflict_is_acknowledged", "who loses the race for a key gets the winner's payment", (INTAKE + "payment", "case Committed():\n", "case Committed() | Conflict(key=KeyRow()):\n")),
+    mutant("unclear_key_of_another", "after an unclear commit the key's owner is answered", (INTAKE + "payment", "if known.payment_id != payment_id:", "if False:")),
+    mutant("accepted_without_a_due_time", "accepting writes a due time", (INTAKE + "payment", "due_us=now, key=row", "due_us=None, key=row")),
+    mutant("accepted_without_its_details", "the details lie beside the chain", (INTAKE + "payment", ", bodies={accepted.details_sha256: details})", ", bodies={})")),
+    mutant("key_is_not_written", "the key is written with the payment", (INTAKE + "payment", "due_us=now, key=row,", "due_us=now, key=None,")),
+    mutant("one_minor_unit_off", "the payment is the request", (INTAKE + "payment", "amount_minor=request.amount_minor,", "amount_minor=request.amount_minor - request.amount_minor % 10,")),
+    mutant("forced_account_ignored", "a forced account is the one", (INTAKE + "payment", "provider=request.provider,", 'provider="",')),
     # --- claiming and recording -----------------------------------------------------------------------------------------
     mutant("no_fence", "who loses the race for a claim sends nothing", (ENGINE + "_claim", "case Committed():\n", "case Committed() | Conflict():\n")),
     mutant("unclear_claim_is_sent", "an unclear claim is looked up", (ENGINE + "_claim", "case Committed():\n", "case Committed() | Unclear():\n")),
@@ -32,7 +33,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("answer_recorded_once", "an answer is written until it holds", (ENGINE + "_record", "if self.clock.monotonic_us() > deadline:", "if True:")),
     mutant("answer_lost_with_the_store", "an answer is kept while the store is away", (ENGINE + "_record", "with suppress(StoreUnavailable):", "with suppress(KeyError):")),
     mutant("answer_about_the_newest_step", "an answer is about its own step", (ENGINE + "_record", "if await self._write(p, [Observed(about=seq,", "if await self._write(p, [Observed(about=next((s.seq for s in reversed(p.steps()) if s.outcome is None and s.kind == step.kind), seq),")),
-    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = weigh(p, part, step, outcome)", "weighed = outcome")),
+    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = weigh(p, part, step, heard.outcome)", "weighed = heard.outcome")),
     mutant("plan_not_asked_again", "what was due may be forbidden after a sleep", (ENGINE + "_call", "if plan(p, now, facts).do != planned_call:", "if False:")),
     mutant("due_time_not_written", "every write has the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None")),
     mutant("due_time_lost_on_answers", "an answer writes the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None if isinstance(events[-1], Observed) else plan(after, now, self._facts(after)).at_us")),
@@ -50,7 +51,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("hold_ends_payments", "under hold no payment ends unpaid", ("core.due:held_back", 'return isinstance(do, Judge) and do.what in ("FAILED", "CANCELED")', "return False")),
     mutant("lost_account_is_used", "nothing is sent to an account that points elsewhere", ("outside:Outside.lost", "return now is None or", "return now is None and")),
     mutant("hint_of_the_last_attempt_only", "a hint is about every attempt that carried money", (ENGINE + "ingest", "for a in p.attempts if a.steps", "for a in p.attempts[-1:] if a.steps")),
-    mutant("swept_an_hour_late", "what is due now is swept", (WORKER + "_sweep", "at = max(row.due_us,", "at = max(row.due_us + 3_600_000_000,")),
+    mutant("swept_an_hour_late", "what is due now is swept", (WORKER + "_sweep", "at = max(due_us,", "at = max(due_us + 3_600_000_000,")),
     mutant("sweep_looks_ahead", "only what is due is swept", (ENGINE + "_act", "if due.at_us is None or due.at_us > now:", "if due.at_us is None or due.at_us > now + 30_000_000:")),
     # --- what is sent ---------------------------------------------------------------------------------------------------
     mutant("request_rebuilt", "a replay sends the stored request", (DISPATCH + "prepare", "if earlier is not None:", "if False:")),
@@ -66,12 +67,12 @@ SHELL: tuple[Mutant, ...] = (
         "the key of a refund is derived",
         (DISPATCH + "prepare", "if earlier is not None:", 'if earlier is not None and call.kind != "refund":'),
         (DISPATCH + "intent", "o.n if o else 1, call.attempt, kind)", 'o.n if o else 1, call.attempt, f"{kind}{p.version if o else 0}")'),
-        (DISPATCH + "intent", 'refund_reference=o.reference if o else ""', 'refund_reference=(o.reference[:20] + f"{p.version % 100:02d}" + o.reference[22:]) if o else ""'),
+        (DISPATCH + "intent", 'refund_reference=o.reference if o and giving else ""', 'refund_reference=(o.reference[:20] + f"{p.version % 100:02d}" + o.reference[22:]) if o and giving else ""'),
     ),
-    mutant("refund_request_rebuilt_with_new_reference", "the reference of a refund is derived", (DISPATCH + "prepare", "if earlier is not None:", 'if earlier is not None and call.kind != "refund":'), (DISPATCH + "intent", 'refund_reference=o.reference if o else ""', 'refund_reference=ids.reference(p.id, p.version % 100, 0) if o else ""')),
+    mutant("refund_request_rebuilt_with_new_reference", "the reference of a refund is derived", (DISPATCH + "prepare", "if earlier is not None:", 'if earlier is not None and call.kind != "refund":'), (DISPATCH + "intent", 'refund_reference=o.reference if o and giving else ""', 'refund_reference=ids.reference(p.id, p.version % 100, 0) if o and giving else ""')),
     mutant("key_of_the_replay", "a replay uses the key of its fire", (DISPATCH + "SENT_AS", "", "{}"), ("core.apply:_planned", "_require(a.terms.keyed and same,", "_require(True,")),
     mutant("key_without_its_attempt", "another attempt has another key", (DISPATCH + "intent", "o.n if o else 1, call.attempt, kind)", "o.n if o else 1, 0, kind)")),
-    mutant("reference_of_the_first_attempt", "another attempt has another reference", (DISPATCH + "intent", "else ids.reference(p.id, 1, call.attempt),", "else ids.reference(p.id, 1, 0),")),
+    mutant("reference_of_the_first_attempt", "another attempt has another reference", (DISPATCH + "intent", "a.reference if a else ids.reference(p.id, 1, call.attempt)", "a.reference if a and not a.n else ids.reference(p.id, 1, 0)")),
     mutant("lost_answer_is_not_sent", "an answer that was lost is unknown", (DISPATCH + "exchange", "return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)", "return Heard(NotSent(reason=reply.reason), reply)")),
     mutant("lost_answer_is_rejected", "an answer that was lost is unknown", (DISPATCH + "exchange", "return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)", "return Heard(__import__('payonce.core.outcome', fromlist=['x']).Rejected(reason=reply.reason), reply)")),
     mutant("adapter_bug_is_not_sent", "a bug in an adapter does not lose that we sent", (DISPATCH + "exchange", "else Unknown(reason=reason), reply)", "else NotSent(reason=reason), reply)")),
@@ -98,13 +99,13 @@ SHELL: tuple[Mutant, ...] = (
     mutant("route_not_frozen", "the route is frozen at the first plan", (ENGINE + "_call", "route=() if p.route else facts.route,", "route=(),")),
     mutant("what_was_skipped_is_used", "what the route did not take is never used", ("core.payment:Payment.accounts", " if c.taken)", ")")),
     # --- the worker -----------------------------------------------------------------------------------------------------
-    mutant("nothing_is_swept", "the sweeper settles everything, a message is a hint", (WORKER + "_sweep", "                self._start(row.payment_id)", "                pass")),
+    mutant("nothing_is_swept", "the sweeper settles everything, a message is a hint", (WORKER + "_sweep", "                self._start(id)", "                pass")),
     mutant("hints_are_dropped", "a hint starts a payment at once", (WORKER + "run", "                        self._start(payment_id)", "                        pass")),
     mutant("worker_ends_with_the_store", "a worker survives what stores can do", (WORKER + "run", "            except PayonceError as error:", "            except PayonceError as error:\n                return")),
-    mutant("worker_forgets_that_it_is_done", "a payment that was advanced may be advanced again", (WORKER + "_done", "        self._tasks.pop(payment_id, None)\n", "")),
-    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = max(row.due_us, self._rested.get(row.payment_id, (0, 0))[0])", "at = 2**62 if row.payment_id in self._rested else row.due_us"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}", "pass")),
+    mutant("worker_forgets_that_it_is_done", "a payment that was advanced may be advanced again", (WORKER + "_done", "        self._tasks.pop(id, None)\n", "")),
+    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = max(due_us, self._rested.get(id, (0, 0))[0])", "at = 2**62 if id in self._rested else due_us"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}", "pass")),
     mutant("next_due_time_ignored", "a worker wakes for what is due next", (WORKER + "_sweep", "return max(LOOK_MIN_S, (soon - now) / 1_000_000)", "return self.poll_s")),
-    mutant("only_the_first_due_row", "a sweep takes as many as it can", (WORKER + "_sweep", "self.app.store.due(soon, limit)", "self.app.store.due(soon, 1)")),
+    mutant("only_the_first_due_row", "a sweep takes as many as it can", (WORKER + "_sweep", "self._due(soon, limit)", "self._due(soon, 1)")),
     mutant("hint_not_waited_for", "a hint wakes the worker", ("bootstrap:LocalWake.send", "        self._event.set()\n", "        pass\n")),
     # --- stores ---------------------------------------------------------------------------------------------------------
     mutant("memory_condition_dropped", "a write is conditional", (MEMORY + "commit", "if (row.version if row else 0) != expected_version:", "if False:"), (MEMORY + "commit", '        check_continues(change, row.head if row else "")\n', "")),

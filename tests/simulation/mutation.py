@@ -20,6 +20,8 @@ ROOMS = (
     ("payonce.health", "health"),
     ("payonce.dispatch", "dispatch"),
     ("payonce.engine", "engine"),
+    ("payonce.intake", "engine"),
+    ("payonce.inbox", "inbox"),
     ("payonce.process", "worker"),
     ("payonce.bootstrap", "worker"),
     ("payonce.restore", "restore"),

@@ -63,9 +63,9 @@ COMMANDS: Final = (
     Command(
         "providers",
         CARE,
-        "`providers list|drain|resume`: the accounts; keep new payments off one.",
+        "`providers list|drain|resume|check`: the accounts; keep new payments off one, or check one at its provider.",
         "providers:app",
-        ("list", "drain", "resume"),
+        ("list", "drain", "resume", "check"),
     ),
     Command(
         "webhooks",

@@ -14,14 +14,14 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from payonce.adapter import HttpRequest, Intent
+from payonce.adapter import Intent
 from payonce.bootstrap import SystemClock, accounts_of
 from payonce.config import SANDBOX_URL, ProviderConfig, Settings, warnings_of
 from payonce.core import ids
 from payonce.core.errors import ConfigError, PayonceError
 from payonce.core.outcome import Absent, Found
-from payonce.dispatch import Account, stored
-from payonce.ports import Lost, Transport
+from payonce.dispatch import Account, Prepared, exchange, stored
+from payonce.ports import Response, Transport
 from payonce.sandbox.server import sandbox_app
 from payonce.serving import sandbox_in_process, unheard
 from payonce.transport import HttpTransport
@@ -256,13 +256,10 @@ async def read_once(transport: Transport, account: Account) -> str:
     nobody = ids.reference(ids.new_id("pay_", 0, 0), 1, 0)
     intent = Intent(kind="read", mode=account.mode, amount_minor=1, currency="USD", reference=nobody)
     built = account.adapter.build(intent)
-    request = stored(account, built)
-    secret = account.adapter.authenticate(built, account.credentials)
     send_by = SystemClock().now_us() + READ_TIMEOUT_MS * 1000
-    reply = await transport.send(request, built.body, secret, send_by_us=send_by, timeout_ms=READ_TIMEOUT_MS)
-    if isinstance(reply, Lost):
-        return reply.reason
-    outcome = account.adapter.parse_read(intent, reply)
-    if isinstance(outcome, Absent | Found | HttpRequest):  # it would ask more: it understood the answer
+    asked = Prepared(stored(account, built), built.body)
+    heard = await exchange(transport, account, asked, intent, send_by_us=send_by, timeout_ms=READ_TIMEOUT_MS)
+    if isinstance(heard.outcome, Absent | Found):
         return ""
-    return f"HTTP {reply.status}: {outcome.reason}"
+    reason = str(getattr(heard.outcome, "reason", "")) or type(heard.outcome).__name__
+    return f"HTTP {heard.reply.status}: {reason}" if isinstance(heard.reply, Response) else reason

@@ -7,7 +7,6 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from payonce.adapter import NextAction
 from payonce.api.views import Action
 from payonce.bootstrap import DEFAULT_MERCHANT, Hold, SystemClock, outside_of
 from payonce.config import Settings
@@ -15,11 +14,11 @@ from payonce.core import ids
 from payonce.core.due import Block, Call, Next
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
-from payonce.core.outcome import RequiresAction
 from payonce.core.payment import Payment
 from payonce.core.plan import plan
-from payonce.core.verdict import acting_until_us, evidence, unresolved
+from payonce.core.verdict import unresolved
 from payonce.health import Health
+from payonce.intake import action_of
 from payonce.outside import Outside
 from payonce.ports import Scope
 from payonce.stores.sqlite import ReadOnlyStore, SqliteReads, open_to_read
@@ -57,14 +56,8 @@ class Books(Struct, frozen=True):
         return msgspec.json.decode(raw, type=Details) if raw else Details()
 
     async def action(self, p: Payment) -> Action | None:
-        """What the customer has to do now, and until when: as ``Engine.action``, which needs more than books to exist."""
-        a = p.attempts[-1] if p.attempts and p.status == "REQUIRES_ACTION" and not p.cancel_asked else None
-        until = acting_until_us(a) if a else None
-        if a is None or until is None or (until and until <= self.clock.now_us()):
-            return None
-        asked = [o.action_sha256 for _, o in evidence(a) if isinstance(o, RequiresAction) and o.action_sha256]
-        raw = (await self.store.bodies([(p.id, asked[-1])])).get((p.id, asked[-1])) if asked else None
-        return (msgspec.json.decode(raw, type=NextAction), until) if raw else None
+        """What the customer has to do now, and until when."""
+        return await action_of(self.store, p, self.clock.now_us())
 
     def next(self, p: Payment, at_us: int | None = None, details: Details | None = None) -> Next:
         """What is due for it at a time (default: now), with the accounts of the settings; ``details`` to route it first."""

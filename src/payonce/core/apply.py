@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
-from . import ids, states
+from . import ids, operations, states
 from .errors import InvariantViolated
 from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Observed, Opened, Planned, Resolved, seal
-from .operations import UNSETTLED, excluding, gone, operation, part_of, reserved_minor, reversal_of, state, taken
+from .operations import UNSETTLED, excluding, gone, operation, part_of, reserved_minor, reversal_of, state
 from .outcome import Captured, Created, Found, Mismatch, RequiresAction, Succeeded, Unreadable
 from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
 from .verdict import Verdict, captures, evidence, given_back, hold, last_found, sealed, unresolved, verdict
@@ -123,19 +123,7 @@ def _opened(p: Payment, e: Opened, *, look: bool) -> Payment:
     left = all(sealed(a) or (look and verdict(a) == "YES") for a in p.attempts)  # a look sends nothing: a surplus was found
     _require(left, "an attempt is left only when it is sealed (R4)")
     _require(e.reference == ids.reference(p.id, 1, e.n), "a reference is derived, never chosen")
-    fresh = Attempt(
-        n=e.n,
-        account=e.account,
-        adapter=e.adapter,
-        base_url=e.base_url,
-        credential_id=e.credential_id,
-        reference=e.reference,
-        terms=e.terms,
-        why=e.why,
-        manual=e.manual,
-        action_expires_us=e.action_expires_us,
-    )
-    return replace(p, attempts=(*p.attempts, fresh))
+    return replace(p, attempts=(*p.attempts, Attempt(**asdict(e))))
 
 
 def _observed(p: Payment, env: Envelope, e: Observed) -> Payment:
@@ -228,7 +216,7 @@ def _judged(p: Payment, e: Judged) -> Payment:
 def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     """An operator's word settles what is unresolved; what a provider proves later still counts."""
     if e.operation:
-        return _conclude(_decided(p, operation(p, e.operation), e))
+        return _conclude(_decided(p, env, operation(p, e.operation), e))
     touched, said = p, e.verdict
     assert said != "done"
     assert said != "not-done"
@@ -243,7 +231,9 @@ def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
             touched = _with(touched, replace(o, state="SUCCEEDED", reason=e.reason))
     if p.status == "AUTHORIZED" and any(a.resolved for a in touched.attempts if a.n == p.winner):
         charged = e.verdict == "charged"
-        return _conclude(_ended(replace(touched, provider_ref=e.provider_ref or p.provider_ref), e.reason, charged, e.amount_minor))
+        return _conclude(
+            _ended(replace(touched, provider_ref=e.provider_ref or p.provider_ref), e.reason, charged, e.amount_minor)
+        )
     if p.status != "IN_DOUBT":
         return _conclude(replace(touched, attention=""))
     if e.verdict == "charged":
@@ -254,12 +244,18 @@ def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     return _charge_state(replace(touched, status="FAILED", reason=reason, attention=""), "FAILED", reason)
 
 
-def _decided(p: Payment, o: Operation, e: Resolved) -> Payment:
+def _decided(p: Payment, env: Envelope, o: Operation, e: Resolved) -> Payment:
     """What became of an operation, by an operator's word."""
     _require(o.state == "IN_DOUBT" and e.verdict in ("done", "not-done"), "only an operation in doubt is decided")
     if e.verdict == "not-done" or p.status != "AUTHORIZED":
         return _with(p, replace(o, state="SUCCEEDED" if e.verdict == "done" else "FAILED", reason=e.reason))
-    return _ended(p, e.reason, o.kind == "capture", o.amount_minor)
+    taken = [
+        m for _, m in operations.flat(operations.looks_at(p, p.attempts[o.attempt])) if isinstance(m, Mismatch) and not m.held
+    ]
+    shown = [m.amount_minor for m in taken if m.currency == p.currency]  # what was really taken, if the provider shows it
+    a = replace(p.attempts[o.attempt], resolved="charged", resolved_seq=env.seq, resolved_us=env.at_us)
+    p = _with(p, a) if shown and o.kind == "capture" else p
+    return _ended(p, e.reason, o.kind == "capture", [o.amount_minor, *shown][-1])
 
 
 def _ended(p: Payment, reason: str, charged: bool, amount_minor: int) -> Payment:
@@ -322,7 +318,7 @@ def _after_hold(p: Payment) -> Payment:
     """AUTHORIZED: what was held was taken, or it is gone; what was asked of it has ended with that."""
     assert p.winner is not None
     a, asked = p.attempts[p.winner], excluding(p)
-    if (money := taken(p, a)) is not None:
+    if (money := operations.taken(p, a)) is not None:
         if asked is not None:
             ended = ("SUCCEEDED", "") if asked.kind == "capture" else ("FAILED", "already_captured")
             p = _with(p, replace(asked, state=ended[0], reason=ended[1]))

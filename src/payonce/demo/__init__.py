@@ -133,9 +133,19 @@ async def _show(served: Served, settings: Settings, wish: Wish) -> int:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
         result = await balance(client, served.app.store, traffic)
+        page = await _customers_page(client, result) if not wish.exit else ""
     print(summary(result, traffic), flush=True)
     _hints(served.url if not wish.exit else "", settings, result, wish)
+    if page:
+        print(f"\nBe the customer of a payment: approve or decline it in a browser at\n  {page}", flush=True)
     return FAILURE if result.wrong else OK
+
+
+async def _customers_page(client: httpx2.AsyncClient, result: Balance) -> str:
+    """Where the customer of the payment that waits for one can act."""
+    waiting = result.of_status("REQUIRES_ACTION")
+    view = (await client.get(f"/payments/{waiting[0].payment.id}")).json() if waiting else {}
+    return str((view.get("nextAction") or {}).get("url") or "")
 
 
 async def _until_settled(served: Served, traffic: Traffic, sending: asyncio.Task[None], watch: Watch) -> None:

@@ -2,7 +2,7 @@
 is the providers' word; the payments' own account is what their histories prove. Figures are counted, none is assumed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,8 @@ from msgspec import Struct
 from payonce.core.apply import fold
 from payonce.core.events import Entry, Planned
 from payonce.core.money import display
-from payonce.core.outcome import Captured, Mismatch, Succeeded
+from payonce.core.operations import flat
+from payonce.core.outcome import Captured, Mismatch, RequiresAction, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
 from payonce.core.verdict import declines, evidence, verdict
 from payonce.stores.sqlite import SqliteStore
@@ -23,6 +24,8 @@ from .traffic import Traffic
 Movement = dict[str, Any]
 Key = tuple[str, str]  # vendor, currency
 SENDS = ("fire", "replay")
+GIVES = {"refund": 1, "refund_failed": -1}
+REFERENCE_CHARS_MIN = 23  # of our reference of a refund that a provider keeps: PayU's token takes no more
 LEDGER_PAGE = 500
 
 
@@ -41,10 +44,11 @@ class Side(Struct, kw_only=True):
     charged: int = 0
     held: int = 0
     captured: int = 0
-    lapsed: int = 0
+    released: int = 0
     refunded: int = 0
-    kept: int = 0  # charges and captures that were not given back in full
-    open_holds: int = 0  # neither captured nor lapsed: not money
+    came_back: int = 0  # refunds that did not arrive
+    kept: int = 0  # charges and captures that were not undone; what a merchant gives back undoes none
+    open_holds: int = 0  # neither captured nor released: not money
     told_kept: int = 0
     doubt: int = 0
 
@@ -57,6 +61,7 @@ class Balance(Struct, frozen=True, kw_only=True):
     charges_max: int  # charges of one payment over all providers, net of full reversals
     sides: Mapping[str, Side]  # by vendor
     watched: int  # ended payments that are still looked at, for late surprises
+    webhooks: int  # that arrived from the providers
     wrong: tuple[str, ...]  # what differs from the ledger, or must never be
 
     def of_status(self, *statuses: str) -> list[Past]:
@@ -66,30 +71,34 @@ class Balance(Struct, frozen=True, kw_only=True):
 async def balance(client: httpx2.AsyncClient, store: SqliteStore, traffic: Traffic) -> Balance:
     """Read everything back and compare: statuses as callers get them, over HTTP, and the whole histories."""
     movements = await _ledger(client)
-    kept = net_charges(movements)
+    moved: dict[str, list[Movement]] = defaultdict(list)
+    for m in movements:
+        moved[payment_of(m)].append(m)
     wrong = [f"the key {key} made {len(ids)} payments" for key, ids in traffic.ids.items() if len(ids) > 1]
-    pasts, watched = [], 0
+    pasts, watched, kept_max = [], 0, 0
     for payment_id, post in traffic.by_id.items():
         view = (await client.get(f"/payments/{payment_id}")).json()
         past = looked_back(await history(store, payment_id))
         pasts.append(past)
         watched += past.payment.status in FINAL and await store.due_of(payment_id) is not None
-        wrong += differences(view, kept.get(payment_id, []))
+        wrong += differences(view, moved[payment_id])
+        kept_max = max(kept_max, len(net_charges(moved[payment_id], by_merchant(moved[payment_id], view)).get(payment_id, ())))
         if view["status"] != past.payment.status:
             wrong.append(f"{payment_id} is {view['status']}, but its history says {past.payment.status}")
         if view["status"] not in (*FINAL, "IN_DOUBT") and not post.endless:
             wrong.append(f"{payment_id} is not settled: {view['status']}")
-    for stranger in set(kept) - set(traffic.by_id):  # in a kept data folder there are those of earlier runs
+    for stranger in set(moved) - set(traffic.by_id):  # in a kept data folder there are those of earlier runs
         if (await client.get(f"/payments/{stranger}")).status_code != 200:
-            wrong.append(f"the ledger has a charge for {stranger}, which nobody posted")
+            wrong.append(f"the ledger has movements for {stranger}, which nobody posted")
     ours = [m for m in movements if payment_of(m) in traffic.by_id]
     payments = [past.payment for past in pasts]
     return Balance(
         pasts=tuple(pasts),
         movements=len(ours),
-        charges_max=max((len(kept.get(payment_id, ())) for payment_id in traffic.by_id), default=0),
+        charges_max=kept_max,
         sides=sides(ours, payments),
         watched=watched,
+        webhooks=await _webhooks(client),
         wrong=(*wrong, *unbalanced(ours, payments)),
     )
 
@@ -105,6 +114,17 @@ async def _ledger(client: httpx2.AsyncClient) -> list[Movement]:
         after = page["next"]
 
 
+async def _webhooks(client: httpx2.AsyncClient) -> int:
+    """How many webhooks the providers delivered."""
+    delivered = after = 0
+    while True:
+        page = (await client.get("/sandbox/outbox", params={"after": str(after), "limit": str(LEDGER_PAGE)})).json()
+        if not page["events"]:
+            return delivered
+        delivered += sum(each["state"] == "delivered" for event in page["events"] for each in event["deliveries"])
+        after = page["next"]
+
+
 def payment_of(m: Movement) -> str:
     """A reference begins with the 20 characters of its payment's id."""
     return f"pay_{m['reference'][:20]}"
@@ -113,14 +133,14 @@ def payment_of(m: Movement) -> str:
 # --- one payment ------------------------------------------------------------------------------------------------------
 
 
-def net_charges(movements: Iterable[Movement]) -> dict[str, list[Movement]]:
+def net_charges(movements: Iterable[Movement], asked: Collection[str] = ()) -> dict[str, list[Movement]]:
     """Payment id -> its charges over all attempts and providers, without those that were given back in full. A hold is
-    no charge."""
+    no charge. ``asked``: refund references of what merchants gave back, which undoes no charge."""
     movements = list(movements)
     back: dict[str, int] = defaultdict(int)
     for m in movements:
-        if m["kind"] == "refund":
-            back[m["reference"]] += m["amount"]
+        if m.get("refundReference", "") not in asked:
+            back[m["reference"]] += m["amount"] * GIVES.get(m["kind"], 0)
     kept: dict[str, list[Movement]] = defaultdict(list)
     for m in movements:
         if m["kind"] in ("charge", "capture"):
@@ -131,15 +151,42 @@ def net_charges(movements: Iterable[Movement]) -> dict[str, list[Movement]]:
     return dict(kept)
 
 
-def differences(view: Mapping[str, Any], kept: Sequence[Movement]) -> list[str]:
-    """What of one payment's status the ledger does not bear out; empty when all is right."""
-    name, status = view["transactionId"], view["status"]
+FIELDS = {
+    "charge": "charged",
+    "authorize": "held",
+    "capture": "captured",
+    "void": "released",
+    "refund": "refunded",
+    "refund_failed": "came_back",
+}
+
+
+def _one_of(name: str, references: Iterable[str]) -> bool:
+    return len(name) >= REFERENCE_CHARS_MIN and any(each.startswith(name) for each in references)
+
+
+def by_merchant(moved: Sequence[Movement], view: Mapping[str, Any]) -> set[str]:
+    """The refund references in a ledger that are refunds which the merchant asked for."""
+    ours = [str(o["reference"]) for o in view["operations"] if o["kind"] == "refund"]
+    named = {m.get("refundReference", "") for m in moved}
+    return {name for name in named if _one_of(name, ours)}
+
+
+def differences(view: Mapping[str, Any], moved: Sequence[Movement]) -> list[str]:
+    """What of one payment's status and amounts the ledger does not bear out; empty when all is right. ``moved`` are its
+    movements."""
+    name, status, asked = view["transactionId"], view["status"], by_merchant(moved, view)
+    kept = net_charges(moved, asked).get(name, [])
     shown = [(m["amount"], m["currency"]) for m in kept]
+    back = sum(m["amount"] * GIVES.get(m["kind"], 0) for m in moved if m.get("refundReference", "") in asked)
     if len(kept) > 1:
         return [f"{name} was charged {len(kept)} times"]
-    if status == "SUCCESS" and shown != [(view["amount"], view["currency"])]:
+    if status == "SUCCESS" and shown != [(view["captured"], view["currency"])]:
         charged = ", ".join(display(*each) for each in shown) or "nothing"
-        return [f"{name} is SUCCESS over {display(view['amount'], view['currency'])}, but the ledger shows {charged}"]
+        return [f"{name} is SUCCESS over {display(view['captured'], view['currency'])}, but the ledger shows {charged}"]
+    if back != view["refunded"]:
+        said, really = (display(each, view["currency"]) for each in (view["refunded"], back))
+        return [f"{name} has given back {said}, but the ledger shows {really}"]
     if status in ("FAILED", "CANCELED") and kept:
         return [f"{name} is {status}, but the ledger keeps a charge"]
     return []
@@ -160,19 +207,21 @@ def sides(movements: Sequence[Movement], payments: Iterable[Payment]) -> dict[st
     """Vendor -> its line."""
     found: dict[str, Side] = defaultdict(Side)
     holds: dict[tuple[str, str], int] = Counter()
-    fields = {"charge": "charged", "authorize": "held", "capture": "captured", "void": "lapsed", "refund": "refunded"}
+    payments = list(payments)
+    asked = [o.reference for p in payments for o in p.operations if o.kind == "refund"]
+    by_merchants = {name for m in movements for name in [m.get("refundReference", "")] if name and _one_of(name, asked)}
     for m in movements:
-        side, field = found[m["provider"]], fields[m["kind"]]
+        side, field = found[m["provider"]], FIELDS[m["kind"]]
         setattr(side, field, getattr(side, field) + 1)
         holds[m["provider"], m["reference"]] += {"authorize": 1, "capture": -1, "void": -1}.get(m["kind"], 0)
     for (vendor, _), count in holds.items():
         found[vendor].open_holds += max(0, count)
-    for kept in net_charges(movements).values():
+    for kept in net_charges(movements, by_merchants).values():
         for m in kept:
             found[m["provider"]].kept += 1
     for p in payments:
         for a in p.attempts:
-            amount, back = taken(a), given_back(p, a)
+            amount, back = taken(p, a), given_back(p, a, "reversal")
             found[a.adapter].told_kept += amount > back
             found[a.adapter].doubt += amount > back and p.status == "IN_DOUBT"
     return dict(found)
@@ -184,12 +233,12 @@ def unbalanced(movements: Sequence[Movement], payments: Iterable[Payment]) -> li
     theirs: dict[Key, int] = Counter()
     for m in movements:
         if payment_of(m) in known:
-            sign = {"charge": 1, "capture": 1, "refund": -1}.get(m["kind"], 0)
+            sign = {"charge": 1, "capture": 1}.get(m["kind"], 0) - GIVES.get(m["kind"], 0)
             theirs[m["provider"], m["currency"]] += sign * m["amount"]
     ours: dict[Key, int] = Counter()
     for p in known.values():
         for a in p.attempts:
-            ours[a.adapter, p.currency] += taken(a) - given_back(p, a)
+            ours[a.adapter, p.currency] += taken(p, a) - given_back(p, a, "reversal", "refund")
     return [
         f"{vendor} keeps {display(theirs[vendor, currency], currency)} by its ledger, "
         f"{display(ours[vendor, currency], currency)} by the payments"
@@ -198,15 +247,17 @@ def unbalanced(movements: Sequence[Movement], payments: Iterable[Payment]) -> li
     ]
 
 
-def taken(a: Attempt) -> int:
-    """What an attempt took, as far as its evidence says, in minor units; a hold takes nothing."""
-    seen = [o for _, o in evidence(a) if isinstance(o, Succeeded | Captured | Mismatch)]
+def taken(p: Payment, a: Attempt) -> int:
+    """What an attempt and the merchant's capture of it took, as far as the evidence says, in minor units; a hold takes
+    nothing."""
+    captures = [told for o in p.operations if o.kind == "capture" and o.attempt == a.n for told in flat(o.steps)]
+    seen = [o for _, o in (*evidence(a), *captures) if isinstance(o, Succeeded | Captured | Mismatch)]
     return seen[-1].amount_minor if seen else 0
 
 
-def given_back(p: Payment, a: Attempt) -> int:
-    """What reversals gave back of it."""
-    done = (o for o in p.operations if o.kind == "reversal" and o.state == "SUCCEEDED" and o.attempt == a.n)
+def given_back(p: Payment, a: Attempt, *kinds: str) -> int:
+    """What refunds or reversals gave back of it."""
+    done = (o for o in p.operations if o.kind in kinds and o.state == "SUCCEEDED" and o.attempt == a.n)
     return sum(o.amount_minor for o in done)
 
 
@@ -222,6 +273,16 @@ def passed_over(p: Payment) -> bool:
     """It began elsewhere than at the first account of its route, whose breaker was open."""
     first = next((c.account for c in p.route if c.taken), "")
     return bool(p.attempts) and p.attempts[0].account != first and f"{first} (circuit breaker open" in p.attempts[0].why
+
+
+def acted(p: Payment) -> bool:
+    """Its customer had to act."""
+    return any(isinstance(s.outcome, RequiresAction) for a in p.attempts for s in a.steps)
+
+
+def asked_of(payments: Iterable[Payment]) -> Counter[tuple[str, str]]:
+    """How many captures, voids and refunds merchants asked for, by kind and state."""
+    return Counter((o.kind, o.state) for p in payments for o in p.operations[1:] if o.kind != "reversal")
 
 
 def decline_scopes(payments: Iterable[Payment]) -> Counter[str]:

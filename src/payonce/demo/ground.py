@@ -16,8 +16,8 @@ ABROAD: Final = "USD"  # the currency in which the threshold is tried
 
 
 class Ground(Struct, frozen=True, kw_only=True):
-    """``lead`` is where HOME goes first; its vendor has the outage. ``named`` is an account that a payment in EUR names,
-    another one than its rule would choose where there are several."""
+    """``lead`` is where HOME goes first; its vendor has the outage. ``named`` is an account that a payment in EUR names:
+    where several take it, the last one."""
 
     vendors: Mapping[str, str]  # account -> adapter, whose name the simulator has in the ledger too
     lead: str
@@ -39,15 +39,14 @@ def ground_of(settings: Settings) -> Ground:
     offers = offers_of(settings.providers, load_adapters())
     vendors = {p.name: p.adapter for p in settings.providers if p.mode == settings.mode}
 
-    def first(currency: str, amount_minor: int) -> str:
+    def ways(currency: str, amount_minor: int) -> list[str]:
         asked = Asked(mode=settings.mode, currency=currency, amount_minor=amount_minor, merchant_id=DEFAULT_MERCHANT)
-        return next((c.account for c in route(settings.rules, asked, offers).taken), "")
+        return [c.account for c in route(settings.rules, asked, offers).taken]
 
-    usual = first("EUR", 4200)
     return Ground(
         vendors=vendors,
-        lead=first(HOME, 1050),
-        named=next((name for name in reversed(list(vendors)) if name != usual), usual),
+        lead=next(iter(ways(HOME, 1050)), ""),
+        named=next(reversed(ways("EUR", 4200)), ""),
         threshold_minor=settings.rules.high_value_minor.get(ABROAD, settings.rules.high_value_default_minor),
     )
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from payonce.core.apply import apply
 from payonce.core.due import Block
 from payonce.core.errors import REASONS
-from payonce.core.events import Asked, Entry, Judged, Observed, Planned, Resolved
+from payonce.core.events import Asked, Entry, Hinted, Judged, Observed, Planned, Resolved
 from payonce.core.money import display
 from payonce.core.operations import part_of
 from payonce.core.outcome import Authorized, Declined, Found, Mismatch, Unknown
@@ -37,6 +37,7 @@ class Stories:
         self.store = store
         self.payments: dict[str, Payment] = {}
         self.last: dict[str, str] = {}
+        self.heard: set[str] = set()  # payments of which a webhook was told: the first one is enough
 
     async def look(self, payments: Iterable[Payment], shut: Mapping[str, Block]) -> list[Told]:
         """What is new of these payments, oldest first. ``shut`` are the accounts that take nothing new now."""
@@ -51,12 +52,20 @@ class Stories:
                 continue
             for entry in await self.store.history(current.id, after_seq=p.version if p else 0, limit=PAGE):
                 before, p = p, apply(p, entry)
-                if text := told(before, p, entry):
+                if (text := told(before, p, entry)) and not self._known(p.id, entry):
                     news.append((entry.envelope.at_us, Told(p, text)))
                     self.last[current.id] = text
             if p is not None:
                 self.payments[current.id] = p
         return [line for _, line in sorted(news, key=lambda each: each[0])]
+
+    def _known(self, payment_id: str, entry: Entry) -> bool:
+        """One more webhook of a payment of which one was told."""
+        if not isinstance(entry.envelope.data, Hinted):
+            return False
+        known = payment_id in self.heard
+        self.heard.add(payment_id)
+        return known
 
 
 async def history(store: Store, payment_id: str) -> list[Entry]:
@@ -81,6 +90,10 @@ def told(before: Payment | None, p: Payment, entry: Entry) -> str:
             a = p.attempts[event.attempt]
             what = "took it late, after it had ended unpaid" if before.winner is None else "took it too"
             return f"{a.account} {what}: it is being given back"
+        case Asked():
+            return _asked(before, event)
+        case Hinted(attempt=n) if n == len(p.attempts) - 1 and _awaited(p):
+            return f"a webhook of {p.attempts[n].account} arrives, so it is asked at once"
         case Judged():
             return _judged(p, event)
         case Resolved():
@@ -114,8 +127,10 @@ def routed(p: Payment, a: Attempt) -> str:
     first = next((c.account for c in p.route if c.taken), a.account)
     if first != a.account:
         return f"{by}, not {first}: {_shut(a.why, first)}"
-    unable = [f"{c.account} {c.why}" for c in p.route if not c.taken and c.why.startswith("does not take")]
-    return by + (f" ({', '.join(unable)})" if unable and not p.provider else "")
+    chosen, wanted = p.route[0], next((c for c in p.route if not c.taken), None)
+    if wanted is None or not chosen.why.startswith("fallback"):
+        return by
+    return f"{by} ({wanted.account} {wanted.why})"
 
 
 def _shut(why: str, account: str) -> str:
@@ -149,16 +164,63 @@ def _observed(before: Payment, p: Payment, event: Observed) -> str:
     if owner is None:
         return ""
     part, step = owner
+    if text := next(
+        (text for was, o in zip(before.operations[1:], p.operations[1:], strict=True) if (text := _done(p, was, o))), ""
+    ):
+        return text
     if isinstance(part, Operation):
-        done = part.kind == "reversal" and part.state == "SUCCEEDED" and p.reversed_minor() != before.reversed_minor()
-        return f"{p.attempts[part.attempt].account} gave {display(part.amount_minor, p.currency)} back" if done else ""
+        return ""
     if p.status != before.status or p.winner != before.winner:
         return _ended(p, part, step)
     return _answer(before, part, step)
 
 
+def _asked(before: Payment, event: Asked) -> str:
+    """What the merchant wants of it."""
+    amount = display(event.amount_minor, before.currency)
+    match event.kind:
+        case "capture":
+            return f"the merchant takes {amount} of the {display(before.authorized_minor, before.currency)} that are held"
+        case "void":
+            return "the merchant wants the hold given back"
+        case _:
+            return f"the merchant gives {amount} back"
+
+
+def _awaited(p: Payment) -> bool:
+    """Somebody waits for what the provider says."""
+    waits = any(o.state == "PENDING" for o in p.operations[1:])
+    return waits or p.status == "REQUIRES_ACTION" or (p.status == "PENDING" and lost(p.attempts[-1]))
+
+
+def _done(p: Payment, was: Operation, o: Operation) -> str:
+    """An operation that came to its end, or to another one."""
+    if was.state == o.state:
+        return ""
+    account, amount = p.attempts[o.attempt].account, display(o.amount_minor, p.currency)
+    match o.kind, o.state:
+        case "capture", "SUCCEEDED":
+            return f"{account} took {amount} of what it held" + (
+                ", and the rest is free" if o.amount_minor < p.amount_minor else ""
+            )
+        case "void", "SUCCEEDED":
+            return f"{account} gave the hold back: nothing was taken"
+        case "refund", "SUCCEEDED":
+            return f"{account} gave {amount} back, as asked"
+        case "refund", "FAILED" if was.state == "SUCCEEDED":
+            return f"{account}: the {amount} did not arrive and came back, so they can be given back again"
+        case "reversal", "SUCCEEDED":
+            return f"{account} gave {amount} back"
+        case _:
+            return f"{account}: the {o.kind} of {amount} is {o.state} ({REASONS.get(o.reason, o.reason)})"
+
+
 def _ended(p: Payment, a: Attempt, step: Step) -> str:
     """An answer that changed the status."""
+    if p.status == "AUTHORIZED":
+        return f"{a.account} holds it: the merchant will take it, or not"
+    if p.status == "REQUIRES_ACTION":
+        return f"the customer has to act at {a.account}, and is told where"
     if p.status == "SUCCESS":
         if step.kind == "read":
             return (

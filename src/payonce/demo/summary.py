@@ -1,14 +1,16 @@
 """The figures of the demo for a person."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from payonce.core.payment import FINAL, Payment
 
-from .balance import Balance, Side, decline_scopes, failed_over, passed_over
+from .balance import Balance, Side, acted, asked_of, decline_scopes, failed_over, passed_over
 from .ground import Ground
 from .traffic import Traffic
 
-COLUMNS = ("charged", "held", "captured", "lapsed", "given back", "kept", "payments say")
+COLUMNS = ("charged", "held", "captured", "released", "given back", "came back", "kept", "payments say")
 TOGETHER = "together"
 
 
@@ -26,7 +28,7 @@ def summary(result: Balance, traffic: Traffic) -> str:
         line = "!" * 80
         lines += ["", line, "WRONG: the promise is broken. Please report this.", *(f"  {w}" for w in result.wrong), line]
     else:
-        lines += ["  every status agrees with the ledgers, and every provider keeps what the payments say"]
+        lines += ["  every status and amount agrees with the ledgers, and every provider keeps what the payments say"]
     return "\n".join(lines)
 
 
@@ -44,7 +46,7 @@ def _happened(result: Balance, traffic: Traffic) -> list[str]:
         _n(len(traffic.ids), f"payments accepted from {traffic.sent} posts"),
         _n(traffic.replayed, "duplicate posts answered with the first payment"),
         *(_n(count, rule) for rule, count in by_rule.most_common()),
-        _n(settled.total(), f"settled: {', '.join(f'{n} {status}' for status, n in sorted(settled.items()))}"),
+        _n(settled.total(), f"settled: {_counts(settled)}"),
         _n(sum(past.sends > 1 for past in result.pasts), "needed more than one send"),
         _n(
             sum(past.unknown for past in result.of_status(*FINAL)),
@@ -60,9 +62,26 @@ def _happened(result: Balance, traffic: Traffic) -> list[str]:
         ),
         _n(sum(p.reversed_minor() > 0 for p in payments), "taken late, after the payment had ended unpaid, and given back"),
     ]
+    lines += _afterwards(payments)
+    lines.append(_n(result.webhooks, "webhooks arrived: each only makes payonce ask the provider"))
     if traffic.refused:
         lines.insert(1, _n(len(traffic.refused), "refused: no account of this configuration takes them"))
     return [line for line in (*lines, *_outage(traffic)) if line]
+
+
+def _afterwards(payments: list[Payment]) -> list[str]:
+    """What came after a charge or a hold, and before one where the customer had to act."""
+    asked, waited = asked_of(payments), Counter(p.status for p in payments if acted(p))
+    kinds = {"capture": "times asked to capture", "void": "times asked to void", "refund": "times asked to refund"}
+    lines = [_n(waited.total(), f"had to wait for their customer: {_counts(waited)}")]
+    for kind, name in kinds.items():
+        states = Counter({state: n for (its, state), n in asked.items() if its == kind})
+        lines.append(_n(states.total(), f"{name}: {_counts(states)}"))
+    return lines
+
+
+def _counts(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
 
 
 def _rule(p: Payment) -> str:
@@ -84,16 +103,14 @@ def _outage(traffic: Traffic) -> list[str]:
 def _unfinished(result: Balance, traffic: Traffic) -> list[str]:
     holds = {vendor: side.open_holds for vendor, side in result.sides.items() if side.open_holds}
     doubt = len(result.of_status("IN_DOUBT"))
-    endless = sum(
-        post.endless
-        for payment_id, post in traffic.by_id.items()
-        if payment_id in {p.payment.id for p in result.of_status("PENDING")}
-    )
+    endless = {p.payment.id for p in result.of_status("PENDING")} & {id for id, post in traffic.by_id.items() if post.endless}
     lines = []
     if doubt:
         lines.append(_n(doubt, "IN_DOUBT: the provider reports something else than was asked; it waits for you"))
+    if acting := len(result.of_status("REQUIRES_ACTION")):
+        lines.append(_n(acting, "REQUIRES_ACTION: waits for its customer to approve or decline; be it, below"))
     if endless:
-        lines.append(_n(endless, "PENDING: the provider does not say how it ends; it will be IN_DOUBT, never FAILED"))
+        lines.append(_n(len(endless), "PENDING: the provider does not say how it ends; it will be IN_DOUBT, never FAILED"))
     for vendor, count in holds.items():
         what = "hold is" if count == 1 else "holds are"
         title = traffic.ground.title(vendor)
@@ -124,5 +141,6 @@ def _ledgers(result: Balance, ground: Ground) -> list[str]:
 
 
 def _row(side: Side) -> str:
-    values = (side.charged, side.held, side.captured, side.lapsed, side.refunded, side.kept, side.told_kept)
+    took = (side.charged, side.held, side.captured, side.released)
+    values = (*took, side.refunded, side.came_back, side.kept, side.told_kept)
     return "  ".join(f"{value:>{len(title)}}" for value, title in zip(values, COLUMNS, strict=True))

@@ -7,9 +7,10 @@ from typing import Final
 import httpx2
 
 from payonce.bootstrap import App
+from payonce.core.payment import FINAL, Payment
 
 from .ground import Ground
-from .script import Part, Post
+from .script import Part, Post, Wish
 
 TRIES_MAX: Final = 50
 POLL_S: Final = 0.2
@@ -19,6 +20,7 @@ CALM_S: Final = 8.0
 OPENS_S: Final = 30.0
 PLACED_S: Final = 5.0
 HEALS_S: Final = 90.0
+WISH_S: Final = 45.0
 
 
 class Outage:
@@ -43,7 +45,14 @@ class Traffic:
         self.refused: set[str] = set()  # keys of payments that no account of this configuration takes
 
     async def run(self) -> None:
-        """Post the mix, evenly over ``seconds``, then the outage, then the duplicates that come late."""
+        """Post the mix, evenly over ``seconds``, then the outage, then the duplicates that come late; beside all of it the
+        payments with wishes."""
+        async with asyncio.TaskGroup() as beside:
+            for post in self._of("life"):
+                beside.create_task(self._life(post))
+            await self._script()
+
+    async def _script(self) -> None:
         mix = self._of("mix")
         async with asyncio.TaskGroup() as group:
             for post in mix:
@@ -74,6 +83,46 @@ class Traffic:
         if self.outage.opened and await _until(self._closed, HEALS_S):
             self.outage.healed = True
         await self._post_all("back")
+
+    async def _life(self, post: Post) -> None:
+        """Post it, and ask for what follows, one after the other."""
+        payment_id = await self._post(post)
+        for n, wish in enumerate(post.wishes):
+            if not payment_id or not await _until(lambda: self._ready(payment_id), WISH_S):
+                return
+            await self._ask(payment_id, f"{post.key}-{n + 1}", wish)
+
+    async def _ask(self, payment_id: str, key: str, wish: Wish) -> None:
+        """One operation, until it ended as it should."""
+        p = await self._payment(payment_id)
+        faults = f"/sandbox/faults/{self.ground.vendors[p.attempts[-1].account]}"
+        if wish.faults:
+            await self.client.put(faults, json=dict(wish.faults))
+        try:
+            body = {"amount": wish.amount} if wish.amount else {}
+            path = f"/payments/{payment_id}/{wish.what}"
+            answer = await self.client.post(path, json=body, headers={"Idempotency-Key": key})
+            if answer.status_code != 202:
+                raise RuntimeError(f"POST {path} answered {answer.status_code}: {answer.text[:300]}")
+            number = len(p.operations)
+            await _until(lambda: self._ended(payment_id, number, wish.ends), WISH_S)
+        finally:
+            if wish.faults:
+                await self.client.put(faults, json={})
+
+    async def _payment(self, payment_id: str) -> Payment:
+        p = await self.app.store.get(payment_id)
+        if p is None:
+            raise RuntimeError(f"{payment_id} was accepted and is not there")
+        return p
+
+    async def _ready(self, payment_id: str) -> bool:
+        """Nothing of it is under way, and it may be asked for something."""
+        p = await self._payment(payment_id)
+        return p.status in (*FINAL, "AUTHORIZED") and all(o.state != "PENDING" for o in p.operations[1:])
+
+    async def _ended(self, payment_id: str, number: int, state: str) -> bool:
+        return (await self._payment(payment_id)).operations[number].state == state
 
     async def _calm(self) -> bool:
         """What the mix sent there has ended, but for what takes long: the outage is to hit payments that begin in it, and
@@ -108,8 +157,9 @@ class Traffic:
                     group.create_task(self._post(post))
                 await asyncio.sleep(GAP_S)
 
-    async def _post(self, post: Post) -> None:
-        """Until it is accepted, always with the same key: that is all a client has to do."""
+    async def _post(self, post: Post) -> str:
+        """Until it is accepted, always with the same key: that is all a client has to do. Its id; empty when no account
+        takes it."""
         self.sent += 1
         for _ in range(TRIES_MAX):
             answer = await self.client.post("/payments", json=post.body, headers={"Idempotency-Key": post.key})
@@ -118,13 +168,14 @@ class Traffic:
             await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
         if answer.status_code == 422 and answer.json().get("code") == "no_route":
             self.refused.add(post.key)
-            return
+            return ""
         if answer.status_code != 202:
             raise RuntimeError(f"POST /payments answered {answer.status_code}: {answer.text[:300]}")
-        payment_id = answer.json()["transactionId"]
+        payment_id = str(answer.json()["transactionId"])
         self.by_id[payment_id] = post
         self.ids.setdefault(post.key, set()).add(payment_id)
         self.replayed += answer.headers.get("idempotent-replayed") == "true"
+        return payment_id
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], seconds: float) -> bool:

@@ -25,7 +25,9 @@ WHOLE_IDS_CHARS = 150
 TOKEN_CHARS = 26
 AT_REST = (*FINAL, "IN_DOUBT")
 QUIET_S = 5.0  # so long may nothing change before it is said what is awaited
-STYLES = {"SUCCESS": "green", "FAILED": "red", "CANCELED": "red", "IN_DOUBT": "yellow", "PENDING": "cyan"}
+STYLES = {"SUCCESS": "green", "FAILED": "red", "CANCELED": "red", "IN_DOUBT": "yellow", "PENDING": "cyan"} | dict.fromkeys(
+    ("AUTHORIZED", "REQUIRES_ACTION"), "magenta"
+)
 
 
 class News(Struct, frozen=True):
@@ -54,7 +56,7 @@ class Quiet:
 
     def lasts(self, payments: Sequence[Payment], now_s: float) -> bool:
         """Nothing changed for QUIET_S, since the last change or since it was said last."""
-        seen = repr([(p.id, p.status, len(p.attempts), p.reversed_minor()) for p in payments])
+        seen = repr([(p.id, p.status, len(p.attempts), [o.state for o in p.operations]) for p in payments])
         if seen != self.seen:
             self.since_s, self.seen = now_s, seen
             return False
@@ -98,7 +100,7 @@ class Lines:
             p = told.payment
             token = _token(traffic, p)
             self._print(
-                f"{p.id}  {display(p.amount_minor, p.currency):>13}  {token:<{TOKEN_CHARS}}  {p.status:<8}  {told.text}"
+                f"{p.id}  {display(p.amount_minor, p.currency):>13}  {token:<{TOKEN_CHARS}}  {p.status:<10}  {told.text}"
             )
         done = sum(p.status in FINAL for p in news.payments)
         if done // 10 != self.progress // 10:
@@ -133,7 +135,7 @@ class Table:
         table.add_column("payment", no_wrap=True, width=24 if whole else 12)
         for name in shown:
             table.add_column(name, justify="right" if name == "amount" else "left", no_wrap=True)
-        table.add_column("status", no_wrap=True, width=8)
+        table.add_column("status", no_wrap=True, width=15)
         table.add_column("what happened last, and why", no_wrap=True, overflow="ellipsis", ratio=1)
         # open ones first: they are what is going on; then where something happened last
         rows = sorted(news.payments, key=lambda p: (p.status in AT_REST, -p.updated_us))

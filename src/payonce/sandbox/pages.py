@@ -78,7 +78,7 @@ class PayPages:
         if standing is None:
             return _html("Unknown payment", "<p>There is no such payment here. Nothing was decided.</p>", 404)
         if not decision:
-            title = "Approve a payment" if standing.open else "This payment is decided"
+            title = "Approve a payment" if standing.open else "This payment is closed"
             return _html(title, "".join(_payment(vendor, standing)))
         back = standing.return_url if _web(standing.return_url) else digits
         return Response(status_code=303, headers={**_HEADERS, "location": back})

@@ -58,6 +58,17 @@ ENDS_AS: Mapping[str, frozenset[str]] = {
 }
 
 
+# What a vendor never did at a token that was sent once. Where it may not be sent again (no key, no container) and a miss
+# proves nothing (R3), nobody can know: a doubt.
+UNPROVEN: Collection[str] = ("tok_timeout_then_ok", "tok_500_then_ok", "tok_rate_limited")
+
+
+def may_end(p: Payment, token: str) -> frozenset[str]:
+    """As what a payment with this token may end, by the accounts that it was tried at."""
+    blind = any(not (a.terms.keyed or a.terms.container) for a in p.attempts)
+    return ENDS_AS[token] | ({"IN_DOUBT"} if blind and token in UNPROVEN else frozenset())
+
+
 # --- money --------------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +167,9 @@ def _forbidden(p: Payment, event: object) -> Iterator[str]:
                 yield "the route changed after the first plan"
             if not event.operation and event.step.kind in MONEY and (p.winner is not None or p.status in FINAL):
                 yield f"{event.step.kind} after the payment ended"
+            voided = any(o.kind == "void" and o.state == "PENDING" for o in p.operations[1:])
+            if not event.operation and event.step.kind in MONEY and voided:
+                yield f"{event.step.kind} after a void was asked for"
             if event.step.kind == "capture" and p.attempts[event.attempt].left:
                 yield "capture of a hold that was left"
             if event.operation:

@@ -8,10 +8,21 @@ from urllib.parse import parse_qsl
 import pytest
 from msgspec import UNSET
 
-from payonce.adapter import Absent, HttpRequest, Listing, NextAction, Response, Unknown, Unreadable
+from payonce.adapter import Absent, Authorized, HttpRequest, Listing, NextAction, Response, Succeeded, Unknown, Unreadable
 
 from .provider_cases import ENCODER, ListingCase, Subject, acts, decoded, texts_in
-from .provider_spoiling import HTML, NOT_UTF8, SHAPES, STRANGE, swap, swapped_leaves
+from .provider_spoiling import (
+    HTML,
+    NOT_UTF8,
+    OTHER_MINOR,
+    OTHER_REFERENCE,
+    SHAPES,
+    STRANGE,
+    least_step,
+    other_money,
+    swap,
+    swapped_leaves,
+)
 
 SECRET_URL_CHARS: Final = 24  # what is shorter may stand in an outcome by chance
 
@@ -126,6 +137,19 @@ class AbilityContract:
             for word in sorted(words & set(texts_in(doc))):
                 said = _page(subject, c, _json(swap(doc, word, STRANGE)))
                 assert isinstance(said, Unreadable) or _claims_less(said, c.page), f"{c.name}, {word} -> {STRANGE}: {said}"
+
+    def test_a_listing_about_something_else_says_so(self, subject: Subject) -> None:
+        """Another amount, currency or reference in a page is in its tries too, or nothing is claimed."""
+        adapter = subject.adapter
+        for c in (c for c in _listings(subject) if c.page is not None):
+            doc = decoded(c.response.answer().body)
+            for each in (t for t in (c.page.tries if c.page else ()) if isinstance(t, Succeeded | Authorized)):
+                other_minor = OTHER_MINOR * least_step(adapter, each.currency)
+                spoilt = {"reference": swap(doc, each.reference, OTHER_REFERENCE), "currency": swap(doc, each.currency, "XAF")}
+                spoilt["amount"] = other_money(doc, adapter, each.currency, {each.amount_minor: other_minor})
+                for says, other in spoilt.items():
+                    said = _page(subject, c, _json(other)) if other != doc else Unreadable(reason="not in it")
+                    assert isinstance(said, Unreadable) or each not in said.tries, f"{c.name}, another {says}: {said}"
 
     def test_nothing_makes_a_listing_raise(self, subject: Subject) -> None:
         """Whatever the answer is, there is a page or it is Unreadable."""

@@ -34,7 +34,7 @@ from payonce.sandbox.server import sandbox_app
 from payonce.transport import HttpTransport
 
 from .provider_cases import Subject
-from .provider_live_money import LiveMoney
+from .provider_live_hearing import LiveHearing
 from .provider_wired import ASKED, FakeClock, Wired, intent_of, key_of, put_faults, told
 
 __all__ = ["FakeClock", "ProviderLive", "over_socket", "wired"]
@@ -51,7 +51,7 @@ AT_FIRST: Final = frozenset(
 ACTING: Final = frozenset(token for token, plans in TOKENS.items() if plans[-1].does == "act")
 
 
-class ProviderLive(LiveMoney):
+class ProviderLive(LiveHearing):
     """See the module docstring. A subclass, or its module, has a fixture ``subject``."""
 
     @pytest.mark.parametrize("over_http", [False, True], ids=["in process", "over HTTP"])

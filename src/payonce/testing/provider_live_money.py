@@ -48,17 +48,17 @@ class LiveMoney:
         _require(subject, "refund")
 
         async def test(at: Wired) -> None:
-            intent, ref = await _charged(at)
-            first, second = _refund(intent, ref, 2, BACK), _refund(intent, ref, 3, REST)
-            done = [await _given(at, first)]
+            intent, ref = await charged(at)
+            first, second = refund_of(intent, ref, 2, BACK), refund_of(intent, ref, 3, REST)
+            done = [await given(at, first)]
             again = await at.ask(first)  # it may be refused, repeated or unknown: what counts is the ledger
             assert not isinstance(again, Refunded | Refunding) or again.ref == done[0].ref, again
-            done.append(await _given(at, second))
-            more = await at.ask(_refund(intent, ref, 4, BACK))
+            done.append(await given(at, second))
+            more = await at.ask(refund_of(intent, ref, 4, BACK))
             assert not isinstance(more, Refunded | Refunding), f"more than was taken is given back: {more}"
             moves = [m for m in at.movements(intent.reference) if m.kind == "refund"]
-            given = [(m.provider_ref, m.amount) for m in moves]
-            assert given == [(done[0].ref, BACK), (done[1].ref, REST)], f"the ledger gave back {given}, the adapter says {done}"
+            moved = [(m.provider_ref, m.amount) for m in moves]
+            assert moved == [(done[0].ref, BACK), (done[1].ref, REST)], f"the ledger gave back {moved}, the adapter says {done}"
             # a vendor that takes fewer characters has ours without the last ones
             assert all(said.reference.startswith(m.refund_reference) for m, said in zip(moves, done, strict=True)), moves
             found = await at.ask(replace(intent, kind="read", key=""))
@@ -73,9 +73,9 @@ class LiveMoney:
         _require(subject, "refund")
 
         async def test(at: Wired) -> None:
-            intent, ref = await _charged(at)
+            intent, ref = await charged(at)
             await put_faults(at, {"refunds": fate})
-            back = _refund(intent, ref, 2, BACK)
+            back = refund_of(intent, ref, 2, BACK)
             said = await at.ask(back)
             if isinstance(said, Refunded):
                 pytest.skip("this simulator gives back at once, whatever the fault profile says of refunds")
@@ -84,8 +84,8 @@ class LiveMoney:
                     break
                 said = await _shown(at, back)
             moves = [m for m in at.movements(intent.reference) if m.kind in ("refund", "refund_failed")]
-            given = sum(m.amount if m.kind == "refund" else -m.amount for m in moves)
-            assert given == (BACK if ends is Refunded else 0), moves
+            moved = sum(m.amount if m.kind == "refund" else -m.amount for m in moves)
+            assert moved == (BACK if ends is Refunded else 0), moves
             assert isinstance(said, Refunded) == (ends is Refunded), f"{fate}: ends in {said}"
 
         self.at(subject, tmp_path, test)
@@ -113,7 +113,8 @@ class LiveMoney:
         self.at(subject, tmp_path, test)
 
 
-async def _charged(at: Wired) -> tuple[Intent, str]:
+async def charged(at: Wired) -> tuple[Intent, str]:
+    """A payment that was taken: its intent, and the provider's id of the charge."""
     charge, intent = await at.settle(intent_of(at, "tok_ok", 0, "fire"))
     assert isinstance(charge, Succeeded | Captured), charge
     return intent, charge.ref
@@ -147,14 +148,15 @@ async def _voided(at: Wired) -> None:
     assert not [m for m in at.movements(intent.reference) if m.kind in ("charge", "capture")]
 
 
-def _refund(intent: Intent, ref: str, operation: int, minor: int) -> Intent:
+def refund_of(intent: Intent, ref: str, operation: int, minor: int) -> Intent:
+    """A refund of a charge, of which there may be several: ``operation`` tells them apart."""
     reference = f"{intent.reference[:-4]}{operation:02d}00"
     return replace(
         intent, kind="refund", key=key_of(reference, "refund"), provider_ref=ref, refund_reference=reference, refund_minor=minor
     )
 
 
-async def _given(at: Wired, back: Intent) -> Refunded:
+async def given(at: Wired, back: Intent) -> Refunded:
     """To its end, however long it is under way."""
     said = await at.ask(back)
     for _ in range(UNTIL):

@@ -57,6 +57,7 @@ class VendorSpec(Struct, frozen=True, kw_only=True):
     newer: tuple[Newer, ...] = ()
     allowed: Mapping[str, str] = {}  # pattern of a problem -> why it is none
     unchecked: Mapping[str, str] = {}  # name of a case -> why its answers are not looked at
+    webhook: str = ""  # the schema of a webhook's body, by its name in the components
     null_is_absent: bool = False  # the vendor writes null where its spec leaves a field out
 
 
@@ -92,6 +93,15 @@ class Description(Struct, frozen=True):
             return [f"{request.method} {template} answer: the spec has no status {response.status}"]
         schema = schemas.resolved(told).get("content", {}).get(JSON, {}).get("schema", {})
         return [f"{request.method} {template} answer {each}" for each in schemas.problems(schema, value)]
+
+    def of_webhook(self, body: bytes) -> list[str]:
+        """What is wrong with a webhook that was taken for genuine."""
+        value = _value(body, drop_null=self.spec.null_is_absent)
+        if self.spec.kind == "samples":
+            return list(_beside_samples(self.doc, value))
+        if not self.spec.webhook:
+            return []
+        return Schemas(self.doc).problems(self.doc["components"]["schemas"][self.spec.webhook], value)
 
     def _operation(self, request: HttpRequest) -> tuple[str, Mapping[str, Any] | None]:
         """What the spec says of a request line. The fixed path wins over one with a parameter."""
@@ -208,10 +218,9 @@ def _of_answers(subject: "Subject", description: Description) -> Iterator[tuple[
     for name, request, answer in _exchanges(subject):
         if name not in description.spec.unchecked:
             yield from ((name, line) for line in description.of_answer(request, answer))
-    for webhook in subject.webhooks if description.spec.kind == "samples" else ():
-        value = _value(webhook.webhook.content())
-        if webhook.name not in description.spec.unchecked:
-            yield from ((webhook.name, f"webhook {line}") for line in _beside_samples(description.doc, value))
+    for webhook in subject.webhooks:
+        if webhook.event is not None and webhook.name not in description.spec.unchecked:
+            yield from ((webhook.name, f"webhook {line}") for line in description.of_webhook(webhook.webhook.content()))
 
 
 def _refused(description: Description, lines: Iterable[tuple[str, str]]) -> Iterator[str]:

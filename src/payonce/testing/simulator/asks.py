@@ -4,7 +4,7 @@ a rule of its own: what must be accepted, what must be refused, and as what."""
 
 import random
 from itertools import count
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from msgspec import Struct
 
@@ -25,8 +25,10 @@ AGAIN: Final = ("retry_same_key", "request_in_progress")  # come back with the s
 PAID: Final[tuple[Kind, ...]] = (*["refund"] * 6, "void", "capture")  # what is asked of a payment, mostly
 HELD: Final[tuple[Kind, ...]] = (*["capture"] * 4, *["void"] * 2, *["refund"] * 3)
 PARTS: Final = (1, 3, 5, 9)  # tenths
+BACK_S: Final = 3600  # of a patient merchant
 CLOSED_WITHIN_S: Final = 5 * 24 * 3600  # a merchant who closes its books comes back as long as something is under way
 UNSETTLED: Final = ("PENDING", "IN_DOUBT")
+ENDED: Final = ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT")
 
 
 class Wish(Struct):
@@ -52,6 +54,8 @@ class Asking:
     def accepted(self, payment_id: str, posted: "Posted") -> None:
         """A payment was acknowledged: what its merchant will want of it."""
         dice, o, wanted = self._dice, self.world.options, posted.accepted[-1]
+        if o.plan:
+            self.world.spawn(self._planned(payment_id, posted))
         kinds = HELD if wanted.capture_method == "manual" else PAID
         for _ in range(int(o.asks) + (dice.random() < o.asks % 1)):
             at = round(dice.choice((0.1, 1, 10, 60, 600, o.faults_for_s)) * dice.random() * S)
@@ -61,6 +65,24 @@ class Asking:
                 self._ask_at(at + dice.choice((0, 0, 3_000, 30 * S)), first)
             if dice.random() < 0.3:  # another one beside it
                 self._ask_at(at + dice.choice((0, 0, 5_000)), self._wish(payment_id, posted, dice.choice(kinds)))
+
+    async def _planned(self, payment_id: str, posted: "Posted") -> None:
+        """One after the other, each until it is accepted or can never be."""
+        world = self.world
+        for n, each in enumerate(world.options.plan):
+            kind, _, share = each.partition(" ")
+            while not world.over and not self._may(payment_id, kind):
+                await world.loop.until(world.loop.time() + 0.5)
+            amount = posted.request.amount_minor * int(share) // 100 if share else None
+            request = NewOperation(kind=cast("Kind", kind), payment_id=payment_id, amount_minor=amount)
+            wish = Wish(f"{posted.key}-plan{n}", request, posted.scope, patient=True)
+            self.wishes.append(wish)
+            await self._ask(wish)
+
+    def _may(self, payment_id: str, kind: str) -> bool:
+        """A planned void is one of a hold: before, it would only cancel the charge."""
+        rows = self.world.rows.get(payment_id, [])
+        return kind != "void" or bool(rows and rows[-1].status in ("AUTHORIZED", *ENDED))
 
     def close(self) -> None:
         """The faults are over: where holds are not left to lapse, every merchant captures or gives up what it holds."""
@@ -110,7 +132,7 @@ class Asking:
                         return
                     if world.loop.time() > began + CLOSED_WITHIN_S:
                         return
-                    await world.loop.until(world.loop.time() + 600)
+                    await world.loop.until(world.loop.time() + (BACK_S if world.calm else 2))
                     continue
                 receipt = None
             if receipt is not None:

@@ -2,9 +2,10 @@
 
 Equal are the seed, the options, the payments, their merchants and cards, the vendors and their weather, the machines, and
 when they are killed or stand still; what goes wrong at a single call is drawn by the same rates, call by call. Left out
-for both is what only payonce has: restored backups, deploys, re-pointed accounts, drains and webhooks; both keep their
-rows in memory that outlives every process. The naive service gets a kind queue: a message is delivered again only when its
-worker is dead or gave it back, never because it was slow, and none is lost. Its writes fail before or not at all.
+for both is what only payonce has: restored backups, deploys, re-pointed accounts, drains, webhooks, customers who act,
+captures, voids and refunds; both keep their rows in memory that outlives every process. The naive service gets a kind
+queue: a message is delivered again only when its worker is dead or gave it back, never because it was slow, and none is
+lost. Its writes fail before or not at all.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from payonce.testing.judge import net_charges, of_payment
 
 from .fate import CRASHES
 from .naive import NaivePayments, Row
-from .options import Options, S, draw
+from .options import ACTIONS, Options, S, draw
 from .oracle import Verdicts
 from .processes import Process
 from .storage import CLAIM, Claim
@@ -287,7 +288,9 @@ class NaiveWorld(World):
 def fair(seed: int, adapters: Sequence[str]) -> Options:
     """The world of a seed without what only payonce has. See the module docstring."""
     drawn = draw(seed, tuple(sorted(adapters)))
-    return replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0)
+    tokens = tuple(t for t in drawn.tokens if t not in ACTIONS) or ("tok_ok",)
+    alike = replace(drawn, store="memory", restores=False, deploys=False, repoints=False, drains=0, webhooks=0.0)
+    return replace(alike, tokens=tokens, tells=False, manual=0.0, asks=0.0, acts=0.0, action_s=0, refunds="plain", hold_s=0)
 
 
 def compare(

@@ -118,7 +118,7 @@ class Merchants:
                 wanted.ids.append(answer)
                 wanted.accepted.append(wanted.request)
                 world.note("merchant", answer, f"202 for {wanted.key}: {wanted.request.amount_minor} {wanted.request.currency}")
-                if len(wanted.ids) == 1 and world.options.asks:
+                if len(wanted.ids) == 1 and (world.options.asks or world.options.plan):
                     self.asking.accepted(answer, wanted)
                 return
             await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))

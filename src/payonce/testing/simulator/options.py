@@ -82,6 +82,7 @@ class Options(Struct, frozen=True, kw_only=True):
     refunds: Refunds = "plain"  # what becomes of refunds at the vendors
     hold_s: int = 0  # how long a hold lasts at the vendors that let us choose; 0 = as usual
     lapses: bool = False  # holds are left to lapse; else a merchant deals with each of them in the end
+    plan: tuple[str, ...] = ()  # operations that are asked for as soon as they can be: "capture", "refund 30" (percent), ...
     early: int = 1  # a hold lasts so many times less than the account says
     spells: int = 0  # of bad weather, per vendor
     kills: int = 0

@@ -12,7 +12,7 @@ from payonce.core.apply import apply
 from payonce.core.events import Entry, digest, unseal
 from payonce.core.outcome import Authorized, Captured, Found, Mismatch, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
-from payonce.testing.judge import ENDS_AS, net_charges, of_payment, wrong_with_history, wrong_with_holds
+from payonce.testing.judge import may_end, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
 from .afterwards import asked_refunds, judge_action, judge_books, judge_holds, judge_operations, judge_webhooks
 from .answers import judge_lists, judge_refusals, judge_row
@@ -160,6 +160,8 @@ def _judge_history(world: "World", p: Payment, entries: list[Entry], edges: Coun
         folded = apply(folded, entry)
         edges[f"{before or '-'} {entry.envelope.kind} {folded.status}"] += before != folded.status
         before = folded.status
+        if b"/sandbox/pay/" in entry.raw:
+            world.violate(f"where the customer acts stands in the chain, in event {entry.envelope.seq}", p.id)
         if b"adapter bug" in entry.raw:
             world.violate(f"an exception in an adapter: {entry.raw.decode()[-200:]}", p.id)
     if folded != p:
@@ -212,7 +214,7 @@ def _judge_ends(world: "World", p: Payment, entries: list[Entry]) -> None:
 
 def _ends(world: "World", p: Payment, token: str) -> frozenset[str]:
     """What a card may come to, with what merchants and customers do."""
-    ends = ENDS_AS[token]
+    ends = may_end(p, token)
     if p.capture_method == "manual" or any(o.kind == "void" for o in p.operations):
         ends |= {"CANCELED"}
     if token in ACTIONS and world.options.acts:

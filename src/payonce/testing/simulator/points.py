@@ -14,7 +14,7 @@ independent of each other, so a campaign may spread them over processes and go o
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
@@ -42,12 +42,12 @@ SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", 
 # Trouble with one call of the store, in a process that lives on, may not cost more than this: what is known is written again,
 # and what is due is looked for again. Longer would mean that somebody waited for the end of a lease.
 SOON_S: Final = 10.0
-STORE: Final = ("commit", "defer", "get", "bodies", "due", "key", "registry")
+STORE: Final = ("commit", "defer", "get", "bodies", "due", "key", "registry", "inbox")
 SLOW: Final = ("crash_before", "crash_after", "later")  # a claim that is done late is a lease of nobody
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
 # What is asked nowhere in the scenarios, and why.
-NEVER: Final = {"void": "no adapter has a void among its steps"}
+NEVER: Final[Mapping[str, str]] = {}
 
 
 class Asked(NamedTuple):

@@ -13,11 +13,9 @@ from payonce.testing.judge import ENDS_AS
 from .fate import POINTS
 from .options import Options
 
-ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {
-    "mock": ("mock_a", "mock"),
-    "razorpay": ("razorpay_a", "razorpay"),
-    "cashfree": ("cashfree_a", "cashfree"),
-}
+NAMES: Final = ("mock", "razorpay", "cashfree", "stripe", "payu")
+ACCOUNTS: Final[Mapping[str, tuple[str, str]]] = {name: (f"{name}_a", name) for name in NAMES}
+HELD: Final[Mapping[str, Any]] = {"manual": 1.0, "hold_s": 30, "lapses": True}  # the merchant captures
 # Never drawn, since a script is the fate of these worlds; but their oracles must know that anything may go wrong.
 MAY_BE: Final[Mapping[str, float]] = {word: 1e-12 for words in POINTS.values() for word in words}
 
@@ -100,6 +98,34 @@ _ALL: Final = (
     _scenario("cashfree-late-success", "cashfree", "tok_late_success", 40, processes=1, fast=False),
     _scenario("cashfree-never-resolves", "cashfree", "tok_never_resolves", 90, processes=1, fast=False),
     _scenario("cashfree-rate-limited", "cashfree", "tok_rate_limited", 40, processes=1, fast=False),
+    # a container, and one key for each call
+    _scenario("stripe-ok", "stripe", "tok_ok", 20, fast=False),
+    _scenario("stripe-lost-answer", "stripe", "tok_lost_response", 30, fast=False),
+    _scenario("stripe-hard-decline", "stripe", "tok_decline_stolen_card", 20, processes=1, fast=False),
+    # nothing protects a second send
+    _scenario("payu-ok", "payu", "tok_ok", 20, ends="SUCCESS IN_DOUBT", wants="fire", fast=False),
+    _scenario("payu-lost-answer", "payu", "tok_lost_response", 30, ends="SUCCESS IN_DOUBT", wants="fire", fast=False),
+    # what merchants ask later
+    _scenario("mock-capture", "mock", "tok_ok", 20, ends="SUCCESS CANCELED", plan=("capture 50",), processes=1, **HELD),
+    _scenario("mock-void", "mock", "tok_ok", 20, ends="CANCELED", plan=("void",), processes=1, **HELD),
+    _scenario("mock-lapsed", "mock", "tok_ok", 20, ends="CANCELED", processes=1, fast=False, **HELD),
+    _scenario("mock-refunds", "mock", "tok_ok", 20, plan=("refund 30", "refund 70"), processes=1),
+    _scenario("mock-refund-pending", "mock", "tok_ok", 20, plan=("refund",), refunds="pending", processes=1, fast=False),
+    _scenario("mock-refund-fails-later", "mock", "tok_ok", 20, plan=("refund",), refunds="fail_later", processes=1, fast=False),
+    _scenario("razorpay-capture", "razorpay", "tok_ok", 20, ends="SUCCESS CANCELED", plan=("capture",), fast=False, **HELD),
+    _scenario("razorpay-refund", "razorpay", "tok_ok", 20, plan=("refund 30",), processes=1, fast=False),
+    _scenario("cashfree-capture", "cashfree", "tok_ok", 20, ends="SUCCESS CANCELED", plan=("capture",), fast=False, **HELD),
+    _scenario("cashfree-void", "cashfree", "tok_ok", 20, ends="CANCELED", plan=("void",), fast=False, **HELD),
+    _scenario("stripe-capture", "stripe", "tok_ok", 20, ends="SUCCESS CANCELED", plan=("capture 50",), fast=False, **HELD),
+    _scenario("stripe-void", "stripe", "tok_ok", 20, ends="CANCELED", plan=("void",), fast=False, **HELD),
+    _scenario("stripe-refund", "stripe", "tok_ok", 20, plan=("refund 30",), processes=1, fast=False),
+    _scenario("payu-refund", "payu", "tok_ok", 20, ends="SUCCESS IN_DOUBT", plan=("refund 30",), processes=1, wants="refund", fast=False),
+    # customers and webhooks
+    _scenario("mock-action", "mock", "tok_action_ok", 20, ends="SUCCESS CANCELED", tells=True, processes=1),
+    _scenario("mock-action-page", "mock", "tok_action", 40, ends="SUCCESS FAILED CANCELED", acts=1.0, action_s=60, processes=1, fast=False),
+    _scenario("mock-action-expired", "mock", "tok_action", 20, ends="CANCELED", action_s=60, processes=1, fast=False),
+    _scenario("mock-told", "mock", "tok_late_success", 40, tells=True, processes=1, fast=False),
+    _scenario("mock-told-sqlite", "mock", "tok_ok", 20, tells=True, store="sqlite", processes=1, fast=False),
     # on to the next account
     _scenario("mock-then-razorpay", "mock razorpay", "tok_decline_then_ok", 20, processes=1),
     _scenario("razorpay-then-cashfree", "razorpay cashfree", "tok_decline_then_ok", 40, processes=1, fast=False),

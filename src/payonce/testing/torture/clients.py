@@ -11,12 +11,21 @@ from msgspec import Struct
 
 from payonce.sandbox.faults import TOKENS
 
+from .afterwards import ACTIONS, Afterwards
 from .options import TortureOptions, Violation
 
 CURRENCIES = ("INR", "USD", "INR", "EUR", "JPY", "INR", "KWD", "GBP")
 AMOUNTS = (100, 1050, 999_999, 1_000_000, 2_500_000)  # two of them at or above the threshold of the second rule
-ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock")
-FORCED_EVERY = 7
+TAKES: dict[str, tuple[str, ...]] = {  # account -> the currencies it does not share with all; empty: all of them
+    "mock": (),
+    "razorpay_mock": (),
+    "cashfree_mock": ("INR", "USD", "EUR", "JPY", "GBP"),
+    "stripe_mock": (),
+    "payu_mock": ("INR",),
+}
+FORCED_EVERY = 3
+MANUAL_SHARE = 0.3
+ACT_S = 60  # for the customer, where one has to act: the shortest there is
 # How a client behaves, with its share. plain: once, until it is answered. again: the same once more, later. together: three
 # times at once. changed: another amount under the same key afterwards. race: two bodies under one key at once. hasty: it
 # hangs up after milliseconds and comes back.
@@ -25,7 +34,7 @@ MANNERS: dict[Manner, int] = {"plain": 10, "again": 3, "together": 3, "changed":
 ANSWER_S = 5.0
 HASTE_S = (0.001, 0.05)
 ACCEPTED_S = 180.0  # no payment waits longer for its 202, whatever is killed meanwhile
-FINAL = ("SUCCESS", "FAILED")
+FINAL = ("SUCCESS", "FAILED", "CANCELED")
 
 
 class Order(Struct, frozen=True):
@@ -46,7 +55,8 @@ class Posted(Struct):
 
 
 def orders(options: TortureOptions) -> Iterator[Order]:
-    """Every token with many currencies and amounts; one in seven names its account. Decided by the seed alone."""
+    """Every token with many currencies and amounts; one in three names its account, some are manual. Decided by the seed
+    alone."""
     dice = random.Random(f"{options.seed} orders")
     manners = dice.choices
     for n in range(options.payments):
@@ -57,8 +67,12 @@ def orders(options: TortureOptions) -> Iterator[Order]:
             "paymentMethod": [*TOKENS][n % len(TOKENS)],
             "clientId": f"shop-{n % 3}",
         }
-        if n % FORCED_EVERY == 0:  # seven and the number of tokens share no divisor: every token is forced, too
-            body["provider"] = dice.choice(ACCOUNTS if currency != "KWD" else ACCOUNTS[:2])
+        if n % FORCED_EVERY == 0:  # three and the number of tokens share no divisor: every token is forced, too
+            body["provider"] = dice.choice([name for name, takes in TAKES.items() if not takes or currency in takes])
+        if dice.random() < MANUAL_SHARE:
+            body["captureMethod"] = "manual"
+        if body["paymentMethod"] in ACTIONS:
+            body["actionExpiresIn"] = ACT_S
         (manner,) = manners([*MANNERS], [*MANNERS.values()])
         yield Order(f"torture-{options.seed}-{n}", manner, body)
 
@@ -67,9 +81,10 @@ class Merchants:
     """They share a connection pool, and note what they were promised."""
 
     def __init__(self, url: str, seed: int) -> None:
-        self.url = url
+        self.url, self.seed = url, seed
         self.dice = random.Random(f"{seed} merchants")
         self.posted: dict[str, Posted] = {}
+        self.afterwards = Afterwards(self)
         self.posts, self.answers = 0, Counter[str]()
         self.violations: list[Violation] = []
         limits = httpx2.Limits(max_connections=100, keepalive_expiry=2)
@@ -82,6 +97,7 @@ class Merchants:
             async with asyncio.timeout(ACCEPTED_S):
                 await self._behave(order)
                 await self.look(order.key)
+            self.afterwards.begin(order)
         except TimeoutError:
             self._wrong("answer", order.key, f"was not answered to the end within {ACCEPTED_S:g} s")
 
@@ -177,6 +193,7 @@ class Merchants:
                 await self.look(self.dice.choice([*self.posted]))
 
     async def close(self) -> None:
+        self.afterwards.cancel()
         await self.http.aclose()
 
     def _wrong(self, kind: Literal["key", "lost", "answer"], key: str, says: str) -> None:

@@ -13,16 +13,18 @@ from payonce.core.errors import PayonceError
 from payonce.core.events import Entry, Judged
 from payonce.core.outcome import Declined, Found, NotSent, Rejected
 from payonce.core.payment import Attempt, Payment
-from payonce.testing.judge import ENDS_AS, net_charges, wrong_with_history, wrong_with_holds
+from payonce.testing.judge import wrong_with_history, wrong_with_holds
 
+from .afterwards import ACTIONS
 from .clients import Posted
+from .operations import ends_of, kept, left_open, wrong_with_asked
 from .options import Violation, Wrong
 from .scene import ACCOUNTS
 
 Movements = list[dict[str, Any]]
 Payments = Mapping[str, Mapping[str, Any]]
 
-ENDS = ("SUCCESS", "FAILED", "IN_DOUBT")
+ENDS = ("SUCCESS", "FAILED", "CANCELED", "IN_DOUBT", "AUTHORIZED")
 VENDORS = {account: vendor for vendor, account in ACCOUNTS.items()}
 # Faults may outlast the short horizon, or the time to look for an account. That is right as long as they last, and a
 # little longer: a claim of a process that died runs out, a read is due, a circuit breaker lets nobody through for a minute.
@@ -62,7 +64,7 @@ def wrong_with_one(
         yield _found("rules", known, id, f"its history says {p.status} {p.amount_minor} {p.currency}")
     if payment["status"] in ENDS and not as_its_token(known, payment) and not outlasted(p, entries, calm):
         token = known.body["paymentMethod"]
-        wanted = " or ".join(sorted(ENDS_AS[token]))
+        wanted = " or ".join(sorted(ends_of(token, payment, decided=token in ACTIONS)))
         says = f"{token} must end as {wanted}, and is {payment['status']} ({payment['reason'] or 'no reason'})"
         yield _found("wrong", known, id, says)
 
@@ -106,23 +108,23 @@ def wrong_with_books(payments: Payments, movements: Movements) -> Iterator[Viola
 def wrong_with_money(known: Posted, payment: Mapping[str, Any], moved: Movements) -> Iterator[Violation]:
     """What the payment says is what the vendors' books say; ``moved`` are its movements."""
     id, status, body = str(payment["transactionId"]), payment["status"], known.body
-    kept = net_charges(moved, id)
-    if len(kept) > 1:
-        yield _found("doubled", known, id, f"{len(kept)} charges were kept: {kept}")
+    charges = kept(payment, moved)
+    if len(charges) > 1:
+        yield _found("doubled", known, id, f"{len(charges)} charges were kept: {charges}")
     if (payment["amount"], payment["currency"]) != (body["amount"], body["currency"]):
         yield _found("wrong", known, id, f"it is about {payment['amount']} {payment['currency']}, but was posted as {body}")
     if known.status and known.status != status:
         yield _found("lost", known, id, f"it was {known.status} when somebody looked, and is {status} now")
-    if status not in ENDS:
-        yield _found("unsettled", known, id, f"it is {status} still")
+    for says in left_open(payment):
+        yield _found("unsettled", known, id, says)
+    for says in wrong_with_asked(payment, moved):
+        yield _found("wrong", known, id, says)
     if status == "SUCCESS":
-        want = [(VENDORS.get(str(payment["provider"])), body["amount"], body["currency"])]
-        if [(m["provider"], m["amount"], m["currency"]) for m in kept] != want:
+        want = [(VENDORS.get(str(payment["provider"])), payment["captured"], body["currency"])]
+        if [(m["provider"], m["amount"], m["currency"]) for m in charges] != want:
             yield _found("wrong", known, id, f"SUCCESS at {payment['provider']}, but the books say {moved}")
-        if payment["captured"] != body["amount"]:
-            yield _found("wrong", known, id, f"SUCCESS, but captured is {payment['captured']}")
-    if status == "FAILED" and kept:
-        yield _found("wrong", known, id, f"FAILED, but the money was kept: {kept}")
+    if status in ("FAILED", "CANCELED", "AUTHORIZED") and charges:
+        yield _found("wrong", known, id, f"{status}, but the money was kept: {charges}")
     forced = body.get("provider")
     if forced and {m["provider"] for m in moved} - {VENDORS[forced]}:
         yield _found("wrong", known, id, f"it named {forced}, and money moved elsewhere: {moved}")
@@ -130,7 +132,8 @@ def wrong_with_money(known: Posted, payment: Mapping[str, Any], moved: Movements
 
 def as_its_token(known: Posted, payment: Mapping[str, Any]) -> bool:
     """It ended as its token does when nothing else goes wrong."""
-    return payment["status"] in ENDS_AS[known.body["paymentMethod"]]
+    token = known.body["paymentMethod"]
+    return payment["status"] in ends_of(token, payment, decided=token in ACTIONS)
 
 
 def outlasted(p: Payment, entries: Sequence[Entry], calm: Calm) -> bool:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from payonce.adapter import Adapter
 from payonce.config import SANDBOX_TERMS
-from payonce.providers import cashfree, mock, razorpay
+from payonce.providers import cashfree, mock, payu, razorpay, stripe
 
 PREFIX = "quick_"
 TIMES = {name: SANDBOX_TERMS[name] for name in ("processing_s", "read_lag_s", "read_schedule_s")}
@@ -33,7 +33,9 @@ class Quick:
 MOCK = Quick(mock.ADAPTER)
 RAZORPAY = Quick(razorpay.ADAPTER)
 CASHFREE = Quick(cashfree.ADAPTER)
-ALL = {each.adapter.name: each for each in (MOCK, RAZORPAY, CASHFREE)}
+STRIPE = Quick(stripe.ADAPTER)
+PAYU = Quick(payu.ADAPTER)
+ALL = {each.adapter.name: each for each in (MOCK, RAZORPAY, CASHFREE, STRIPE, PAYU)}
 
 
 def install(folder: Path) -> None:

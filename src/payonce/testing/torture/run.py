@@ -89,11 +89,14 @@ class _Torture:
         began = time.monotonic()
         try:
             await asyncio.gather(*(process.start() for process in self.processes))
+            self.merchants.afterwards.sandbox_url = self.scene.sandbox_url
+            await self.storm.webhooks(self.scene.webhooks)
             await self._storm()
             storm_s = time.monotonic() - began
             self.tell(f"the storm is over after {storm_s:.0f} s: {self._seen()}")
             await self.storm.calm()
             self.calm = judging.Calm(time.time_ns() // 1000, self.options.look_s)
+            await self.merchants.afterwards.over()
         except* RuntimeError as errors:
             self._note([Violation(kind="start", says=str(each)) for each in errors.exceptions])
         if self.violations_total:

@@ -9,7 +9,7 @@ from .options import TortureOptions
 from .processes import PORTS, Nursery, Process, environment
 from .quick_accounts import ALL, install
 
-ACCOUNTS = {"mock": "mock", "razorpay": "razorpay_mock", "cashfree": "cashfree_mock"}  # by vendor
+ACCOUNTS = {vendor: vendor if vendor == "mock" else f"{vendor}_mock" for vendor in ALL}  # by vendor
 CALL_TIMEOUT_MS = 3000
 WATCH_S = 22  # a late success comes ten after a request that was held for six on its way and for five by a frozen vendor
 RULES = """
@@ -47,6 +47,11 @@ class Scene:
         self.toml.write_text(configuration(self.proxy_port, self.options), encoding="utf-8")
 
     @property
+    def webhooks(self) -> dict[str, list[str]]:
+        """Where each vendor sends its webhooks: past the proxy, and lost whenever the API is dead."""
+        return {vendor: [f"{self.url}/webhooks/{account}"] for vendor, account in ACCOUNTS.items()}
+
+    @property
     def env(self) -> dict[str, str]:
         return environment(self.packages, {variable: value for _, _, variable, value in secrets()})
 
@@ -68,7 +73,7 @@ class Scene:
 
 
 def configuration(proxy_port: int, options: TortureOptions) -> str:
-    """payonce.toml: the three accounts behind the proxy, with short times, and the shipped rules."""
+    """payonce.toml: the accounts behind the proxy, with short times, and the shipped rules."""
     blocks = ['version = 1\n\n[server]\nlog_level = "error"\nlog_format = "json"\n\n[worker]\npoll_ms = 100\n']
     for vendor, account in ACCOUNTS.items():
         keys = "".join(f'{key} = "env:{variable}"\n' for owner, key, variable, _ in secrets() if owner == vendor)

@@ -24,11 +24,20 @@ VENDOR_EVERY_S = (1.0, 4.0)
 VENDOR_FOR_S = (0.5, 4.0)
 REFUSE_FOR_S = (0.1, 1.5)
 REFUSE_SHARE = 0.35  # of the changes of weather
+# Beside everything else, for every vendor: webhooks that are lost, sent twice, late, and overtaken.
+HOOKS: dict[str, object] = {
+    "webhookLoseRate": 0.2,
+    "webhookDoubleRate": 0.2,
+    "webhookReorderRate": 0.2,
+    "webhookDelayMs": 300,
+}
 PROFILES: tuple[dict[str, object], ...] = (
     {"outage": True},
     {"errorRate": 0.4},
     {"lookupLagMs": 800},
     {"latencyMs": 700},
+    {"refunds": "pending"},
+    {"refunds": "pending_fail"},
 )
 
 
@@ -134,22 +143,31 @@ class Storm:
             await asyncio.sleep(self.dice.uniform(*VENDOR_FOR_S))
             await self._put(vendor, {})
 
+    async def webhooks(self, endpoints: dict[str, list[str]]) -> None:
+        """From now on the vendors tell what happens, badly."""
+        for path, doc in (("webhooks", endpoints), ("faults", HOOKS)):
+            while not await self._put_to(path, doc):  # noqa: ASYNC110  another process is asked
+                await asyncio.sleep(0.05)
+
     async def calm(self) -> None:
         """Every process runs, every vendor is well, and nothing is held any more."""
         for process in self.processes:
             if not process.pid:
                 await process.spawn()
             await process.ready()
-        for vendor in ACCOUNTS:
+        for vendor in ("", *ACCOUNTS):
             while not await self._put(vendor, {}):  # noqa: ASYNC110  another process is asked
                 await asyncio.sleep(0.05)
         await self.proxy.quiet()
 
     async def _put(self, vendor: str, profile: dict[str, object]) -> bool:
-        """The sandbox took the profile; it may be dead just now."""
+        """The sandbox took the profile, of one vendor or of all; it may be dead just now."""
+        return await self._put_to(f"faults/{vendor}" if vendor else "faults", profile)
+
+    async def _put_to(self, path: str, doc: object) -> bool:
         try:
             async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
-                answer = await http.put(f"{self.sandbox_url}/sandbox/faults/{vendor}", json=profile)
+                answer = await http.put(f"{self.sandbox_url}/sandbox/{path}", json=doc)
                 return bool(answer.status_code == 200)
         except httpx2.HTTPError:
             return False
