@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
 SOURCES := src tests tools examples
 
-.PHONY: help run test sim sim-long check lint types imports docs docs-check wheel fmt clean
+.PHONY: help run test torture sim sim-long check lint types imports docs docs-check wheel fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ help: ## list the targets
 run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
 	@$(BIN)/payonce demo $(ARGS)
 
-test: $(VENV)/.dev ## run all tests
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+test: $(VENV)/.dev ## run all tests but the whole runs of torture
+	@$(BIN)/python -m pytest -n auto --ignore tests/blackbox/test_torture_runs.py $(ARGS)
+
+torture: $(VENV)/.dev ## kill real processes again and again, and compare with the vendors' books
+	@$(BIN)/python -m pytest -n auto tests/blackbox/test_torture_runs.py $(ARGS)
 
 sim: $(VENV)/.dev ## payments in 2,000 simulated worlds, every crash point, and what once failed
 	@$(BIN)/payonce simulate --seeds 2000 --twice 40 --points --kept tests/simulation/seeds.txt $(ARGS)
@@ -29,7 +32,7 @@ sim: $(VENV)/.dev ## payments in 2,000 simulated worlds, every crash point, and 
 sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was stopped
 	@$(BIN)/python -m tests.simulation.long $(ARGS)
 
-check: lint types imports docs-check wheel test sim ## all that CI runs: lint, types, imports, docs, wheel, tests
+check: lint types imports docs-check wheel test torture sim ## all that CI runs: lint, types, imports, docs, wheel, tests, torture
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check $(SOURCES)

@@ -1,5 +1,6 @@
 """Provider accounts as configured: [providers.NAME] of payonce.toml, and their secrets by reference."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .inv
 CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
 TERM_S_MAX: Final = 31 * 86_400
 PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
+NAME: Final = re.compile(r"(?!refund$)[A-Za-z0-9][A-Za-z0-9._-]{0,39}")  # "refund" holds ids of refunds
 SIGNING: Final = "webhook_secret"  # how the keys of secrets begin that sign webhooks: no part of who the account is
 # A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
 SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
@@ -122,6 +124,9 @@ def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderCo
 
     if not isinstance(table, dict) or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in table.values()):
         raise ConfigError(f"{at()} must be a table of strings and whole numbers.")
+    if not NAME.fullmatch(name):
+        rule = "an account's name has 1 to 40 letters, digits or ._-, begins with a letter or digit, and is not refund"
+        raise ConfigError(f"{at()}: {rule}: it is part of an address, /webhooks/NAME. Nothing was started.")
     account_mode = str(table.get("mode", mode))
     if account_mode not in ("test", "live"):
         raise ConfigError(f"{at('mode')} must be test or live.")

@@ -98,6 +98,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     manual: bool = False  # the merchant captures later: hold the money only
     key: str = ""  # the idempotency key of the step; empty for reads
     container: str = ""
+    handle: str = ""  # what opens the container, where the adapter says that it has such a thing (``Opens``)
     provider_ref: str = ""  # the charge or hold that a capture, void or refund works on
     refund_reference: str = ""  # ours for this refund
     refund_minor: int = 0
@@ -211,6 +212,15 @@ class Acts(Protocol):
 
     def next_action(self, intent: Intent, response: Response) -> NextAction | None:
         """Where the customer is sent, from the answer that ``parse`` called RequiresAction. None: it does not say."""
+
+
+class Opens(Protocol):
+    """Vendors whose container is opened by a secret of its own, such as a session: it is kept beside the chain, and handed
+    back as ``Intent.handle``."""
+
+    def handle_of(self, intent: Intent, response: Response) -> str:
+        """The secret, from the answer that made the container or found it by our reference (the last one of a read; those
+        before are in ``intent.seen``). Empty: it does not say."""
 
 
 class Hears(Protocol):

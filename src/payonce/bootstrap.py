@@ -16,6 +16,7 @@ from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, require_host_of_m
 from .adapter import Adapter
 from .config import Settings
 from .core.errors import ConfigError, NewerSchema
+from .core.payment import PaymentStatus
 from .dispatch import Account
 from .engine import Engine, Policy, Ports
 from .health import Health
@@ -214,7 +215,8 @@ async def refuse_repointed(engine: Engine, scope: Scope) -> None:
 
 async def _refuse_repointed(engine: Engine, scope: Scope) -> None:
     left = OPEN_CHECKED_MAX
-    for filters in (Filters(status="PENDING"), Filters(status="REQUIRES_ACTION"), Filters(status="IN_DOUBT")):
+    waiting: tuple[PaymentStatus, ...] = ("PENDING", "REQUIRES_ACTION", "AUTHORIZED", "IN_DOUBT")
+    for filters in [Filters(status=status) for status in waiting]:
         cursor: str | None = None
         while left > 0:
             page = await engine.store.list(scope, filters, 100, cursor)

@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .adapter import READS_MAX, Acts, Adapter, HttpRequest, Intent, Moves, Signs
+from .adapter import READS_MAX, Acts, Adapter, HttpRequest, Intent, Moves, Opens, Signs
 from .core import ids
 from .core.attempts import why_this_account
 from .core.due import Call, Facts
 from .core.events import Opened, digest
 from .core.idempotency import Details
 from .core.operations import operation, refund_ref, taken
-from .core.outcome import AnyOutcome, Found, NotSent, RequiresAction, Unknown, Unreadable
+from .core.outcome import AnyOutcome, Created, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .core.payment import Attempt, Mode, Operation, Payment, StepKind, StoredRequest, Terms
 from .core.retry import SECOND_US
 from .core.verdict import acting_until_us, charge_ref
@@ -115,6 +115,12 @@ def _named(p: Payment, a: Attempt, o: Operation | None) -> str:
     return money.ref if money else p.provider_ref if o and o.kind == "refund" else charge_ref(a)
 
 
+async def opening(store: Store, p: Payment, call: Call) -> str:
+    """What opens the container of the attempt, for the step that needs it."""
+    sha256 = p.attempts[call.attempt].handle_sha256 if call.kind == "fire" and call.attempt < len(p.attempts) else ""
+    return (await store.bodies([(p.id, sha256)])).get((p.id, sha256), b"").decode() if sha256 else ""
+
+
 async def prepare(store: Store, p: Payment, call: Call, account: Account, about: Intent) -> Prepared:
     """The stored request of an earlier send of the same step, or a new one."""
     kind = SENT_AS.get(call.kind, call.kind)
@@ -176,7 +182,7 @@ async def exchange(
         reply = await _send(transport, account, prepared.request, prepared.body, send_by_us=send_by_us, timeout_ms=timeout_ms)
         if isinstance(reply, Lost):
             return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)
-        return _with_action(account.adapter, about, account.adapter.parse(about, reply), reply)
+        return _beside(account.adapter, about, account.adapter.parse(about, reply), reply)
     except Exception as error:  # a bug of an adapter must not lose the fact that we sent
         log.exception("adapter failed", account=account.name, step=about.kind)
         reason = f"adapter bug: {type(error).__name__}"
@@ -194,15 +200,20 @@ async def _read(
             return Heard(Unreadable(reason=reply.reason), reply)
         said = account.adapter.parse_read(about, reply)
         if not isinstance(said, HttpRequest):
-            return _with_action(account.adapter, about, said, reply)
+            return _beside(account.adapter, about, said, reply)
         about = replace(about, seen=(*about.seen, reply))
         request, body = stored(account, said), said.body
         send_by_us += timeout_ms * 1000  # the next one may begin when this one may have ended
     raise ValueError(f"a read of {account.adapter.name} asks for more than {READS_MAX} requests")
 
 
-def _with_action(adapter: Adapter, about: Intent, outcome: AnyOutcome, reply: Response) -> Heard:
-    """Where the customer has to act: what to do there, beside the outcome, which names it by its digest."""
+def _beside(adapter: Adapter, about: Intent, outcome: AnyOutcome, reply: Response) -> Heard:
+    """What does not belong into the chain stands beside the outcome, which names it by its digest: where the customer has
+    to act, and what opens a container."""
+    if isinstance(outcome, Created | Found) and not about.container and hasattr(adapter, "handle_of"):
+        handle = cast("Opens", adapter).handle_of(about, reply).encode()
+        if handle:
+            return Heard(replace(outcome, handle_sha256=digest(handle)), reply, {digest(handle): handle})
     tries = outcome.tries if isinstance(outcome, Found) else (outcome,)
     asked = next((t for t in tries if isinstance(t, RequiresAction)), None)
     if asked is None or not hasattr(adapter, "next_action"):

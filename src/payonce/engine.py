@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from . import dispatch
 from .adapter import READS_MAX, NextAction
@@ -171,6 +172,7 @@ class Engine:
         account, planned_call = self.accounts[call.account], call
         call, opened = dispatch.opened(p, call, account, facts, self.clock.now_us())
         intent = dispatch.intent(p, call, await self.details(p), opened, self.return_to)
+        intent = replace(intent, handle=await dispatch.opening(self.store, p, call))
         prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         if self.health and leave and not await self.health.stands(leave):

@@ -41,6 +41,7 @@ ACTOR: Final = "webhook"
 RETRIES_S: Final = (5, 60, 600, 3_600, *(21_600,) * 12)  # after a look in vain; the last twelve are three days
 KEEP_US: Final = 30 * DAY_US  # how long a matched one is kept
 FORGET_MAX: Final = 100  # webhooks removed at once
+READS_MAX: Final = 200  # of an attempt: after them its own schedule must do, whatever comes (an identity may be unsigned)
 REFUND: Final = "refund"  # the account under which the store keeps the provider's ids of operations
 _MATTERS: Final = re.compile(r"^(?:content-type|user-agent)$|signature|timestamp|event|delivery|webhook-(?:id|version|attempt)")
 NUMBERS_MAX, JOINED_MAX = 30_000, 5_000  # digit groups of a body that is kept; those of them that another one follows at once
@@ -134,12 +135,18 @@ class Receiver:
                 return
             found = await self._payments(webhook)
             for payment_id in found:
+                if await self._read_enough(payment_id):
+                    continue
                 await self._ingest(payment_id, webhook.refs[0] if webhook.refs else "", actor=ACTOR)
             await self.inbox.settle(_settled(webhook, found, now))
         except NewerSchema:
             log.warning("webhook about a row of a newer version left alone", webhook=id)
         except StoreUnavailable as error:
             log.warning("store unavailable, the webhook stays due", webhook=id, error=str(error))
+
+    async def _read_enough(self, payment_id: str) -> bool:
+        p = await self._store.get(payment_id)
+        return p is not None and any(sum(s.kind == "read" for s in a.steps) >= READS_MAX for a in p.attempts)
 
     async def tidy(self) -> bool:
         """Remove some old webhooks that are matched; True when there may be more. Raises StoreUnavailable."""

@@ -1,7 +1,8 @@
 """How a request becomes a payment or an operation: one atomic write with its idempotency key. A known key answers with what it
 stands for, as it is now; the same key with another request is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from .adapter import NextAction
 from .core import idempotency, ids
 from .core.apply import extend
-from .core.errors import FieldError, Refused
+from .core.errors import FieldError, Refused, StoreUnavailable
 from .core.events import Accepted, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, asking
@@ -90,7 +91,8 @@ class Intake(Struct, frozen=True):
             case Conflict(key=KeyRow() as taken) if taken.payment_id != payment_id:
                 return await self._repeat(taken, request)
             case _:  # unclear, or a driver asked twice and met itself: ask the store whose the key is now
-                known = await self.store.find_key(scope, key)
+                with _unclear("payment"):
+                    known = await self.store.find_key(scope, key)
                 if known is None:
                     raise Refused("retry_same_key", "It is not known whether the payment was written.")
                 if known.payment_id != payment_id:
@@ -107,7 +109,11 @@ class Intake(Struct, frozen=True):
                 return await self._repeat(known, request)
             now = self.clock.now_us()
             details = await details_of(self.store, p)  # before the write: after it nothing may fail any more
+            if p.winner is not None and self.outside.lost(p, p.attempts[p.winner]):
+                away = f"Its account {p.attempts[p.winner].account} is not in this configuration, or is another one now."
+                raise Refused("operation_not_possible", f"{away} Restore the account, then ask again.")
             asked = asking(p, request, key, now, partial=self._partial(p))
+            self._require_step(p, request)
             after, entries = extend(p, [asked], at_us=now, actor=actor, request_id=request_id)
             change = Change(payment=after, entries=tuple(entries), due_us=now, key=_row(key, request.kind, p.id, request))
             match await self.store.commit(change, p.version):
@@ -115,17 +121,29 @@ class Intake(Struct, frozen=True):
                     self.wake.send(p.id)
                     return Receipt(after, details, replayed=False, operation=after.operations[-1])
                 case Unclear():
-                    if (known := await self.store.find_key(scope, key)) is None:
-                        raise Refused("retry_same_key", f"It is not known whether the {request.kind} was written.")
-                    return replace(await self._repeat(known, request), replayed=False)
+                    with _unclear(request.kind):
+                        if known := await self.store.find_key(scope, key):
+                            return replace(await self._repeat(known, request), replayed=False)
+                    raise Refused("retry_same_key", f"It is not known whether the {request.kind} was written.")
                 case Conflict():  # one of those who race is through: wait a little for the next turn
                     await self.clock.sleep(PAUSE_S * (race + 1))
         busy = f"Others write to {request.payment_id} all the time: the {request.kind} was not written."
         raise Refused("retry_same_key", busy)
 
     def _partial(self, p: Payment) -> bool:
-        account = self.accounts.get(p.attempts[p.winner].account) if p.winner is not None else None
+        account = self._winner(p)
         return account is not None and account.adapter.CAPABILITIES.partial_capture
+
+    def _require_step(self, p: Payment, request: NewOperation) -> None:
+        """What the provider could only refuse is refused here: a part that is no multiple of what it takes."""
+        account, part = self._winner(p), request.amount_minor
+        step = account.adapter.CAPABILITIES.multiples.get(p.currency, 1) if account else 1
+        if account and part and part % step:
+            rule = f"must be a multiple of {step}: {account.name} takes {p.currency} in no smaller steps"
+            raise Refused("validation_failed", f"amount {rule}.", (FieldError("amount", rule),))
+
+    def _winner(self, p: Payment) -> Account | None:
+        return self.accounts.get(p.attempts[p.winner].account) if p.winner is not None else None
 
     async def _repeat(self, known: KeyRow, request: NewPayment | NewOperation) -> Receipt:
         if differs := idempotency.differing(known.request, request, charge=known.operation == "charge"):
@@ -137,6 +155,15 @@ class Intake(Struct, frozen=True):
         asked = (o for o in p.operations if o.idempotency_key == known.key)
         details = request.details if isinstance(request, NewPayment) else await details_of(self.store, p)
         return Receipt(p, details, replayed=True, operation=next(asked, p.operations[0]))
+
+
+@contextmanager
+def _unclear(what: str) -> Iterator[None]:
+    """After a write of which nobody knows: a store that cannot be read does not mean that nothing was written."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Refused("retry_same_key", f"It is not known whether the {what} was written.") from error
 
 
 def _row(key: str, operation: str, payment_id: str, request: NewPayment | NewOperation) -> KeyRow:

@@ -21,6 +21,7 @@ from .telemetry import get_logger
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
 LOOK_MIN_S = 0.02  # between two looks for work
 TIDY_US, TIDY_ON_US = 600_000_000, 1_000_000  # between two removals of old webhooks; the second while there are more
+HINTS_PART: Final = 4  # webhooks get at most this part of the concurrency: ten thousand that are due must not hold payments up
 RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
 
 HEAD_S: Final = 10.0  # for a whole request head: it is one packet or two, and a stalled sender holds a socket
@@ -37,6 +38,7 @@ class Worker:
     def __init__(self, app: App, *, concurrency: int, poll_ms: int) -> None:
         self.app, self.concurrency, self.poll_s = app, concurrency, poll_ms / 1000
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._hints = 0  # how many of them are webhooks
         self._rested: dict[str, tuple[int, int]] = {}  # id -> (not before, length of the last rest)
         self._stopping = asyncio.Event()
         self._tidy_at_us = 0
@@ -114,6 +116,10 @@ class Worker:
     def _start(self, id: str) -> None:
         if id in self._tasks or not id or self._stopping.is_set():
             return
+        if id.startswith(PREFIX):
+            if self._hints >= max(1, self.concurrency // HINTS_PART):
+                return  # it stays due
+            self._hints += 1
         task = asyncio.create_task(self._advance(id), name=f"advance {id}")
         self._tasks[id] = task
         task.add_done_callback(lambda _: self._done(id))
@@ -130,6 +136,7 @@ class Worker:
 
     def _done(self, id: str) -> None:
         self._tasks.pop(id, None)
+        self._hints -= id.startswith(PREFIX)
         now = self.app.clock.now_us()
         until, length = self._rested.get(id, (0, 0))
         again_soon = length and now < until + 2 * length

@@ -29,20 +29,23 @@ SEED = int(os.environ.get("LIFE_SEED", "20261126"))
 POSTS_S = PAYMENTS * 0.11
 SETTLE_S = 75 + PAYMENTS * 0.1
 STILL_S = 6.0  # a refund that was done fails after five
-TERMS = "horizon_s = 60\nwatch_s = 26\nsettle_s = 100\n"
+# In doubt after this time; sooner where what was lost is never sent again, so that it is in doubt for good.
+HORIZONS = {"mock": 60, "stripe_mock": 60, "razorpay_mock": 45, "cashfree_mock": 45, "payu_mock": 30}
+REPEATED = ("mock", "stripe_mock")  # where a refund that was lost is sent again under its key
 # What is wrong at each vendor, in two halves of the storm. Webhooks: lost, twice, late, overtaken.
 HOOKS = {"webhookLoseRate": 0.25, "webhookDoubleRate": 0.3, "webhookReorderRate": 0.3, "webhookDelayMs": 200}
 WEATHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mock": ({"errorRate": 0.08, "refunds": "pending"}, {"lookupLagMs": 800, "refunds": "fail_later"}),
-    "razorpay": ({"lookupLagMs": 700}, {"errorRate": 0.08, "refunds": "pending_fail"}),
-    "cashfree": ({"errorRate": 0.08, "refunds": "pending_fail"}, {"lookupLagMs": 900, "refunds": "pending"}),
+    "razorpay": ({"lookupLagMs": 700}, {"latencyMs": 300, "refunds": "pending_fail"}),
+    "cashfree": ({"latencyMs": 400, "refunds": "pending_fail"}, {"lookupLagMs": 900, "refunds": "pending"}),
     "stripe": ({"lookupLagMs": 500, "refunds": "fail_later"}, {"errorRate": 0.08, "refunds": "plain"}),
     "payu": ({"lookupLagMs": 600, "refunds": "fail"}, {"errorRate": 0.05, "refunds": "pending"}),
 }
 
 
 def toml() -> str:
-    return "version = 1\n" + "".join(f"[providers.{name}]\n{TERMS}" for name in ACCOUNTS)
+    times = "horizon_s = {}\nwatch_s = 26\nsettle_s = 100\n"
+    return "version = 1\n" + "".join(f"[providers.{name}]\n{times.format(HORIZONS[name])}" for name in ACCOUNTS)
 
 
 async def storm(server: Payonce, shop: Shop, dice: random.Random) -> int:
@@ -74,12 +77,12 @@ async def live(server: Payonce, shop: Shop, all_lives: list[Life]) -> None:
 
 def outlasted(server: Payonce, view: dict[str, Any]) -> bool:
     """It is in doubt by its short horizon because kills cost most of it: a step that nobody answers is waited for as long as
-    its claim may last, a third of the horizon."""
+    its claim may last, a third of the horizon or more."""
     if (view["status"], view["reason"]) != ("IN_DOUBT", "horizon"):
         return False
     past = server.history(view["transactionId"])
     answered = {e["data"]["about"] for e in past if e["kind"] == "Observed"}
-    return sum(e["kind"] == "Planned" and e["seq"] not in answered for e in past) >= 2
+    return len([e for e in past if e["kind"] == "Planned" and e["seq"] not in answered]) >= 2
 
 
 def wrong(
@@ -97,6 +100,9 @@ def wrong(
         may = ends_of(each.token, view, decided=bool(each.decides))
         if view["status"] not in may and not outlasted(server, view):
             yield f"{told}: {view['reason']}, and must be one of {sorted(may)}"
+        doubts = [o["kind"] for o in view["operations"][1:] if o["status"] == "IN_DOUBT"]
+        if doubts and view["provider"] in REPEATED:
+            yield f"{told}: its {', '.join(doubts)} is in doubt"
         if (account := each.body.get("provider")) and {m["provider"] for m in here} - {account.removesuffix("_mock")}:
             yield f"{told}: money moved elsewhere: {here}"
 

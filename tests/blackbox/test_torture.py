@@ -1,4 +1,4 @@
-"""The promise, from outside: every accepted payment ends right and none is charged twice, over all three accounts and
+"""The promise, from outside: every accepted payment ends right and none is charged twice, over all five accounts and
 every rule, whatever is killed and whichever vendor is down when.
 
 Witness is the sandbox's own ledger, never our store; what happened before what is judged from each history.
@@ -24,9 +24,12 @@ from payonce.testing.judge import ENDS_AS, histories, net_charges, of_payment, w
 from .running import Payonce
 
 CURRENCIES = ("INR", "USD", "INR", "EUR", "JPY", "INR", "KWD", "GBP")
-AMOUNTS = (100, 1050, 999_999, 1_000_000, 2_500_000)  # two of them at or above the threshold of the second rule
-ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock")
-PAYMENTS = 200
+# Two of them at or above the threshold of the second rule. Multiples of ten: of dinars some vendors take nothing else.
+AMOUNTS = (100, 1050, 990_000, 1_000_000, 2_500_000)
+ACCOUNTS = ("mock", "razorpay_mock", "cashfree_mock")  # each is the first of a rule; the others are fallbacks
+PAYMENTS = 120
+# What takes a customer's action or a whole horizon has its place in test_life.py.
+TOKENS_HERE = [each for each in TOKENS if each != "tok_action"]
 FORCED_EVERY = 7
 KILLS = 4
 SETTLE_DEADLINE_S = 240
@@ -44,7 +47,11 @@ def bodies(dice: random.Random) -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for n in range(PAYMENTS):
         currency = dice.choice(CURRENCIES)
-        body = {"amount": dice.choice(AMOUNTS) + n, "currency": currency, "paymentMethod": [*TOKENS][n % len(TOKENS)]}
+        body = {
+            "amount": dice.choice(AMOUNTS) + 10 * n,
+            "currency": currency,
+            "paymentMethod": TOKENS_HERE[n % len(TOKENS_HERE)],
+        }
         if n % FORCED_EVERY == 0:  # seven and the number of tokens share no divisor: every token is forced, too
             body["provider"] = dice.choice(ACCOUNTS if currency != "KWD" else ACCOUNTS[:2])
         made[f"torture-{n}"] = {**body, "clientId": f"shop-{n % 3}"}
@@ -117,7 +124,7 @@ async def storm(server: Payonce, weather: Weather, posting: list[asyncio.Task[st
 
 
 async def posts_kills_and_outages(server: Payonce, dice: random.Random) -> dict[str, Posted]:
-    """200 payments, a fifth of them posted twice (some at once), while vendors fail and the server is killed."""
+    """All payments, a fifth of them posted twice (some at once), while vendors fail and the server is killed."""
     posted = {key: Posted(body, set()) for key, body in bodies(dice).items()}
     jobs = list(posted) + dice.sample(list(posted), PAYMENTS // 5)
     dice.shuffle(jobs)
@@ -184,7 +191,7 @@ def check_route(body: dict[str, Any], p: Payment) -> str:
 
 @pytest.mark.slow
 def test_every_payment_ends_right_and_none_is_charged_twice(tmp_path: Path) -> None:
-    """200 payments over every token, account and rule, a fifth posted twice, each vendor down twice, four times kill -9."""
+    """120 payments over every token, account and rule, a fifth posted twice, each vendor down twice, four times kill -9."""
     server = Payonce(tmp_path / "data")
     server.start()
     try:

@@ -1,66 +1,24 @@
-"""``payonce torture``: a small run is clean, every fault of its proxy is what it says, its judge bites, and nothing of it
-outlives it."""
+"""``payonce torture``: its seed decides, and every fault of its proxy is what it says. Its judge is tested in
+``test_torture_judging.py``, whole runs are in ``test_torture_runs.py``."""
 
 import asyncio
 import contextlib
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from payonce.cli import USAGE, main
 from payonce.testing.judge import ENDS_AS
-from payonce.testing.torture import FAULTS, WRONGS, TortureOptions, judging, torture
-from payonce.testing.torture.clients import Posted, orders
+from payonce.testing.torture import FAULTS, TortureOptions
+from payonce.testing.torture.clients import orders
 from payonce.testing.torture.proxy import PER_EXCHANGE, STALL_S, FaultProxy, whole
 from payonce.testing.torture.scene import CALL_TIMEOUT_MS
 from payonce.testing.torture.storm import Pace
-from tests.machine.story import KEYED, MANUAL, PID, T0, Story, found, no, yes
 
-from .running import free_port, until
-
-COMMAND = [sys.executable, "-m", "payonce", "torture"]
-
-
-# --- the whole --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_small_torture_is_clean(tmp_path: Path) -> None:
-    """60 payments, 6 kills, every kind of fault of one exchange: nothing is lost, doubled or wrong, and the files go."""
-    report = asyncio.run(torture(TortureOptions(seed=7, payments=60, kills=6, horizon_s=15, fault_share=0.3)))
-    assert report.violations == []
-    assert report.clean
-    assert report.payments == 60
-    assert sum(report.kills.values()) == 6
-    assert [kind for kind in PER_EXCHANGE if not report.faults[kind]] == []
-    assert set(report.statuses) == {"SUCCESS", "FAILED", "IN_DOUBT"}
-    assert report.posts > report.payments
-    assert report.answers["202"] + report.answers["202 again"] >= report.payments
-    assert report.answers["422"] > 0
-    assert report.folder == ""
-
-
-@pytest.mark.slow
-def test_the_command_prints_its_seed_and_one_document(tmp_path: Path) -> None:
-    """Exit code 0 when all was right; the seed comes first, the report is JSON, and --keep keeps the files."""
-    kept = tmp_path / "kept"
-    done = subprocess.run(
-        [*COMMAND, "--payments", "1", "--kills", "0", "--seed", "42", "--json", "--keep", str(kept)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "seed 42: 1 payments, 0 kills" in done.stderr.splitlines()[0]
-    report = json.loads(done.stdout)
-    assert (report["seed"], report["payments"], report["violations"]) == (42, 1, [])
-    assert report["folder"] == str(kept.resolve())
-    assert json.loads((kept / "posted.ndjson").read_text())["key"] == "torture-42-0"
+from .running import free_port
 
 
 @pytest.mark.parametrize(
@@ -71,46 +29,15 @@ def test_the_command_prints_its_seed_and_one_document(tmp_path: Path) -> None:
         (["--keep", "."], "is not empty: name another folder"),
     ],
 )
-def test_what_cannot_be_run_is_refused(args: list[str], says: str, tmp_path: Path) -> None:
+def test_what_cannot_be_run_is_refused(
+    args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 2 with what to do, and nothing was started."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").touch()
-    done = subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert says in done.stderr
+    assert main(["torture", *args]) == USAGE
+    assert says in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-
-
-def alive(pid: int) -> bool:
-    """The process runs; one that has ended and waits for its parent does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_it(how: signal.Signals, tmp_path: Path) -> None:
-    """However it is stopped, Ctrl-C or kill -9, its processes end with it."""
-    kept = tmp_path / "kept"
-    with (tmp_path / "log").open("wb") as log:
-        running = subprocess.Popen([*COMMAND, "--kills", "0", "--keep", str(kept)], stdout=log, stderr=log)
-    try:
-        names = ("api", "worker-1", "worker-2")
-        said = [kept / f"{name}.out" for name in names]
-        until(lambda: all(f.exists() and b"\n" in f.read_bytes() for f in said), "its processes run", 60)
-        pids = [json.loads(f.read_text())["pid"] for f in said]
-        assert all(alive(pid) for pid in pids)
-        running.send_signal(how)
-        code = running.wait(timeout=60)
-        until(lambda: not any(alive(pid) for pid in pids), "its processes are gone", 30)
-    finally:
-        if running.poll() is None:
-            running.kill()
-            running.wait()
-    assert code == {signal.SIGINT: 130}.get(how, -how)
 
 
 # --- what the seed decides --------------------------------------------------------------------------------------------
@@ -297,6 +224,21 @@ def test_a_proxy_that_refuses_listens_again() -> None:
     asyncio.run(run())
 
 
+def test_a_proxy_that_was_cancelled_while_it_refused_listens_when_it_is_quiet() -> None:
+    """However the refusing ended, afterwards everything goes through."""
+
+    async def run() -> None:
+        async with spoiling("") as (proxy, _, port):
+            assert proxy._server is not None
+            proxy._server.close()  # as it is while it refuses
+            with pytest.raises(ConnectionRefusedError):
+                await exchanged(port)
+            await proxy.quiet()
+            assert await exchanged(port) == (ANSWER, False)
+
+    asyncio.run(run())
+
+
 def test_faults_come_from_a_shuffled_deck() -> None:
     """The same dice draw the same faults, each as often as the others; a read is never sent twice."""
 
@@ -325,202 +267,3 @@ def test_a_message_that_ends_early_is_no_message() -> None:
     for part in (ANSWER[:20], ANSWER[:-1]):
         with pytest.raises(asyncio.IncompleteReadError):
             asyncio.run(read(part))
-
-
-# --- the judge --------------------------------------------------------------------------------------------------------
-
-
-CALM = judging.Calm(T0 + 100_000_000, look_s=80)
-
-
-class Told:
-    """One payment that went well, as everybody tells it: the client, the API, the vendors' books, the history."""
-
-    def __init__(self) -> None:
-        self.posted = [Posted("k", {"amount": 100, "currency": "INR", "paymentMethod": "tok_ok"}, {PID})]
-        self.payments: dict[str, dict[str, Any]] = {
-            PID: {
-                "transactionId": PID,
-                "idempotencyKey": "k",
-                "status": "SUCCESS",
-                "reason": None,
-                "amount": 100,
-                "currency": "INR",
-                "provider": "mock",
-                "captured": 100,
-            }
-        }
-        paid = {"amount": 100, "currency": "INR", "providerRef": "ch_1"}
-        self.charge = {"provider": "mock", "kind": "charge", "reference": PID[4:] + "0100", **paid}
-        self.movements: list[dict[str, Any]] = [dict(self.charge)]
-        self.entries = Story(KEYED).fire(0).saw(yes(), 1).entries
-
-    def wrong(self) -> list[str]:
-        """The kinds of all violations that are found, each once."""
-        found = [*judging.wrong_overall(self.posted, self.payments, self.movements)]
-        moved = judging.by_payment(self.movements)
-        for id, payment in self.payments.items():
-            found += judging.wrong_with_one(self.posted[0], payment, moved.get(id, []), self.entries, CALM)
-        assert all(each.says for each in found)
-        return [*dict.fromkeys(each.kind for each in found)]
-
-    # what can be falsified
-
-    def a_second_charge(self) -> None:
-        self.movements.append({**self.charge, "providerRef": "ch_2", "reference": PID[4:] + "0101"})
-
-    def a_charge_at_another_vendor(self) -> None:
-        self.movements.append({**self.charge, "provider": "cashfree"})
-
-    def a_capture_of_no_hold(self) -> None:
-        self.movements[0]["kind"] = "capture"
-
-    def a_second_capture_that_is_given_back(self) -> None:
-        hold, taken = ({**self.charge, "kind": kind} for kind in ("authorize", "capture"))
-        self.movements = [hold, taken, dict(taken), {**self.charge, "kind": "refund", "providerRef": "re_1"}]
-
-    def no_charge(self) -> None:
-        self.movements.clear()
-
-    def a_wrong_amount(self) -> None:
-        self.movements[0]["amount"] = 101
-
-    def a_wrong_currency(self) -> None:
-        self.movements[0]["currency"] = "USD"
-
-    def a_charge_that_was_given_back(self) -> None:
-        self.movements.append({**self.charge, "kind": "refund", "providerRef": "re_1"})
-
-    def money_of_a_payment_that_was_forgotten(self) -> None:
-        self.movements.append({**self.charge, "reference": "9" * 20 + "0100", "providerRef": "ch_2"})
-
-    def a_lost_payment(self) -> None:
-        self.payments.clear()
-        self.movements.clear()
-
-    def a_202_of_another_id(self) -> None:
-        self.posted[0].ids = {"pay_" + "9" * 20}
-
-    def two_answers_with_two_ids(self) -> None:
-        self.posted[0].ids.add("pay_" + "9" * 20)
-
-    def an_order_that_nobody_answered(self) -> None:
-        self.posted.append(Posted("other", self.posted[0].body, set()))
-
-    def a_payment_that_nobody_posted(self) -> None:
-        self.payments[PID]["idempotencyKey"] = "whose"
-
-    def two_payments_of_one_key(self) -> None:
-        self.payments["pay_" + "9" * 20] = {**self.payments[PID], "transactionId": "pay_" + "9" * 20}
-
-    def another_amount_than_posted(self) -> None:
-        self.posted[0].body["amount"] = 99
-
-    def failed_though_charged(self) -> None:
-        self.payments[PID]["status"] = "FAILED"
-
-    def a_status_that_went_back(self) -> None:
-        self.posted[0].status = "FAILED"
-
-    def pending_for_ever(self) -> None:
-        self.payments[PID]["status"] = "PENDING"
-
-    def another_end_than_its_token_has(self) -> None:
-        self.posted[0].body["paymentMethod"] = "tok_decline_stolen_card"
-
-    def money_at_another_account_than_it_named(self) -> None:
-        self.posted[0].body["provider"] = "razorpay_mock"
-
-    def too_little_captured(self) -> None:
-        self.payments[PID]["captured"] = 99
-
-    def a_history_of_something_else(self) -> None:
-        self.entries = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).entries
-
-    def a_history_with_a_hole(self) -> None:
-        del self.entries[1]
-
-    def no_history(self) -> None:
-        self.entries = []
-
-
-FOUND: dict[Callable[[Told], None], set[str]] = {
-    Told.a_second_charge: {"doubled", "wrong"},
-    Told.a_charge_at_another_vendor: {"doubled", "wrong"},
-    Told.a_capture_of_no_hold: {"doubled"},
-    Told.a_second_capture_that_is_given_back: {"doubled"},
-    Told.no_charge: {"wrong"},
-    Told.a_wrong_amount: {"wrong"},
-    Told.a_wrong_currency: {"wrong"},
-    Told.a_charge_that_was_given_back: {"wrong"},
-    Told.money_of_a_payment_that_was_forgotten: {"lost"},
-    Told.a_lost_payment: {"lost"},
-    Told.a_202_of_another_id: {"lost", "key"},
-    Told.two_answers_with_two_ids: {"lost", "key"},
-    Told.an_order_that_nobody_answered: {"lost"},
-    Told.a_payment_that_nobody_posted: {"key"},
-    Told.two_payments_of_one_key: {"key", "wrong", "rules"},
-    Told.another_amount_than_posted: {"wrong"},
-    Told.failed_though_charged: {"wrong", "rules"},
-    Told.a_status_that_went_back: {"lost"},
-    Told.pending_for_ever: {"unsettled", "rules"},
-    Told.another_end_than_its_token_has: {"wrong"},
-    Told.money_at_another_account_than_it_named: {"wrong"},
-    Told.too_little_captured: {"wrong"},
-    Told.a_history_of_something_else: {"rules"},
-    Told.a_history_with_a_hole: {"rules"},
-    Told.no_history: {"lost"},
-}
-
-
-def test_the_truth_is_clean() -> None:
-    """A payment about which everybody says the same has no violation; nor has one that was declined and kept nothing."""
-    told = Told()
-    assert told.wrong() == []
-    told.posted[0].body["paymentMethod"] = "tok_decline_stolen_card"
-    told.payments[PID] |= {"status": "FAILED", "captured": 0}
-    told.movements.clear()
-    told.entries = Story(KEYED).fire(0).saw(no(hard=True), 1).judge("FAILED", 2).entries
-    assert told.wrong() == []
-
-
-@pytest.mark.parametrize("lie", FOUND, ids=lambda lie: lie.__name__)
-def test_each_lie_is_found(lie: Callable[[Told], None]) -> None:
-    """One falsehood in what was true is reported, as what it is."""
-    told = Told()
-    lie(told)
-    assert set(told.wrong()) == FOUND[lie]
-    assert FOUND[lie] <= set(WRONGS)
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "at_s", "excused"),
-    [
-        ("IN_DOUBT", "horizon", 129, True),
-        ("IN_DOUBT", "horizon", 131, False),  # by then every claim has run out and every read was due
-        ("IN_DOUBT", "amount_mismatch", 50, False),
-        ("FAILED", "no_provider_available", 189, True),
-        ("FAILED", "no_provider_available", 191, False),
-        ("FAILED", "do_not_honor", 79, False),  # it could still look for another account
-        ("FAILED", "do_not_honor", 80, True),
-    ],
-)
-def test_giving_up_is_excused_only_while_faults_last(status: str, reason: str, at_s: int, excused: bool) -> None:
-    """A payment whose token is good for SUCCESS may end otherwise because of faults: for a reason of time, and not much
-    later than their end, here after 100 s."""
-    told = Told()
-    story = Story(KEYED).fire(0)
-    told.entries = (story if status == "IN_DOUBT" else story.saw(no(), 1)).judge(status, at_s, reason=reason).entries
-    told.payments[PID] |= {"status": status, "reason": reason, "captured": 0}
-    told.movements.clear()
-    assert told.wrong() == ([] if excused else ["wrong"])
-
-
-def test_an_account_that_faults_cost_excuses_the_decline_of_the_last_one() -> None:
-    """The first account never got the charge and was left, the second declined: the token would have gone through on the
-    next account, and there is none."""
-    spoilt = Story(MANUAL, KEYED).boxed(0).fire(1, opens=False).read(50, found(container="open", container_id="box"))
-    spoilt.judge("left", 51, attempt=0).fire(52, opens=True).saw(no(1), 53).judge("FAILED", 54)
-    assert judging.outlasted(spoilt.p, spoilt.entries, CALM)
-    twice = Story(KEYED, KEYED).fire(0).saw(no(), 1).fire(2, opens=True).saw(no(1), 3).judge("FAILED", 4)
-    assert not judging.outlasted(twice.p, twice.entries, CALM)

@@ -46,11 +46,6 @@ STRIPE: Final = VendorSpec(
             schema={"type": "string", "enum": ["always", "never"]},
             why=f"{_SDK}, PaymentIntentCreateParams",
         ),
-        Newer(
-            at=f"/paths/~1v1~1payment_intents~1{{intent}}~1confirm/post/{_FORM}/payment_method_data/properties/type/enum/-",
-            schema="card",
-            why=f"{_SDK}, PaymentIntentConfirmParams",
-        ),
         Newer(at=f"{_SCHEMAS}/payment_intent/properties/latest_charge", schema=_CHARGE, why=f"{_SDK}, PaymentIntent"),
         Newer(at=f"{_SCHEMAS}/payment_intent/properties/amount_details", schema={}, why=f"{_SDK}, PaymentIntent"),
         Newer(at=f"{_SCHEMAS}/payment_intent/properties/source", schema={}, why=f"{_SDK}, PaymentIntent"),

@@ -9,7 +9,7 @@ from payonce.engine import Policy
 
 from .merchant import ask
 from .oracles import Violation, check_ledgers
-from .vendors import HOUR, TERMS, S
+from .vendors import HOLD_S, HOUR, TERMS, S
 from .world import World, at_once
 
 BASE = {
@@ -43,7 +43,12 @@ def world_of(seed: int, *, faults: bool = True, later: bool = False) -> World:
     rates = {name: base * dice.choice((0, 1, 1, 4)) for name, base in BASE.items()} if faults else {}
     rates |= {name: base * more.choice((0, 1, 1, 4)) for name, base in LATER.items()} if faults and later else {}
     accounts = {name: dice.choice(list(TERMS)) for name in "ABC"[: dice.randint(1, 3)]}
-    terms = {name: {key: dice.choice(values) for key, values in TERM_CHOICES.items()} for name in accounts}
+    terms: dict[str, dict[str, Any]] = {
+        name: {key: dice.choice(values) for key, values in TERM_CHOICES.items()} for name in accounts
+    }
+    for name, kind in accounts.items() if later else ():
+        hold = {"hold_s": more.choice((3600, HOLD_S, HOLD_S)), "voidable": TERMS[kind].voidable and more.random() < 0.7}
+        terms[name].update(hold)
     policy = Policy(attempts_max=dice.choice((1, 2, 3, 3)), late_success=dice.choice(("refund", "refund", "accept")))
     world = World(
         accounts,
@@ -105,7 +110,7 @@ def _wishes(world: World, dice: random.Random, payment_id: str) -> None:
         after_s = dice.choice((0, 1, 5, 60, 900, 20_000, 100_000))
         for _ in range(dice.choice((1, 1, 1, 2))):
             ask(world, payment_id, kind, amount, after_s=after_s, repeats=dice.choice((0, 0, 1)), patient=dice.random() < 0.8)
-    if p.capture_method == "manual" and dice.random() < 0.05:
+    if p.capture_method == "manual" and world.rates and dice.random() < 0.05:
         world.at(world.now + dice.choice((60, 3600)) * S, lambda: _dashboard(world, payment_id))
 
 

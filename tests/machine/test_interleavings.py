@@ -1,7 +1,8 @@
 """The interleavings of protocol.md section 8 whose parts exist, one test each, under their numbers. Each is killed by a
 mutant in test_mutants.py (the rule taken away), so none of them passes by accident.
 
-Checkout (10), refunds and voids asked by merchants (11, 12) and authentication (8) bring theirs with them."""
+Checkout (10), captures, refunds and voids (11, 12) are in test_interleavings_operations.py; authentication (8) brings its
+own."""
 
 import pytest
 from msgspec.structs import replace

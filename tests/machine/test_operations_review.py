@@ -1,12 +1,13 @@
 """Operations as an adversary of money sees them: each a story that ended wrong once, told by hand."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from payonce.core.errors import InvariantViolated
-from payonce.core.operations import reserved_minor
+from payonce.core.errors import InvariantViolated, Refused
+from payonce.core.operations import reserved_minor, resolution
 from payonce.core.outcome import (
     Absent,
     Authorized,
@@ -96,6 +97,19 @@ def test_a_late_answer_to_a_capture_of_a_hold_that_was_gone_is_given_back() -> N
     assert story.due(100)[1] == "reverse 0"
 
 
+def test_a_hold_whose_end_nobody_shows_is_told() -> None:
+    """The provider has forgotten it: AUTHORIZED long after its end gets attention once, and an operator can end it. A hold
+    that is still shown gets none."""
+    story = held(expires_s=500)
+    story.read(500 + DAY, Absent())
+    assert story.due(500 + DAY) == (500 + DAY, "attention horizon")
+    story.judge("attention", 501 + DAY, reason="horizon").read(500 + 2 * DAY, Absent())
+    assert (story.p.attention, story.due(500 + 2 * DAY)) == ("horizon", (500 + 3 * DAY, "read"))
+    ended = story.add(resolution(story.p, "not-charged", "seen there", "", None, accept_amount=False), 3 * DAY).p
+    assert (ended.status, ended.attention, ended.captured_minor) == ("CANCELED", "", 0)
+    assert held(expires_s=500).read(500 + DAY, found(hold())).due(500 + DAY)[1] == "read"
+
+
 def test_a_provider_that_cannot_be_asked_holds_nothing() -> None:
     """Nobody would see the end of the hold: such an account is not offered for it."""
     from payonce.adapter import Capabilities
@@ -145,7 +159,6 @@ def test_a_capture_speaks_for_its_own_attempt() -> None:
 
 def test_less_taken_in_the_dashboard_is_not_a_dead_end() -> None:
     """AUTHORIZED with another amount taken: people are told, and can record what it was, or that it was given back."""
-    from payonce.core.operations import resolution
 
     def seen() -> Story:
         story = held()
@@ -162,18 +175,54 @@ def test_less_taken_in_the_dashboard_is_not_a_dead_end() -> None:
         assert (gone.status, gone.captured_minor, gone.attention) == ("CANCELED", 0, "")
 
 
+def test_a_charge_elsewhere_is_not_recorded_as_the_hold() -> None:
+    """AUTHORIZED at one account, and another one took other money: that is given back, it does not become the payment."""
+    story = Story(VOIDABLE, VOIDABLE, capture_method="manual").fire(0).saw(no(), 1).fire(2, opens=True).saw(hold(1), 3)
+    story.read(50, found(weigh(story.p, story.p.attempts[0], story.p.attempts[0].steps[0], TOOK_LESS)), attempt=0)
+    assert (story.p.status, story.p.attention) == ("AUTHORIZED", "mismatch")
+    with pytest.raises(Refused, match="nothing_to_resolve"):
+        resolution(story.p, "charged", "seen there", "t0", 60, accept_amount=True)
+    done = story.add(resolution(story.p, "reversed", "given back there", "", None, accept_amount=False), 60).p
+    assert (done.status, done.attention) == ("AUTHORIZED", "")
+
+
 # --- refunds ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["first", "last"])
-def test_a_refund_that_failed_stays_failed(order: str) -> None:
+@pytest.mark.parametrize("order", list(permutations((RefundFailed, Refunded, Refunding))), ids=lambda o: o[0].__name__)
+def test_a_refund_that_failed_stays_failed(order: tuple[Any, ...]) -> None:
     """A look that lags behind the provider's own books shows it as done once more, or as pending: any order of the looks ends
     the same, and what was given back in its place is not counted twice (I9)."""
     story = asked(paid(), "refund", 10).saw(LOST, 11)
-    looks = [found(yes(), refunds=(back(story, kind),)) for kind in (RefundFailed, Refunded, Refunding)]
-    for n, look in enumerate(looks if order == "first" else looks[::-1]):
-        story.read(20 + n, look, operation=2)
+    for n, kind in enumerate(order):
+        story.read(20 + n, found(yes(), refunds=(back(story, kind),)), operation=2)
     assert (states(story)[1], story.p.refunded_minor, reserved_minor(story.p)) == ("refund FAILED", 0, 0)
+
+
+ENDS = {
+    "capture": (took(), found(hold()), found(yes())),
+    "void": (Voided(ref="t0", reference=ref()), found(hold()), found(GONE)),
+    "refund": (None, found(yes()), None),
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("kind", list(ENDS))
+def test_answers_end_the_same_in_any_order(kind: str, order: tuple[int, ...]) -> None:
+    """The answer, a look from before its effect and one from after it, a webhook's look among them: whichever comes first and
+    last, payment and operation end the same (I9, R9)."""
+    story = asked(paid() if kind == "refund" else held(), kind, 10)
+    done = back(story)
+    outcomes = [done if o is None else o for o in ENDS[kind]]
+    outcomes[2] = found(yes(), refunds=(done,)) if kind == "refund" else outcomes[2]
+    story.step("read", 12, operation=2).hint(12.5).step("read", 13, attempt=0)
+    seqs = [story.o.steps[0].seq, story.o.steps[1].seq, story.a.steps[-1].seq]
+    for n, which in enumerate(order):
+        story.saw(outcomes[which], 20 + n, about=seqs[which])
+    p = story.p
+    expected = {"capture": ("SUCCESS", 100, 0), "void": ("CANCELED", 0, 0), "refund": ("SUCCESS", 100, 100)}[kind]
+    assert (p.status, p.captured_minor, p.refunded_minor, p.attention) == (*expected, "")
+    assert states(story)[1] == f"{kind} SUCCEEDED"
 
 
 def test_a_refund_that_is_done_does_not_become_pending_again() -> None:

@@ -96,18 +96,17 @@ def happened(world: World) -> Iterator[str]:
 
 LATER_MET = {  # and what the worlds of captures, voids, refunds and customers must have seen
     "capture SUCCEEDED": 10,
-    "capture FAILED": 2,
-    "void SUCCEEDED": 20,
-    "refund SUCCEEDED": 30,
+    "void SUCCEEDED": 10,
+    "refund SUCCEEDED": 15,
     "refund FAILED": 1,
     "refund IN_DOUBT": 1,
-    "reversal SUCCEEDED": 3,
+    "reversal SUCCEEDED": 2,
     "captured in part": 5,
-    "given back in parts": 5,
+    "given back in parts": 4,
     "sent again": 5,
     "refused: amount_exceeds_available": 10,
-    "refused: operation_in_progress": 10,
-    "repeated": 20,
+    "refused: operation_in_progress": 20,
+    "repeated": 10,
     "customer acted": 5,
 }
 

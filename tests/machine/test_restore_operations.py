@@ -1,4 +1,5 @@
-"""A backup is restored while captures, voids and refunds are under way: nothing is taken or given back a second time."""
+"""A backup is restored while captures, voids and refunds are under way: nothing is taken or given back a second time. And
+what else meets operations from outside: older code, late holds, refunds that bounce, forged webhooks."""
 
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from payonce.core.errors import NewerSchema
 from payonce.core.operations import NewOperation
 from payonce.core.payment import Payment
+from payonce.engine import Policy
 from payonce.ports import Change
 
 from .merchant import SCOPE, ask
@@ -129,6 +131,24 @@ def test_a_surplus_of_holds_is_given_back(wish: str) -> None:
     p = w.payment(pid)
     require(p.status == ("SUCCESS" if wish == "capture" else "CANCELED"), f"{p.status} {p.reason}")
     require([o.state for o in p.operations if o.kind == "reversal"] == ["SUCCEEDED"], f"{states(w, pid)}")
+
+
+@pytest.mark.parametrize("hint", [True, False])
+@pytest.mark.parametrize("kind", ["keyed", "unique", "closable"])
+def test_a_reversal_fails_after_it_was_done(kind: str, hint: bool) -> None:
+    """A surplus that was given back bounces, by a webhook or by the watch: people are told, it is not forgotten."""
+    w = World({"A": kind}, policy=Policy(attempts_max=1))
+    w.lied = True
+    w.script("A", "decide", "lie_yes:300")
+    w.script("A", "decide refund", "fails:9000")
+    pid = w.pay()
+    w.hint(pid, after_s=301)
+    if hint:
+        w.hint(pid, after_s=9400)
+    w.run()
+    p = w.payment(pid)
+    check_ledgers(w, pid, attention=True)
+    require((p.status, states(w, pid), p.attention) == ("FAILED", ["reversal FAILED"], "reversal_unresolved"), f"{p.status}")
 
 
 def test_a_forged_webhook_proves_nothing() -> None:

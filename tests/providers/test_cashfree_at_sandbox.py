@@ -211,7 +211,7 @@ def test_the_action_is_the_sandboxs_page(tmp_path: Path) -> None:
     async def story(at: Wired) -> None:
         created = await at.ask(intent("create"))
         assert isinstance(created, Created)
-        about = intent("fire", container=created.container, payment_method="tok_action")
+        about = intent("fire", container=created.container, handle=at.handle, payment_method="tok_action")
         reply = await at._send(about, ADAPTER.build(about))
         assert not isinstance(reply, Lost)
         action = ADAPTER.next_action(about, reply)

@@ -218,7 +218,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "replays end with the span",
-        set_plan("_replay_by", lambda *_: 10**20),
+        set_plan("replay_by", lambda *_: 10**20),
         KEYED,
         {"losses": 1, "sleeps": 1},
         "outside of the span",

@@ -30,9 +30,11 @@ def torture(
 
     It runs `payonce serve`, two `payonce worker` and `payonce sandbox` as processes of their own, with files of their own.
     Clients post with every test token; some post twice, some at once, some hang up, some change the amount under the same
-    key. A proxy before the sandbox drops, cuts, holds, repeats and trickles a quarter of the calls, vendors fail for
-    seconds, and kill -9 and freezes hit every process. Then all faults stop, everything settles, and nothing may be wrong:
-    each 202 has its payment, each key one payment, no payment more than one charge, and each status is what the books say.
+    key. They capture, void and give back, in part, too much, twice and at once; customers approve and decline. Webhooks are
+    lost, doubled, late and out of order. A proxy before the sandbox drops, cuts, holds, repeats and trickles a quarter of the
+    calls, vendors fail for seconds, and kill -9 and freezes hit every process. Then all faults stop, everything settles, and
+    nothing may be wrong: each 202 has its payment, each key one payment, no payment more than one charge, no refunds above
+    what was captured, and each status and operation is what the books say.
 
     Exit code 1 when anything was wrong; the files stay then. It listens on 127.0.0.1 only and leaves no process behind.
 

@@ -138,7 +138,8 @@ def _observed(p: Payment, env: Envelope, e: Observed) -> Payment:
         return _conclude(_told(_with(p, replace(part, steps=steps)), part.n))
     a = replace(part, steps=steps)
     if isinstance(e.outcome, Created | Found) and a.terms.container and not a.container:
-        a = replace(a, container=e.outcome.container if isinstance(e.outcome, Created) else e.outcome.container_id)
+        named = e.outcome.container if isinstance(e.outcome, Created) else e.outcome.container_id
+        a = replace(a, container=named, handle_sha256=e.outcome.handle_sha256 if named else "")
     if a.hint and step.kind == "read" and step.seq > a.hint.seq and not isinstance(e.outcome, Unreadable):
         a = replace(a, hint=None)
     p = _with(p, a)
@@ -222,7 +223,8 @@ def _resolved(p: Payment, env: Envelope, e: Resolved) -> Payment:
     assert said != "not-done"
     for a in p.attempts:
         unclear = verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH") or (verdict(a) == "YES" and p.winner is None)
-        chosen = a.n == e.attempt if e.verdict == "charged" else unclear
+        held = p.status == "AUTHORIZED" and a.n == p.winner and not any(unresolved(x) for x in p.attempts)
+        chosen = a.n == e.attempt if e.verdict == "charged" else unclear or (held and p.attention == "horizon")
         if chosen:
             decided = replace(a, resolved=said, resolved_seq=env.seq, resolved_us=env.at_us)
             touched = _with(touched, decided)
@@ -352,7 +354,8 @@ def _attention(p: Payment, verdicts: list[Verdict]) -> str:
         return "charged_twice"
     if (p.status in FINAL or p.status == "AUTHORIZED") and any(unresolved(a) for a in p.attempts):
         return "horizon" if p.attention == "horizon" else "attempt_unresolved"
-    return p.attention if p.attention == "amount_accepted" else ""
+    kept = p.attention == "amount_accepted" or (p.status == "AUTHORIZED" and p.attention == "horizon")
+    return p.attention if kept else ""
 
 
 def _charges_seen(a: Attempt) -> int:

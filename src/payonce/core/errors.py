@@ -249,7 +249,7 @@ REASONS: Final[dict[str, str]] = {
     "not_charged": "An operator recorded that no money was taken.",
     "reversed": "An operator recorded that the money was given back.",
     "amount_accepted": "An operator accepted a charge with another amount.",
-    "attempt_unresolved": "The payment is final, but another attempt is not: a surplus will be reversed when it is known.",
+    "attempt_unresolved": "The payment has its end, but another attempt has not: a surplus is reversed when it is known.",
     "charged_twice": "The provider shows more than one charge for one attempt. Give the surplus back there and resolve it.",
     "operation_unresolved": "It is not known what became of a capture, void or refund. It is read daily, or resolve it.",
     "reversal_unresolved": "A surplus charge may not have been given back. Give it back at the provider and resolve it.",

@@ -212,7 +212,7 @@ def asking(p: Payment, wanted: NewOperation, key: str, at_us: int, *, partial: b
     match wanted.kind:
         case "refund":
             _require_status(p, wanted.kind, "SUCCESS")
-            amount = _available(amount, p.captured_minor - reserved_minor(p), "left to give back of")
+            amount = _available(amount, max(0, p.captured_minor - reserved_minor(p)), "left to give back of")
         case "capture":
             _require_status(p, wanted.kind, "AUTHORIZED")
             amount = _available(amount, p.authorized_minor, "held for")

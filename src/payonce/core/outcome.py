@@ -108,10 +108,12 @@ class RequiresAction(Outcome, frozen=True):
 
 
 class Created(Outcome, frozen=True):
-    """A container exists at the provider. Moves no money; written once per attempt."""
+    """A container exists at the provider. Moves no money; written once per attempt. What opens it for whoever has it (a
+    client secret, a session) lies beside the chain, under ``handle_sha256``."""
 
     container: str
     reference: str
+    handle_sha256: str = ""
 
 
 class Closed(Outcome, frozen=True):
@@ -174,6 +176,7 @@ class Found(Outcome, frozen=True):
     container: Literal["none", "open", "closed"] = "none"
     container_id: str = ""  # the provider's id of it, when it was found by our reference
     reference: str = ""  # ours, as the container itself names it; a container that does not name us shows nothing
+    handle_sha256: str = ""  # as in Created, when the container was found by our reference
 
 
 class Absent(Outcome, frozen=True):

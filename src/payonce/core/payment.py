@@ -105,6 +105,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     action_expires_us: int = 0  # until then the customer may act, where a provider asks for it; 0 = nobody said
     steps: tuple[Step, ...] = ()
     container: str = ""  # the provider's id of it, written once
+    handle_sha256: str = ""  # what opens it for whoever has it: beside the chain, under this digest
     hint: Hint | None = None
     left: bool = False  # recorded decision never to capture
     resolved: Literal["", "charged", "not-charged", "reversed"] = ""  # an operator's recorded decision,

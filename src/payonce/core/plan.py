@@ -114,6 +114,9 @@ def _authorized(p: Payment, now: int, facts: Facts) -> Next | None:
         again = max(end, last.ended_us) if last.at_us < end else last.ended_us + DAY_US
     unresolved_too = _unresolved(p, now, facts)
     others = [*_losers(p, now, facts), *([unresolved_too] if unresolved_too else [])]
+    unseen = last.kind == "read" and not (isinstance(last.outcome, Found) and last.outcome.tries)
+    if unseen and last.at_us >= end + a.terms.horizon_s * SECOND_US and not p.attention and a.n not in facts.lost:
+        others.append(Next(last.ended_us, Judge(what="attention", reason="horizon", attempt=a.n)))  # nobody shows its end
     return _earliest([*([Next(again, call("read", a))] if a.terms.readable else []), *others]) or QUIET
 
 

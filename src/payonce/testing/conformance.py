@@ -122,6 +122,7 @@ class Vendor:
     ) -> None:  # fmt: skip
         self.account, self.clock, self.wanted, self.bits = account, clock, wanted, bits
         self.transport, self.send_customer = Noted(transport), send_customer
+        self.handle = ""  # what opens the container that was made last
         self.shown: set[str] = set()
 
     @property
@@ -163,6 +164,9 @@ class Vendor:
         except ValueError as error:
             raise AssertionError(f"the adapter cannot build {about.kind}: {error}") from error
         heard = await self._exchange(self.account, built, about)
+        if isinstance(heard.outcome, Created | Found) and heard.outcome.handle_sha256:
+            self.handle = heard.beside[heard.outcome.handle_sha256].decode()
+            return heard.outcome
         action = next((msgspec.json.decode(raw, type=NextAction) for raw in heard.beside.values()), None)
         if action is not None and action.url not in self.shown:
             self.shown.add(action.url)
@@ -203,7 +207,7 @@ class Vendor:
             fail(f"the container was not made: {told(made)}")
         if made.reference != fire.reference:
             fail(f"the container was made under {made.reference!r}, not under our reference {fire.reference!r}")
-        return replace(fire, container=made.container)
+        return replace(fire, container=made.container, handle=self.handle)
 
     async def pay(self, fire: Intent) -> AnyOutcome:
         """Fire, and the last thing learned about it. What is held is taken where that is our step."""

@@ -83,9 +83,7 @@ def is_refund(movement: Mapping[str, Any], reference: str) -> bool:
     return len(named) >= CUT_CHARS and reference.startswith(named)
 
 
-def net_charges(
-    movements: list[dict[str, Any]], payment_id: str, asked: Collection[str] = ()
-) -> list[dict[str, Any]]:
+def net_charges(movements: list[dict[str, Any]], payment_id: str, asked: Collection[str] = ()) -> list[dict[str, Any]]:
     """The charges of a payment that were not given back in full, over all its attempts and vendors. What was given back
     under a reference covers its charges one after the other, never two with the same money. ``asked``: references of the
     refunds that a merchant asked for, which undo no charge."""

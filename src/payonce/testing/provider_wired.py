@@ -71,9 +71,12 @@ class Wired:
         self.credentials = self.adapter.credentials_of(subject.credentials)
         self.url = f"{url}/{self.adapter.name}"
         self.action: NextAction | None = None  # where the customer was sent last
+        self.handle = ""  # what opens the container that was made last
 
     async def ask(self, intent: Intent) -> AnyOutcome:
         """One step, as the engine does it; a read may take several requests."""
+        if intent.kind == "fire":
+            intent = replace(intent, handle=self.handle)
         built = self.adapter.build(intent)
         if intent.kind != "read":
             reply = await self._send(intent, built)
@@ -91,7 +94,9 @@ class Wired:
         raise AssertionError(f"a read asks for more than {READS_MAX} requests")
 
     def _learned(self, intent: Intent, reply: Response, outcome: AnyOutcome) -> AnyOutcome:
-        """Keeps where the customer has to go."""
+        """Keeps where the customer has to go, and what opens the container."""
+        if isinstance(outcome, Created | Found) and not intent.container and hasattr(self.adapter, "handle_of"):
+            self.handle = self.adapter.handle_of(intent, reply) or self.handle
         if any(isinstance(part, RequiresAction) for part in parts(outcome)) and hasattr(self.adapter, "next_action"):
             self.action = self.adapter.next_action(intent, reply) or self.action
         return outcome

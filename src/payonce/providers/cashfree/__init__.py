@@ -8,9 +8,9 @@ Unusual:
 - Every POST takes ``x-idempotency-key`` and answers a repeat with the saved status and body, a 500 included. Pages and spec
   publish no window (the repository says 24 h): no replay rests on it. PATCH is sent without a key: a saved answer would
   stand in for the second close.
-- The container is the ``payment_session_id``: with it the order can be paid without credentials, and it stands in the
-  history. The fire needs it in its body, and it cannot be had then: a step is one request, and what is read stays out of
-  builds. It pays our order and nothing else, ends with the order, and ``expose`` never shows it.
+- The container is the order, by our reference. What pays it is the ``payment_session_id``, with which nobody needs
+  credentials: it is kept beside the history (``handle_of``), and ``expose`` never shows it. Attempts of earlier versions
+  have it as their container.
 - The answer to a fire only says that they have it. Success and decline show in the list of payments.
 - A read asks for the order, then its payments, then (when one succeeded) its refunds. The order first: what it says of
   closing is then the older truth, and a payment that slips in between is still in the list.
@@ -106,7 +106,7 @@ from payonce.adapter import (
 
 from . import listing, sends, webhooks
 from .building import API_VERSION, HOLD_S, capture_body, get, order_body, payment_method, place, refund_body, send
-from .reads import read
+from .reads import read, session_of
 from .words import DECLINES, SHOWN, STATUSES
 
 PLACES_MAX: Final = 2
@@ -172,7 +172,7 @@ class Cashfree:
             case "create":
                 return send("POST", "/orders", order_body(intent), intent.key)
             case "fire":
-                body = {"payment_session_id": intent.container, "payment_method": payment_method(intent)}
+                body = {"payment_session_id": intent.handle or intent.container, "payment_method": payment_method(intent)}
                 return send("POST", "/orders/sessions", body, intent.key)
             case "close":
                 return send("PATCH", path, {"order_status": "TERMINATED"})
@@ -216,6 +216,9 @@ class Cashfree:
 
     def parse_listing(self, window: Window, response: Response, mode: Mode) -> Listing | Unreadable:
         return listing.parse_listing(window, response, mode)
+
+    def handle_of(self, intent: Intent, response: Response) -> str:
+        return session_of(intent, response)
 
     def expose(self, body: bytes) -> bytes:
         try:

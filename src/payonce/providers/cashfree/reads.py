@@ -74,9 +74,17 @@ def _whole(intent: Intent, answers: Sequence[Response]) -> ReadOutcome | HttpReq
         tries=tries,
         refunds=tuple(refund for each in refunds if (refund := _ours(each))),
         container="closed" if over else "open",
-        container_id=order.payment_session_id or "" if as_asked(intent, order) else "",
+        container_id=order.order_id if order.payment_session_id and as_asked(intent, order) else "",
         reference=order.order_id,
     )
+
+
+def session_of(intent: Intent, response: Response) -> str:
+    """What opens the order for whoever has it: of the answer that made it, or of the first one of a read."""
+    try:
+        return decoded((*intent.seen, response)[0], Order).payment_session_id or ""
+    except _Strange:
+        return ""
 
 
 def _unless_odd(make: Callable[[], _T]) -> _T | Unknown:

@@ -66,7 +66,7 @@ def _created(intent: Intent, response: Response) -> SendOutcome:
         raise _Strange(f"a new order that is {order.order_status[:40]} or has no session")
     if not as_asked(intent, order):
         raise _Strange("the order is about another amount")
-    return Created(container=order.payment_session_id, reference=order.order_id)
+    return Created(container=order.order_id, reference=order.order_id)
 
 
 def _fired(intent: Intent, paying: Paying) -> SendOutcome:

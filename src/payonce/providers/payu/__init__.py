@@ -20,6 +20,8 @@ Unusual:
 - A capture may be smaller than the hold where the account's tolerance allows it (codes 303 to 306 refuse it).
 - Merchant key and hash are in the body: ``authenticate_body`` adds them, and ``user_credentials`` of a stored card: the key and
   the user, who is metadata customerId (udf1), else the e-mail. The hash is over the texts as sent, without pipes.
+- ``amt`` of verify_payment is what the customer was debited, ``transaction_amount`` what we asked for: additional charges
+  between them are the customer's (page on verify_payment of the vendor's SDK for Node, payu-intrepos/web-sdk-nodejs).
 - Amounts are decimal rupees; INR is all that is offered here. No answer names currency or mode: the host tells the mode.
 - Payments go to secure.payu.in, commands to info.payu.in; in test mode both to test.payu.in (``base_url_of``).
 - Webhooks are forms signed with the salt (reverse hash), without time or identity; ``salt_old`` is the one before. The hash

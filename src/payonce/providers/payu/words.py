@@ -31,6 +31,7 @@ STATUSES: Final[Mapping[str, str]] = {
     "success": "Refunded",
     "failure": "RefundFailed",
 }
+SPELLINGS: Final[Mapping[str, str]] = {"usercancelled": "userCancelled"}  # of the page on verify_payment, and of callbacks
 REFUNDING: Final = frozenset({"queued", "requested", "od_hit", "in progress", "pending"})
 # May still turn into a payment: the customer left and may come back, or the bank failed it and the page says to wait for a
 # later word. PayU names no time; the hour is assumed.
@@ -103,14 +104,18 @@ class Action(Struct, frozen=True, kw_only=True):
 
 
 def transaction(doc: Mapping[str, Any]) -> Transaction:
-    """From the object of any answer: their names differ by endpoint."""
+    """From the object of any answer: their names differ by endpoint. ``amt`` is what was debited; where it is what we asked
+    for and the charges that the customer pays besides, the payment is what we asked for."""
+    debited, asked = minor(text(doc, "amt", "amount")), minor(text(doc, "transaction_amount"))
+    charges = minor(text(doc, "additional_charges")) or 0
+    unmapped = text(doc, "unmappedstatus")
     return Transaction(
         ref=text(doc, "mihpayid", "payuid", "id"),
         txnid=text(doc, "txnid", "txnId"),
         status=text(doc, "status"),
-        unmapped=text(doc, "unmappedstatus"),
-        amount_minor=minor(text(doc, "amt", "amount")),
-        charges_minor=minor(text(doc, "additional_charges")) or 0,
+        unmapped=SPELLINGS.get(unmapped, unmapped),
+        amount_minor=asked if asked is not None and debited == asked + charges else debited,
+        charges_minor=charges,
         code=text(doc, "error_code", "error"),
         added_us=time_us(text(doc, "addedon")),
     )

@@ -66,8 +66,10 @@ from .vendor import (
 
 def created(intent: Intent, body: bytes) -> SendOutcome:
     order: Order | None = decoded(body, Order)
-    if order is None or order.status != "created":
-        return Unknown(reason="not the order we know" if order is None else f"a new order is {order.status[:40]}")
+    if order is None or order.entity != "order":
+        return Unknown(reason="not the order we know")
+    if order.status != "created":
+        return Unknown(reason=f"a new order is {order.status[:40]}")
     if (order.amount, order.currency) != (intent.amount_minor, intent.currency):
         return Unknown(reason="the order names other money than we asked for: it is not fired")
     return Created(container=order.id, reference=order.receipt or "")

@@ -1,5 +1,6 @@
 """Razorpay's webhooks: whether it sent them, and what they are about. See the docstring of the package."""
 
+import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> N
 
 def event(headers: Mapping[str, str], body: bytes) -> WebhookEvent:
     """The payment, order and refund in it. The id is the vendor's header; where that is missing or odd, event, entity and
-    time together."""
+    time together, and of an event without an entity or a time what it says."""
     doc: _Event | None = decoded(body, _Event)
     if doc is None or doc.entity != "event" or not doc.event:
         raise WebhookRefused("not an event of razorpay: it has no event with a payload")
@@ -45,7 +46,8 @@ def event(headers: Mapping[str, str], body: bytes) -> WebhookEvent:
     named = headers.get(EVENT_ID, "")
     if not re.fullmatch(r"[!-~]{1,100}", named):
         about = next(_texts(reversed(entities.values()), "id"), "")
-        named = f"{doc.event}/{about}/{doc.created_at}"
+        said = "" if about and doc.created_at else "/" + hashlib.sha256(body).hexdigest()
+        named = f"{doc.event}/{about}/{doc.created_at}{said}"
     return WebhookEvent(id=named, kind=doc.event, references=references, refs=refs)
 
 

@@ -6,8 +6,10 @@ API: version 2026-10-28.endive, pinned by a header; fields and words as in the t
 Checked 2026-11-26.
 Unusual:
 - Bodies are forms with nested names. Amounts are whole numbers in the vendor's unit: as in ISO 4217, but ISK and UGX have
-  two places, MGA none, and the last digit of BHD, JOD, KWD, OMR and TND is 0. IQD, LYD, CLF, UYW and UYI, of which the page
-  on currencies says nothing, are not taken. The vendor's own limit (eight digits, in most currencies) is left to it.
+  two places, always 00, and MGA none (docs.stripe.com/currencies, copies of 2026; in live answers of 2023 to 2026 to others,
+  380000 UGX were 3800). The last digit of BHD, JOD, KWD, OMR and TND is 0 (copies of 2022 and 2023; the page of 2026 names no
+  three-decimal currency any more). IQD, LYD, CLF, UYW and UYI, of which no page says anything, are not taken. The vendor's own
+  limits (12 digits for most cards, 9 for American Express, 8 for other methods in most currencies) are left to it.
 - Our reference is ``metadata.reference`` of the PaymentIntent. A refund has its own.
 - ``ref`` is the PaymentIntent's id everywhere: it is what is captured, canceled and refunded, and it succeeds only once.
 - An ``Idempotency-Key`` saves status and body of the first request that was executed, 402 and 500 included, for at least
@@ -35,15 +37,15 @@ Unusual:
 - Payment methods: those that the account has in the vendor's dashboard, without those that redirect where there is no
   ``return_url``. The token is a PaymentMethod's id (pm_...). A type without a token begins its redirect flow, where the
   vendor asks for no more than name, email and phone (metadata customerName, customerEmail, customerPhone). Cards without
-  a token are Rejected: that is Checkout, which is not built. Methods that need a mandate are Rejected by the vendor too.
+  a token are Rejected: that is Checkout, which is not built, and ``card`` is no type of ``payment_method_data``. Methods that
+  need a mandate are Rejected by the vendor too.
 - A bank debit may be processing for days: it is IN_DOUBT after ``horizon_s``, and read daily until it ends.
 - Webhooks are signed with a time: 300 s, to either side. ``webhook_secret`` and ``webhook_secret_old`` are both good.
 - The key tells the mode: sk_test_ and rk_test_, sk_live_ and rk_live_. Publishable keys and organizations' are refused.
-Unverified: that UGX has two places (the page lists it without, and as a special case from memory) and which currencies have
-three, that a hold lasts 7 days where the charge does not say (``hold_s``), how long a request may still be worked on
-(``processing_s``) and how late a read may be (``read_lag_s``), that 409 and 429 are about nothing that was executed (they are
-Unknown here), that a charge has the metadata of its PaymentIntent (webhooks name that by id as well), most words in REASONS
-(a third party's copy of the vendor's page), and everything about UPI.
+Unverified: that three-decimal currencies are still as they were, that a hold lasts 7 days where the charge does not say
+(``hold_s``), how long a request may still be worked on (``processing_s``) and how late a read may be (``read_lag_s``), that 409
+and 429 are about nothing that was executed (they are Unknown here), that a charge has the metadata of its PaymentIntent
+(webhooks name that by id as well), most words in REASONS (a third party's copy of the vendor's page), and everything about UPI.
 Files: building (what we ask), objects (theirs), answers (what it means), words (the vendor's words), webhooks.
 """
 

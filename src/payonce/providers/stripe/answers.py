@@ -29,7 +29,7 @@ from payonce.adapter import (
     retry_after_s,
 )
 
-from .building import newest, one_refund, refunds_of
+from .building import newest, nothing_to_pay_with, one_refund, refunds_of
 from .objects import (
     Failure,
     Named,
@@ -45,7 +45,7 @@ from .objects import (
     same_money,
     tried,
 )
-from .words import NOT_EXECUTED, PARAMETERS, UNPAID
+from .words import DECLINES, NOT_EXECUTED, PARAMETERS, UNPAID
 
 LOOKUP_PAGES: Final = 3  # newest first; the last of the four requests is for refunds
 REQUEST_ERROR: Final = "invalid_request_error"
@@ -93,7 +93,8 @@ def _moved(intent: Intent, pi: PaymentIntent) -> SendOutcome:
 
 
 def _created(intent: Intent, pi: PaymentIntent) -> SendOutcome:
-    if pi.status not in UNPAID or pi.last_payment_error is not None:
+    tried_before = pi.last_payment_error is not None and pi.last_payment_error.type in DECLINES
+    if pi.status not in UNPAID or tried_before:
         raise _Strange(f"a new PaymentIntent that is {pi.status[:40]}")
     if not same_money(pi, intent.amount_minor, intent.currency):
         raise _Strange("the PaymentIntent names other money than we asked for: it is not confirmed")
@@ -121,7 +122,7 @@ def _no(intent: Intent, response: Response) -> SendOutcome:
     if error is not None and error.type == REQUEST_ERROR:
         if response.status in (401, 403):
             return Rejected(reason=said)
-        if response.status == 400 and (intent.kind == "create" or _about_the_request(error)):
+        if response.status == 400 and (intent.kind == "create" or _about_the_request(error) or _untried(intent, error)):
             return Rejected(reason=said)
     return Unknown(reason=said, retry_after_s=retry_after_s(response))
 
@@ -130,6 +131,12 @@ def _about_the_request(error: Refusal) -> bool:
     if error.code == "resource_missing":  # the token; a PaymentIntent that is not there is looked up
         return error.param == "payment_method"
     return error.code in NOT_EXECUTED if error.code else error.param in PARAMETERS
+
+
+def _untried(intent: Intent, error: Refusal) -> bool:
+    """A confirmation with nothing to pay with can never have been executed."""
+    unpaid = error.payment_intent is None or error.payment_intent.status in UNPAID
+    return intent.kind == "fire" and nothing_to_pay_with(intent) and unpaid
 
 
 # --- answers to reads ---------------------------------------------------------------------------------------------------

@@ -117,11 +117,16 @@ def _new(intent: Intent) -> Pairs:
         yield "description", description
 
 
+def nothing_to_pay_with(intent: Intent) -> bool:
+    """A card without a token: its data is for the vendor's own pages, and ``card`` is no type that is taken without."""
+    return not intent.payment_method and intent.payment_method_type in ("", "card")
+
+
 def _confirmation(intent: Intent) -> Pairs:
     if intent.payment_method:
         yield "payment_method", intent.payment_method
-    else:
-        yield "payment_method_data[type]", intent.payment_method_type or "card"
+    elif not nothing_to_pay_with(intent):
+        yield "payment_method_data[type]", intent.payment_method_type
         for name in ("email", "name", "phone"):
             value = intent.metadata.get(f"customer{name.title()}")
             if isinstance(value, str) and (text := value.strip()):

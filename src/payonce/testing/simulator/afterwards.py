@@ -51,6 +51,8 @@ def judge_operations(world: "World", p: Payment, movements: Movements) -> None:
             world.violate(f"the {o.kind} {o.n} never ended", p.id)
         if o.state == "IN_DOUBT" and not p.attention:
             world.violate(f"the {o.kind} {o.n} is in doubt, and nobody is told", p.id)
+        if o.state == "IN_DOUBT" and world.options.undisturbed and p.status != "IN_DOUBT":
+            world.violate(f"the {o.kind} {o.n} is in doubt, where nothing went wrong", p.id)
         if world.counts["restored"] or world.gone(p):
             continue
         match o.kind:
@@ -60,10 +62,9 @@ def judge_operations(world: "World", p: Payment, movements: Movements) -> None:
                 _judge_capture(world, p, o, ours)
             case "void":
                 _judge_void(world, p, o, ours)
-    lied = p.id in world.lied_to
-    if p.status == "SUCCESS" and not lied and not world.gone(p) and p.refunded_minor != (given := given_minor(p, movements)):
-        if not any(o.state == "IN_DOUBT" for o in p.operations):
-            world.violate(f"I12: the row says that {p.refunded_minor} were given back, the ledger {given}", p.id)
+    unclear = p.id in world.lied_to or world.gone(p) or any(o.state == "IN_DOUBT" for o in p.operations)
+    if p.status == "SUCCESS" and not unclear and p.refunded_minor != (given := given_minor(p, movements)):
+        world.violate(f"I12: the row says that {p.refunded_minor} were given back, the ledger {given}", p.id)
     if sum(o.amount_minor for o in p.operations if o.kind == "refund" and o.state != "FAILED") > p.captured_minor:
         world.violate("I12: more is reserved than was taken", p.id)
 
@@ -109,7 +110,7 @@ def judge_holds(world: "World", p: Payment, movements: Movements) -> None:
 
 def judge_action(world: "World", p: Payment) -> None:
     """REQUIRES_ACTION ends: by its expiry, or by the horizon after it."""
-    rows = world.rows.get(p.id, [])
+    rows = world.lived.get(p.id, [])
     waiting = [r for r in rows if r.status == "REQUIRES_ACTION"]
     world.counts["action asked"] += bool(waiting)
     if not waiting or not world.options.undisturbed:

@@ -118,8 +118,8 @@ async def judge_row(world: "World", p: Payment, entries: list[Entry], movements:
             world.violate(f"the row says {said}, the ledger {true}", p.id)
         if p.id not in await world.reader().find_ref(p.provider_ref, won.account):
             world.violate(f"it cannot be found under its charge {p.provider_ref}", p.id)
-    won = p.winner is not None and not was_held
-    if p.status in FINAL and p.status != "SUCCESS" and (won or p.captured_minor):
+    kept_one = p.winner is not None and not was_held
+    if p.status in FINAL and p.status != "SUCCESS" and (kept_one or p.captured_minor):
         world.violate(f"{p.status} with a winner, or with money", p.id)
     known_us = min((s.seen_at_us for a in p.attempts for s, o in evidence(a) if isinstance(o, Declined)), default=None)
     again = [a.account for a in p.attempts[1:] if known_us is not None and a.steps[0].at_us > known_us]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["capture", "void", "refund"]
 AGAIN: Final = ("retry_same_key", "request_in_progress")  # come back with the same key
-PAID: Final[tuple[Kind, ...]] = (*["refund"] * 6, "void", "capture")  # what is asked of a payment, mostly
-HELD: Final[tuple[Kind, ...]] = (*["capture"] * 4, *["void"] * 2, *["refund"] * 3)
+PAID: Final[tuple[Kind, ...]] = (*("refund",) * 6, "void", "capture")  # what is asked of a payment, mostly
+HELD: Final[tuple[Kind, ...]] = (*("capture",) * 4, *("void",) * 2, *("refund",) * 3)
 PARTS: Final = (1, 3, 5, 9)  # tenths
 BACK_S: Final = 3600  # of a patient merchant
 CLOSED_WITHIN_S: Final = 5 * 24 * 3600  # a merchant who closes its books comes back as long as something is under way
@@ -81,7 +81,7 @@ class Asking:
 
     def _may(self, payment_id: str, kind: str) -> bool:
         """A planned void is one of a hold: before, it would only cancel the charge."""
-        rows = self.world.rows.get(payment_id, [])
+        rows = self.world.lived.get(payment_id, [])
         return kind != "void" or bool(rows and rows[-1].status in ("AUTHORIZED", *ENDED))
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Asking:
         world = self.world
         began = world.loop.time()
         for tries in count():
-            rows = world.rows.get(wish.request.payment_id, [])
+            rows = world.lived.get(wish.request.payment_id, [])
             first, restored = max(0, len(rows) - 1), world.counts["restored"]
             if world.over:
                 return
@@ -147,7 +147,7 @@ class Asking:
                     world.violate(f"{wish.request.amount_minor} were asked for, {o.amount_minor} answered", receipt.payment.id)
                 wish.ids.append(o.id)
                 return
-            await world.loop.until(world.loop.time() + self._dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))
+            await world.loop.until(world.loop.time() + self._dice.choice((0.05, 1, 5, 60)) * 2 ** min(tries // 6, 6))
 
     # --- the rule, once more ----------------------------------------------------------------------------------------------
 
@@ -162,7 +162,9 @@ class Asking:
         no = [refusal(p, wish.request, partial=self._partial(p)) for p in rows]
         self.world.counts[f"accepted {wish.request.kind}"] += 1
         if no and all(no):
-            self.world.violate(f"a {wish.request.kind} was accepted that had to be refused as {no[-1]}", wish.request.payment_id)
+            self.world.violate(
+                f"a {wish.request.kind} was accepted that had to be refused as {no[-1]}", wish.request.payment_id
+            )
 
     async def _judge_refusal(self, wish: Wish, code: str, rows: list[Payment]) -> None:
         known = await self.world.reader().find_key(wish.scope, wish.key)
@@ -183,7 +185,7 @@ class Asking:
 
 def refusal(p: Payment, wanted: NewOperation, *, partial: bool) -> str:
     """As what the operation must be refused now; empty: it must be accepted. Capture and void exclude each other and any
-    unresolved one of both; what is given back was taken; nothing is asked for twice; all that may still be given back counts."""
+    unresolved one of both; what is given back was taken, and all that may still be given back counts."""
     asked = [o for o in p.operations if o.kind in ("capture", "void", "refund")]
     if any(o.kind != "refund" and o.state in UNSETTLED for o in asked):
         return "operation_in_progress"

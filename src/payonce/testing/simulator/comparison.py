@@ -22,7 +22,7 @@ from payonce.adapter import Intent
 from payonce.core import ids, routing
 from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import NewPayment
-from payonce.core.outcome import AnyOutcome
+from payonce.core.outcome import AnyOutcome, Created
 from payonce.core.payment import FINAL, StoredRequest
 from payonce.core.routing import Asked, Offer
 from payonce.dispatch import Account, Prepared, exchange, stored
@@ -133,6 +133,7 @@ class _NaiveProcess(Process):
     def move_in(self) -> None:
         self.wire, self.service = Wire(self), NaivePayments(self, self.world.accounts)
         self.engine, self.worker = cast("Any", self.service), cast("Any", self)
+        self.handles: dict[str, str] = {}  # what opens a container, by reference
 
     def run(self) -> None:
         """The process is its own worker: so many messages at once."""
@@ -192,12 +193,15 @@ class _NaiveProcess(Process):
         await self._after(word)
 
     async def request(self, account: Account, about: Intent) -> AnyOutcome:
+        about = replace(about, handle=self.handles.get(about.reference, ""))
         built = account.adapter.build(about)
         payment_id = f"pay_{about.reference[: ids.ID_CHARS]}"
         CLAIM.set(Claim(payment_id, 0, about.kind, None, self.world.now_us()))
         prepared = Prepared(stored(account, built), built.body)
         timeout_ms = account.terms.call_timeout_ms
         heard = await exchange(self.wire, account, prepared, about, send_by_us=self.now_us(), timeout_ms=timeout_ms)
+        if isinstance(heard.outcome, Created) and heard.outcome.handle_sha256:
+            self.handles[about.reference] = heard.beside[heard.outcome.handle_sha256].decode()
         self.world.note(self.machine.name, payment_id, f"hears about {about.kind}: {type(heard.outcome).__name__}")
         return heard.outcome
 

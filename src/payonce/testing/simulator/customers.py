@@ -65,7 +65,8 @@ class Customers:
                 process = self._dice.choice(living)
                 task = process.spawn(self._told(process, payment_id))
                 await asyncio.wait({task}, timeout=30)
-                if task.done() and not task.cancelled() and (told := task.result()):
+                told: tuple[str, int] | None = task.result() if task.done() and not task.cancelled() else None
+                if told is not None:
                     return told
             await world.loop.until(world.loop.time() + self._dice.choice((0.1, 1, 5)))
         return None

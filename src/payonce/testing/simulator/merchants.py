@@ -121,7 +121,7 @@ class Merchants:
                 if len(wanted.ids) == 1 and (world.options.asks or world.options.plan):
                     self.asking.accepted(answer, wanted)
                 return
-            await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * (1 + tries // 20))
+            await world.loop.until(world.loop.time() + world.dice.choice((0.05, 1, 5, 60)) * 2 ** min(tries // 12, 5))
 
     async def _misuse(self, wanted: Posted) -> None:
         """Anything else under a used key must be refused, or be the one that counts."""

@@ -206,7 +206,7 @@ def _judge_ends(world: "World", p: Payment, entries: list[Entry]) -> None:
         return
     if p.status not in _ends(world, p, token):
         world.violate(f"{token} ended as {p.status} {p.reason} where nothing went wrong", p.id)
-    rows = world.rows.get(p.id, [])
+    rows = world.lived.get(p.id, [])
     took_us = next((r.updated_us for r in rows if r.status not in ("PENDING", "REQUIRES_ACTION")), 0) - p.created_us
     if token == "tok_ok" and took_us > AT_ONCE_US:  # noqa: S105
         world.violate(f"a good card took {took_us / S:.0f} s where nothing went wrong", p.id)

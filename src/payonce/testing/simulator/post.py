@@ -107,7 +107,9 @@ class Post:
         await asyncio.wait({task}, timeout=30)
         if task.done() and not task.cancelled() and not isinstance(task.exception(), Refused | StoreUnavailable):
             world.violate(f"a forged webhook of {event.vendor} was taken")
-        world.counts["webhook forged, refused"] += task.done() and not task.cancelled() and isinstance(task.exception(), Refused)
+        world.counts["webhook forged, refused"] += (
+            task.done() and not task.cancelled() and isinstance(task.exception(), Refused)
+        )
 
     def _signed(self, event: Event) -> dict[str, str]:
         vendor = cast("Telling", self.world.vendors.simulators[event.vendor])

@@ -156,8 +156,9 @@ class Vendors:
 
     def _tell(self) -> None:
         fresh, self.ledger.told.fresh = self.ledger.told.fresh, []
-        for event in fresh if self._announced is not None else ():
-            self._announced(event)
+        if self._announced is not None:
+            for event in fresh:
+                self._announced(event)
 
     # --- customers ------------------------------------------------------------------------------------------------------
 

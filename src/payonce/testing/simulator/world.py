@@ -5,20 +5,18 @@ liveness: the faults stop, and every payment must end, in a final status or IN_D
 """
 
 import asyncio
-import contextlib
 import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from payonce.adapter import Adapter, HttpRequest, Intent
+from payonce.adapter import Adapter
 from payonce.core.errors import PayonceError
 from payonce.core.payment import FINAL, Payment, StoredRequest, Terms
-from payonce.core.routing import Rule, Rules, When
 from payonce.dispatch import Account
 from payonce.engine import Policy
 from payonce.ports import Change, Response, Scope
@@ -29,13 +27,14 @@ from payonce.stores.sqlite.store import SqliteStore
 
 from . import operators, oracle
 from .accidents import Accidents
-from .answers import looked_at
 from .afterwards import waits_for_itself
+from .answers import looked_at
 from .customers import Customers
 from .fate import REGISTRY, Dice, Fate
+from .furnishing import Newer, account, at_once, quick_folder, rules_of
 from .loop import SimLoop, run
 from .merchants import Merchants
-from .options import CHOOSES, HOUR_S, TERMS, Options, S
+from .options import HOUR_S, Options, S
 from .oracle import Verdicts, Violation
 from .post import Post
 from .processes import Machine, Process
@@ -44,28 +43,11 @@ from .trace import START_US, Trace, told
 from .vendors import Vendors
 from .watch import Watch
 
-Fallback = Literal["any"] | tuple[str, ...]
-
 SETTLED_WITHIN_S: Final = 10 * 24 * HOUR_S  # after the last fault: three attempts with their horizons, and what was stalled
 DOUBT_WATCHED_S: Final = 26 * HOUR_S  # a payment in doubt is read daily
 ENDS: Final = (*FINAL, "IN_DOUBT")
 LOOK_S: Final = (1, 5, 20, 60, 300, HOUR_S)
-LARGE_MINOR: Final = 999_999  # an amount that merchants have: the edge belongs to the rule
 POLL_US: Final = 500_000  # between two looks of a worker, by default
-
-
-class Newer:
-    """An adapter in its next version: what it builds has a header more."""
-
-    def __init__(self, older: Adapter) -> None:
-        self._older = older
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._older, name)
-
-    def build(self, intent: Intent) -> HttpRequest:
-        built = self._older.build(intent)
-        return replace(built, headers=(*built.headers, ("x-build", "2")))
 
 
 class Kept(NamedTuple):
@@ -111,11 +93,12 @@ class World:
         self.pointed_back: Callable[[], None] = lambda: None
         self._answers: dict[tuple[str, str], tuple[str, Response]] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self.rows: dict[str, list[Payment]] = {}  # every version of each payment, as it was written
+        self.lived: dict[str, list[Payment]] = {}  # every version of each payment, as it was written
         self.memory, self.shared_registry, self.shared_inbox = MemoryStore(), MemoryRegistry(), MemoryInbox()
-        self._folder = tempfile.TemporaryDirectory(prefix="payonce-sim-", dir=_quick()) if options.store == "sqlite" else None
-        self.accounts = {name: _account(name, cast.adapters[adapter], options) for name, adapter in options.accounts}
-        self.rules = self._rules()
+        on_disk = options.store == "sqlite"
+        self._folder = tempfile.TemporaryDirectory(prefix="payonce-sim-", dir=quick_folder()) if on_disk else None
+        self.accounts = {name: account(name, cast.adapters[adapter], options) for name, adapter in options.accounts}
+        self.rules = rules_of(options, self.dice)
         used = sorted({adapter for _, adapter in options.accounts})
         self.post, self.customers = Post(self), Customers(self)
         self.vendors = Vendors(
@@ -128,21 +111,6 @@ class World:
         )
         self.machines = [Machine(self, f"host{n}") for n in range(1, options.processes + 1)]
         self.merchants, self.accidents = Merchants(self), Accidents(self)
-
-    def _rules(self) -> Rules:
-        """Any order of some accounts, the others as fallbacks or not at all."""
-        if not self.options.ruled:
-            return Rules()
-        names = [name for name, _ in self.options.accounts]
-        use = self.dice.sample(names, self.dice.randint(1, len(names)))
-        more = random.Random(f"rules {self.options.seed}")  # of its own, so that nothing else of a world changes
-        some = tuple(more.sample(names, more.randint(1, len(names))))
-        fallback: Fallback = self.dice.choice(("any", some, ()))
-        last = Rule(name="r", when=When(currency=("INR",)), use=tuple(use), fallback=fallback)
-        if more.random() < 0.5:
-            return Rules(rules=(last,))
-        first = tuple(more.sample(names, more.randint(1, len(names))))
-        return Rules(rules=(Rule(name="large", when=When(amount_from_minor=LARGE_MINOR), use=first, fallback=()), last))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -190,7 +158,7 @@ class World:
         if self._folder is None:
             return Kept(lambda: self.memory, lambda: self.shared_registry, lambda: self.shared_inbox, lambda: None)
         store = SqliteStore(Path(self._folder.name) / "payments.db", 5000, "inline")
-        return Kept(lambda: store, lambda: store.registry, lambda: store.inbox, lambda: _at_once(store.close()))
+        return Kept(lambda: store, lambda: store.registry, lambda: store.inbox, lambda: at_once(store.close()))
 
     def accounts_of(self, version: int) -> Mapping[str, Account]:
         """A newer version of the code builds other bytes from the same intent."""
@@ -235,7 +203,7 @@ class World:
             env = entry.envelope
             self.note(process.machine.name, p.id, f"#{env.seq} {told(env.data, p.status)}")
         self.versions[p.id] = p.version
-        self.rows.setdefault(p.id, []).append(p)
+        self.lived.setdefault(p.id, []).append(p)
         if p.status == "REQUIRES_ACTION":
             self.customers.asked(p)
         looked_at(self, p, (change.due_us or 0) - process.now_us())
@@ -270,7 +238,7 @@ class World:
     def restored(self) -> None:
         """The store is older now than what was seen of it."""
         self.versions.clear()
-        self.rows.clear()
+        self.lived.clear()
         self.watch.restored()
 
     def known_ids(self) -> list[str]:
@@ -410,29 +378,3 @@ def live(
 def _has_ended(p: Payment) -> bool:
     """The payment, and everything that was asked of it. A void of what is in doubt waits for the truth, as the payment does."""
     return p.status in ENDS and not any(o.state == "PENDING" and waits_for_itself(p, o) for o in p.operations)
-
-
-def _quick() -> str | None:
-    """A folder in memory where there is one: what a disk does to a store is shown elsewhere."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-
-
-def _at_once(coro: Coroutine[Any, Any, None]) -> None:
-    """Run what never waits: an inline store closes at once."""
-    with contextlib.suppress(StopIteration):
-        coro.send(None)
-
-
-def _account(name: str, adapter: Adapter, options: Options) -> Account:
-    changes: dict[str, Any] = dict(TERMS[options.terms])
-    if options.hold_s and adapter.name in CHOOSES:
-        changes["hold_s"] = options.hold_s
-    return Account(
-        name=name,
-        adapter=adapter,
-        mode="test",
-        base_url=f"https://{name.replace('_', '-')}.invalid",
-        credential_id="simulated",
-        credentials=adapter.credentials_of(adapter.SANDBOX_CREDENTIALS),
-        terms=replace(adapter.CAPABILITIES.terms, **changes),
-    )

@@ -43,22 +43,23 @@ class FaultProxy:
         self.calls, self.faults = 0, Counter[str]()
         self._deck: list[str] = []
         self._server: asyncio.Server | None = None
+        self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, port: int) -> None:
-        """Listen on this port of loopback. Raises OSError when it is taken."""
+        """Listen on this port of loopback, 0 = a free one. Raises OSError when it is taken."""
         self._server = await asyncio.start_server(self._client, "127.0.0.1", port, limit=HEAD_BYTES_MAX)
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def refuse(self, seconds: float) -> None:
         """For some seconds new connections are refused; those that are there go on."""
         assert self._server is not None
-        port = int(self._server.sockets[0].getsockname()[1])
         self._server.close()
         self.faults["refuse"] += 1
         try:
             await asyncio.sleep(seconds)
         finally:
-            await self.start(port)
+            await self.start(self.port)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -69,8 +70,11 @@ class FaultProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def quiet(self) -> None:
-        """Spoil nothing more, and wait until what was held is through."""
+        """Spoil nothing more, listen, and wait until what was held is through. Whoever refused may have been cancelled before
+        it listened again. Raises OSError when the port is taken."""
         self.share = 0.0
+        if self._server is not None and not self._server.is_serving():
+            await self.start(self.port)
         while any(task.get_name() != IDLE for task in self._tasks):  # noqa: ASYNC110  connections, one after the other
             await asyncio.sleep(0.02)
 

@@ -26,6 +26,7 @@ use = ["cashfree_mock"]
 [[rules]]
 name = "anything-else"
 use = ["mock"]
+fallback = ["razorpay_mock", "cashfree_mock", "stripe_mock", "payu_mock"]
 """
 
 

@@ -1,0 +1,74 @@
+"""What a world is furnished with before it begins: its accounts and rules, the code of a newer version, a place for files."""
+
+import contextlib
+import random
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from msgspec.structs import replace
+
+from payonce.adapter import Adapter, HttpRequest, Intent
+from payonce.core.routing import Rule, Rules, When
+from payonce.dispatch import Account
+
+from .options import CHOOSES, TERMS, Options
+
+Fallback = Literal["any"] | tuple[str, ...]
+LARGE_MINOR: Final = 999_999  # an amount that merchants have: the edge belongs to the rule
+
+
+class Newer:
+    """An adapter in its next version: what it builds has a header more."""
+
+    def __init__(self, older: Adapter) -> None:
+        self._older = older
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._older, name)
+
+    def build(self, intent: Intent) -> HttpRequest:
+        built = self._older.build(intent)
+        return replace(built, headers=(*built.headers, ("x-build", "2")))
+
+
+def rules_of(options: Options, dice: random.Random) -> Rules:
+    """Any order of some accounts, the others as fallbacks or not at all."""
+    if not options.ruled:
+        return Rules()
+    names = [name for name, _ in options.accounts]
+    use = dice.sample(names, dice.randint(1, len(names)))
+    more = random.Random(f"rules {options.seed}")  # of its own, so that nothing else of a world changes
+    some = tuple(more.sample(names, more.randint(1, len(names))))
+    fallback: Fallback = dice.choice(("any", some, ()))
+    last = Rule(name="r", when=When(currency=("INR",)), use=tuple(use), fallback=fallback)
+    if more.random() < 0.5:
+        return Rules(rules=(last,))
+    first = tuple(more.sample(names, more.randint(1, len(names))))
+    return Rules(rules=(Rule(name="large", when=When(amount_from_minor=LARGE_MINOR), use=first, fallback=()), last))
+
+
+def quick_folder() -> str | None:
+    """A folder in memory where there is one: what a disk does to a store is shown elsewhere."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def at_once(coro: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits: an inline store closes at once."""
+    with contextlib.suppress(StopIteration):
+        coro.send(None)
+
+
+def account(name: str, adapter: Adapter, options: Options) -> Account:
+    changes: dict[str, Any] = dict(TERMS[options.terms])
+    if options.hold_s and adapter.name in CHOOSES:
+        changes["hold_s"] = options.hold_s
+    return Account(
+        name=name,
+        adapter=adapter,
+        mode="test",
+        base_url=f"https://{name.replace('_', '-')}.invalid",
+        credential_id="simulated",
+        credentials=adapter.credentials_of(adapter.SANDBOX_CREDENTIALS),
+        terms=replace(adapter.CAPABILITIES.terms, **changes),
+    )
