@@ -414,8 +414,8 @@ def test_the_demo_shows_every_scene_and_ends_by_itself(tmp_path: Path) -> None:
         assert line[1] == line[2] != "0"
     assert "every status and amount agrees with the ledgers" in out
     assert next(n for text, n in counted.items() if text.startswith("webhooks arrived")) >= len(posts)
-    assert counted["times asked to capture: 1 SUCCEEDED"] == counted["times asked to void: 1 SUCCEEDED"] == 1
-    assert counted["times asked to refund: 1 FAILED, 2 SUCCEEDED"] == 3
+    assert counted["capture asked for: 1 SUCCEEDED"] == counted["void asked for: 1 SUCCEEDED"] == 1
+    assert counted["refunds asked for: 1 FAILED, 2 SUCCEEDED"] == 3
     assert counted["had to wait for their customer: 1 FAILED, 1 SUCCESS"] == 2
     compare_again(tmp_path / "kept", list(said))
 

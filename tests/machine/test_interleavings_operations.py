@@ -255,7 +255,7 @@ def test_an_older_attempt_stays_unknown_beside_a_hold() -> None:
 
 @pytest.mark.parametrize("change", ["base_url", "missing"])
 def test_a_repointed_account_with_a_hold(change: str) -> None:
-    """Nothing is sent there, not even what the merchant asks; put right again it goes on."""
+    """Nothing is sent there, and what the merchant asks is refused; put right again it goes on."""
     w, pid = held()
     engine, was, sent = w.workers[0].engine, w.workers[0].engine.accounts["A"], len(w.sent)
     if change == "missing":
@@ -263,10 +263,12 @@ def test_a_repointed_account_with_a_hold(change: str) -> None:
     else:
         engine.accounts["A"] = replace(was, base_url="other")
     require(engine.outside.repointed(w.payment(pid)) == ["A"], "start-up would not notice")
-    ask(w, pid, "capture")
+    wish = ask(w, pid, "capture", patient=False)
     w.run(hours=12)
+    require(wish.refused == "operation_not_possible", f"{wish.refused}")
     require(len(w.sent) == sent and w.payment(pid).status == "AUTHORIZED", f"{w.sent[sent:]}")
     engine.accounts["A"] = was
+    ask(w, pid, "capture")
     settled(w, pid, "SUCCESS")
 
 

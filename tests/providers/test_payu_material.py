@@ -124,6 +124,29 @@ def test_both_spellings_of_a_customer_who_left(word: str) -> None:
     assert (seen.code, seen.vendor_code) == ("authentication_failed", "userCancelled")
 
 
+def test_the_actions_of_the_sample() -> None:
+    """A charge with its capture (a state in capitals, no token) and refunds under one token, as the page of the SDK for PHP on
+    check_action_status has them: each that was done counts as given back, each by its own number."""
+    entry = {"mihpayid": MIHPAYID, "txnid": REFERENCE, "status": "success", "unmappedstatus": "captured", "amt": "100.00"}
+    first = said({"status": 1, "transaction_details": {REFERENCE: entry | {"transaction_amount": "100.00"}}})
+    done = {
+        "131278418": ("capture", "", "100.00", "SUCCESS"),
+        "131278422": ("refund", "20201105secrettokenatur", "10.00", "success"),
+    }
+    done |= {"131278430": ("refund", "20201105secrettokenatur", "10.00", "queued")}
+    actions = {
+        id: {"mihpayid": MIHPAYID, "request_id": id, "action": action, "token": token, "amt": amt, "status": state}
+        for id, (action, token, amt, state) in done.items()
+    }
+    second = said({"status": 1, "transaction_details": {MIHPAYID: actions}})
+    found = ADAPTER.parse_read(replace(READ, amount_minor=10_000, seen=(first,)), second)
+    assert isinstance(found, Found), found
+    (charge,) = found.tries
+    assert isinstance(charge, Succeeded)
+    assert (charge.amount_minor, charge.refunded_minor) == (10_000, 1_000)
+    assert [(type(r).__name__, r.ref) for r in found.refunds] == [("Refunded", "131278422"), ("Refunding", "131278430")]
+
+
 def test_a_txnid_that_is_not_there() -> None:
     """The sample of the SDKs: status 0, and an entry whose every word is Not Found. It proves nothing."""
     entry = {"mihpayid": "Not Found", "status": "Not Found"}

@@ -25,4 +25,7 @@ SHORT: Final = (
     "conflict_is_acknowledged",
     "memory_key_not_unique",
     "sqlite_due_not_written",
+    "capture_and_void_together",
+    "operation_without_its_key",
+    "webhook_signature_not_checked",
 )

@@ -35,7 +35,7 @@ AFTERWARDS: tuple[Mutant, ...] = (
     mutant("operations_share_a_key", "each operation has its own key", (DISPATCH + "intent", "ids.step_key(p.id, o.n if o else 1, call.attempt, kind)", "ids.step_key(p.id, 1, call.attempt, kind)")),
     mutant("capture_of_the_whole_payment", "a capture takes what was asked for", (DISPATCH + "intent", "capture_minor=(o.amount_minor if o else p.amount_minor)", "capture_minor=p.amount_minor")),
     mutant("capture_repeated_unseen", "a capture is sent again only after a look that shows the hold", (OWED + "_asked", "elif len(sent) < SENDS_MAX and operations.still_held(charge, o):", "elif len(sent) < SENDS_MAX:")),
-    mutant("action_in_the_chain", "where the customer acts is never in the chain", (DISPATCH + "_with_action", "named = replace(asked, action_sha256=digest(raw))", "named = replace(asked, action_sha256=digest(raw) + action.url)")),
+    mutant("action_in_the_chain", "where the customer acts is never in the chain", (DISPATCH + "_beside", "named = replace(asked, action_sha256=digest(raw))", "named = replace(asked, action_sha256=digest(raw) + action.url)")),
     # --- what is proven -------------------------------------------------------------------------------------------------
     mutant("void_done_when_sent", "a void is done when the provider says so", (ASKED + "gone", "if any(isinstance(s.outcome, Voided) for s in steps):", 'if any(s.kind == "void" and s.outcome is not None for s in steps):')),
     mutant("refund_done_when_pending", "a pending refund may still fail", (ASKED + "state", '        return "PENDING", ""\n', '        return "SUCCEEDED", ""\n'), (OWED + "_watched", "if not sent or not readable(charge, facts):", "if True:")),

@@ -9,6 +9,7 @@ from payonce.core.apply import fold
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest, unseal
 from payonce.core.idempotency import REQUEST_V, NewPayment
+from payonce.core.outcome import Found
 from payonce.core.payment import FINAL, Payment
 from payonce.stores.sqlite import Held
 
@@ -119,3 +120,7 @@ def _names(p: Payment) -> Iterator[tuple[str, str]]:
         yield p.details_sha256, "customer data"
     requests = {s.request.body_sha256: s.seq for s in reversed(p.steps()) if s.request and s.request.body_sha256}
     yield from ((name, f"the request of step {seq}") for name, seq in requests.items())
+    for step in p.steps():
+        told = (step.outcome, *(step.outcome.tries if isinstance(step.outcome, Found) else ()))
+        found = (getattr(o, field, "") for o in told for field in ("action_sha256", "handle_sha256"))
+        yield from ((name, f"what opens a customer's action, told by step {step.seq}") for name in found if name)

@@ -125,14 +125,19 @@ def _lapsing(o: Operation, charge: Attempt) -> Next | None:
 
 
 def _watched(o: Operation, charge: Attempt, facts: Facts) -> Next | None:
-    """A refund that was done may still fail: a few looks, then nothing."""
+    """A refund that was done may still fail: a few looks, each until it is answered, then nothing."""
     sent = operations.sends(o)
     if not sent or not readable(charge, facts):
         return None
     read = Call(kind="read", account=charge.account, attempt=charge.n, operation=o.n)
-    seen = max((s.at_us for s in o.steps if s.kind == "read"), default=0)
+    last, seen = o.steps[-1], max((s.at_us for s in o.steps if isinstance(s.outcome, Found)), default=0)
     times = (sent[-1].ended_us + charge.terms.watch_s * SECOND_US // part for part in LOOKS)
-    return next((Next(max(t, o.steps[-1].ended_us), read) for t in times if seen < t), None)
+    due = next((t for t in times if seen < t), None)
+    if due is None:
+        return None
+    vain = sum(s.kind == "read" and s.at_us >= due for s in o.steps)  # asked, and not answered
+    slower = max(schedule_us(charge.terms.read_schedule_s, vain), min(last.ended_us - due, DAY_US)) if vain else 0
+    return Next(max(due, last.ended_us + max(slower, retry_after_us(last.outcome))), read)
 
 
 def _looked(o: Operation) -> bool:

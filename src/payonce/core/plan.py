@@ -104,14 +104,14 @@ def _operations(p: Payment, now: int, facts: Facts) -> Next | None:
 
 
 def _authorized(p: Payment, now: int, facts: Facts) -> Next | None:
-    """AUTHORIZED has an end: then a look, and another one every day while the provider still shows the hold."""
+    """AUTHORIZED has an end: then a look, and more, ever rarer, up to one a day, while the provider still shows the hold."""
     if p.status != "AUTHORIZED" or p.winner is None:
         return None
     a = p.attempts[p.winner]
     last, end = a.steps[-1], p.authorization_expires_us
-    again = last.ended_us + max(schedule_us(a.terms.read_schedule_s, _looks(a)), retry_after_us(last.outcome))
-    if last.at_us < end or last.ended_us >= end + DAY_US:  # it may lapse a little later than was said
-        again = max(end, last.ended_us) if last.at_us < end else last.ended_us + DAY_US
+    slower = min(last.ended_us - end, DAY_US)  # it may lapse a little later than was said
+    pause = max(schedule_us(a.terms.read_schedule_s, _looks(a)), slower, retry_after_us(last.outcome))
+    again = max(end, last.ended_us) if last.at_us < end else last.ended_us + pause
     unresolved_too = _unresolved(p, now, facts)
     others = [*_losers(p, now, facts), *([unresolved_too] if unresolved_too else [])]
     unseen = last.kind == "read" and not (isinstance(last.outcome, Found) and last.outcome.tries)

@@ -72,11 +72,10 @@ def _happened(result: Balance, traffic: Traffic) -> list[str]:
 def _afterwards(payments: list[Payment]) -> list[str]:
     """What came after a charge or a hold, and before one where the customer had to act."""
     asked, waited = asked_of(payments), Counter(p.status for p in payments if acted(p))
-    kinds = {"capture": "times asked to capture", "void": "times asked to void", "refund": "times asked to refund"}
     lines = [_n(waited.total(), f"had to wait for their customer: {_counts(waited)}")]
-    for kind, name in kinds.items():
+    for kind in ("capture", "void", "refund"):
         states = Counter({state: n for (its, state), n in asked.items() if its == kind})
-        lines.append(_n(states.total(), f"{name}: {_counts(states)}"))
+        lines.append(_n(states.total(), f"{kind}{'' if states.total() == 1 else 's'} asked for: {_counts(states)}"))
     return lines
 
 

@@ -1,7 +1,8 @@
 """Cashfree: our reference is the order's id, the order is paid, a payment on it takes the money, TERMINATE closes it.
 
 API: 2025-01-01, from the vendor's openapi.yaml, its public pages and its repository cashfree/agent-skills, checked
-2026-11-24, for actions, holds, refunds, listing and webhooks 2026-11-26.
+2026-11-24, for actions, holds, refunds, listing and webhooks 2026-11-26. Each request also fits version 2026-01-01, in the
+models of the SDK of that version (cashfree_pg 6.0.1); nothing that it removed is sent.
 Unusual:
 - Amounts are JSON numbers in major units, at most two decimals, at least 1.00. They are written and read as digits,
   never as floats. The page on currencies gives dinars three decimals, the spec two: what has more than two is not taken.

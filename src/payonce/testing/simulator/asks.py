@@ -98,8 +98,8 @@ class Asking:
     def _wish(self, payment_id: str, posted: "Posted", kind: Kind) -> Wish:
         dice, wanted = self._dice, posted.accepted[-1]
         whole = wanted.amount_minor
-        part = max(1, whole * dice.choice(PARTS) // 100) * 10  # divisible by 10: some currencies take no other
-        amount = dice.choice((None, None, part, part, part, whole, whole + 10)) if kind != "void" else None
+        part = max(1, whole * dice.choice(PARTS) // 100) * 10  # with three decimals the last one has to be 0 at some vendors
+        amount = dice.choice((None, None, part, part, part + 1, whole, whole + 10)) if kind != "void" else None
         key = f"{posted.key}-{len(self.wishes)}"
         if dice.random() < 0.06:  # a key that stands for something else
             key = dice.choice([posted.key, *(w.key for w in self.wishes if w.scope == posted.scope)])
@@ -159,7 +159,7 @@ class Asking:
             world.violate(f"I6: {wish.key} was answered with another operation than before", payment_id)
 
     def _judge_accepted(self, wish: Wish, rows: list[Payment]) -> None:
-        no = [refusal(p, wish.request, partial=self._partial(p)) for p in rows]
+        no = [self._refusal(p, wish.request) for p in rows]
         self.world.counts[f"accepted {wish.request.kind}"] += 1
         if no and all(no):
             self.world.violate(
@@ -172,11 +172,23 @@ class Asking:
         if code == "idempotency_key_reused":
             right = other
         else:
-            right = not rows or code in {refusal(p, wish.request, partial=self._partial(p)) for p in rows}
+            away = code == "operation_not_possible" and any(self._away(p) for p in rows)
+            right = not rows or away or code in {self._refusal(p, wish.request) for p in rows}
         if not right:
-            due = refusal(rows[-1], wish.request, partial=self._partial(rows[-1])) if rows else ""
+            due = self._refusal(rows[-1], wish.request) if rows else ""
             said = f"a {wish.request.kind} was refused as {code}, and had to be {due or 'accepted'}"
             self.world.violate(said, wish.request.payment_id)
+
+    def _away(self, p: Payment) -> bool:
+        """The account of its charge was re-pointed: who does not know it any more can promise nothing there."""
+        return p.winner is not None and self.world.counts["re-pointed"] > 0
+
+    def _refusal(self, p: Payment, wanted: NewOperation) -> str:
+        """With what the account of the charge takes: the whole hold or parts, in steps of so many minor units."""
+        held = [a.account for a in p.attempts if a.n == p.winner]
+        step = self.world.accounts[held[0]].adapter.CAPABILITIES.multiples.get(p.currency, 1) if held else 1
+        odd = "validation_failed" if (wanted.amount_minor or 0) % step else ""
+        return refusal(p, wanted, partial=self._partial(p)) or odd
 
     def _partial(self, p: Payment) -> bool:
         held = [a.account for a in p.attempts if a.n == p.winner]
