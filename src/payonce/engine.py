@@ -18,7 +18,7 @@ from .core.due import Call, Facts, Judge, Next, Reverse, held_back
 from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
-from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, worth_reading
+from .core.operations import NewOperation, decision_on, news, part_of, resolution, reversal, worth_reading
 from .core.payment import FINAL, Payment, Step
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
@@ -237,7 +237,7 @@ class Engine:
                 if p is None or owner is None or owner[1].outcome is not None:
                     return p is not None  # the first outcome per step wins
                 part, step = owner
-                weighed = weigh(p, part, step, heard.outcome)
+                weighed = news(p, weigh(p, part, step, heard.outcome))
                 names = dispatch.refs(part, weighed)
                 if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=names, bodies=heard.beside):
                     return True

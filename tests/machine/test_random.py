@@ -41,6 +41,8 @@ NOT_YET = {  # operators do not decide in random worlds; test_states.py makes th
     ("IN_DOUBT", "Resolved", "FAILED"),
     ("AUTHORIZED", "Resolved", "SUCCESS"),
     ("AUTHORIZED", "Resolved", "CANCELED"),
+    ("FAILED", "Resolved", "SUCCESS"),
+    ("CANCELED", "Resolved", "SUCCESS"),
 }
 RARE = {
     (

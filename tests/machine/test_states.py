@@ -42,6 +42,14 @@ def in_doubt(kind: str) -> Story:
     return asked.judge("operation_IN_DOUBT", 10, operation=2)
 
 
+OTHER = Mismatch(ref="t0", reference=ref(), amount_minor=999, currency="INR", mode="test", differs=("amount",))
+
+
+def taken_back(story: Story) -> Story:
+    """Decided as reversed; the provider shows the charge as kept; the decision is taken back."""
+    return story.resolve("reversed", 3).read(4, found(yes())).resolve("not-charged", 5)
+
+
 HISTORIES = [
     Story(KEYED).fire(0).saw(yes(), 1),
     Story(UNIQUE).fire(0).saw(ACT, 1).read(2, found(BAD)),
@@ -60,6 +68,8 @@ HISTORIES = [
     doubtful().resolve("not-charged", 3),
     Story(UNIQUE, late_success="accept").fire(0).saw(no(), 1).judge("FAILED", 2).read(3, found(yes())),
     Story(UNIQUE, late_success="accept").fire(0).saw(no(), 1).cancel(2).judge("CANCELED", 3).read(4, found(yes())),
+    taken_back(Story(UNIQUE, late_success="accept").fire(0).saw(LOST, 1).judge("IN_DOUBT", 2)),
+    taken_back(Story(UNIQUE, late_success="accept").fire(0).saw(no(), 1).cancel(2).judge("CANCELED", 2).read(2, found(OTHER))),
     on_hold(),
     Story(UNIQUE, capture_method="manual").fire(0).saw(ACT, 1).read(2, found(hold())),
     Story(UNIQUE, capture_method="manual").fire(0).saw(LOST, 1).judge("IN_DOUBT", 2).read(3, found(hold())),

@@ -83,7 +83,7 @@ CORE: tuple[Mutant, ...] = (
     mutant("fires_without_end", "at most three fires", (PLAN + "FIRES_MAX", "", "30")),
     mutant("refused_capture_is_fired", "a refused capture never becomes a fire", (PLAN + "_again", "if captures(a):", "if False:"), (VERDICT + "held", "return holds[-1] if holds and a.terms.own_capture else None", "return None")),
     mutant("captures_what_was_left", "a hold that was left is never captured", (PLAN + "_resolve", "if held(a) and live and", "if held(a) and"), (APPLY + "_planned", '_require(not a.left or e.step.kind == "create"', "_require(True"), (APPLY + "_planned", "_require(p.live,", "_require(True,")),
-    mutant("left_with_a_capture_on_record", "what was captured is never left", (PLAN + "_resolve", "if terms.own_capture and not captures(a):\n        failed", "if terms.own_capture and True:\n        failed"), (APPLY + "_judged", "a.terms.own_capture and not captures(a),", "a.terms.own_capture,")),
+    mutant("left_with_a_capture_on_record", "what was captured is never left", (PLAN + "_resolve", "if terms.own_capture and not captures(a) and not a.left:\n        failed", "if terms.own_capture and True:\n        failed"), (APPLY + "_judged", "a.terms.own_capture and not captures(a),", "a.terms.own_capture,")),
     mutant("left_without_a_look", "after a refused capture comes a read", (PLAN + "_resolve", 'looked = last.kind != "capture" or not usable', "looked = True")),
     mutant("money_after_the_winner", "no money step after a winner, a final status or a cancel", ("core.payment:Payment.live", "return self.winner is None and", "return self.attempts != () or")),
     mutant("surplus_is_kept", "a second success is given back", (PLAN + "_surplus", "if any(unresolved(a) for a in p.attempts):", "if True:")),

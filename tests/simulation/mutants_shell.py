@@ -33,7 +33,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("answer_recorded_once", "an answer is written until it holds", (ENGINE + "_record", "if self.clock.monotonic_us() > deadline:", "if True:")),
     mutant("answer_lost_with_the_store", "an answer is kept while the store is away", (ENGINE + "_record", "with suppress(StoreUnavailable):", "with suppress(KeyError):")),
     mutant("answer_about_the_newest_step", "an answer is about its own step", (ENGINE + "_record", "if await self._write(p, [Observed(about=seq,", "if await self._write(p, [Observed(about=next((s.seq for s in reversed(p.steps()) if s.outcome is None and s.kind == step.kind), seq),")),
-    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = weigh(p, part, step, heard.outcome)", "weighed = heard.outcome")),
+    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = news(p, weigh(p, part, step, heard.outcome))", "weighed = heard.outcome")),
     mutant("plan_not_asked_again", "what was due may be forbidden after a sleep", (ENGINE + "_call", "if plan(p, now, facts).do != planned_call:", "if False:")),
     mutant("due_time_not_written", "every write has the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None")),
     mutant("due_time_lost_on_answers", "an answer writes the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None if isinstance(events[-1], Observed) else plan(after, now, self._facts(after)).at_us")),

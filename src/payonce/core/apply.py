@@ -350,6 +350,8 @@ def _attention(p: Payment, verdicts: list[Verdict]) -> str:
         return "mismatch"
     if any(o.state == "IN_DOUBT" for o in p.operations[1:]):
         return "operation_unresolved"
+    if p.status == "SUCCESS" and reserved_minor(p) > p.captured_minor:
+        return "refunded_too_much"
     if any(_charges_seen(a) > 1 for a in p.attempts):
         return "charged_twice"
     if (p.status in FINAL or p.status == "AUTHORIZED") and any(unresolved(a) for a in p.attempts):

@@ -252,6 +252,7 @@ REASONS: Final[dict[str, str]] = {
     "attempt_unresolved": "The payment has its end, but another attempt has not: a surplus is reversed when it is known.",
     "charged_twice": "The provider shows more than one charge for one attempt. Give the surplus back there and resolve it.",
     "operation_unresolved": "It is not known what became of a capture, void or refund. It is read daily, or resolve it.",
+    "refunded_too_much": "More was given back than was taken: a refund that was recorded as not done was done. Settle it.",
     "reversal_unresolved": "A surplus charge may not have been given back. Give it back at the provider and resolve it.",
     "never_captured": "The money was only held and will never be taken by us; the hold lapses.",
     "late_success": "The provider took the money after the payment had ended unpaid; it is given back.",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from . import ids
 from .errors import FieldError, Refused
@@ -107,6 +108,14 @@ def state(p: Payment, o: Operation) -> tuple[OperationState, str]:
     return o.state, o.reason
 
 
+def news(p: Payment, outcome: AnyOutcome) -> AnyOutcome:
+    """A look without what it only says again of refunds: hundreds of looks must not each store hundreds of refunds."""
+    if not isinstance(outcome, Found) or not outcome.refunds:
+        return outcome
+    known = {o.reference: said for o in p.operations[1:] if (said := told(p, o)) is not None}
+    return replace(outcome, refunds=tuple(r for r in outcome.refunds if r != known.get(r.reference)))
+
+
 def refund_ref(p: Payment, o: Operation) -> str:
     """The provider's id of a refund, once it named one."""
     said = told(p, o)
@@ -204,8 +213,8 @@ def asking(p: Payment, wanted: NewOperation, key: str, at_us: int, *, partial: b
     """The operation that a merchant asks for, checked. ``partial``: the account may capture less than it holds. Raises
     Refused: operation_in_progress, operation_not_possible, amount_exceeds_available, partial_capture_unsupported."""
     number, amount = len(p.operations) + 1, wanted.amount_minor
-    if number > OPERATIONS_MAX:
-        raise Refused("operation_not_possible", f"{p.id} has {OPERATIONS_MAX} operations already.")
+    if number > OPERATIONS_MAX - len(p.attempts):  # those are kept for giving back what an attempt took too much (R8)
+        raise Refused("operation_not_possible", f"{p.id} has {number - 1} operations already, it takes no more.")
     other = excluding(p)
     if other is not None:
         raise Refused("operation_in_progress", f"A {other.kind} of {p.id} is not settled yet ({other.id}).")

@@ -45,7 +45,9 @@ def _asked(p: Payment, o: Operation, charge: Attempt, now: int, facts: Facts) ->
     do = replace(read, kind=kind)
     if charge.n in facts.lost:
         judge = _in_doubt(o) if sent else _never_sent(o)
-        return Next(max(horizon, last.ended_us if last else 0), judge) if o.state == "PENDING" else None
+        if o.state == "IN_DOUBT":
+            return daily(charge, read, last) if last else None
+        return Next(max(horizon, last.ended_us if last else 0), judge)
     if not sent and charge.account in facts.look_first and terms.readable and not _looked(o):
         pause = schedule_us(terms.read_schedule_s, len(o.steps))  # the lost end of a restored history may have sent it
         return Next(last.ended_us + pause if last else o.at_us, read)
@@ -91,7 +93,7 @@ def _reversal(p: Payment, o: Operation, charge: Attempt, now: int, facts: Facts)
     give = replace(read, kind="void" if held else "refund")
     if last is None:
         if charge.n in facts.lost:
-            return Next(horizon, _in_doubt(o))
+            return Next(horizon, _in_doubt(o) if o.state == "PENDING" else read)
         return Next(o.at_us, read if usable else give)
     refused = any(s.kind in ("refund", "void") for s in o.steps) and last.ended_us >= horizon  # and for long enough
     can = not held or terms.voidable

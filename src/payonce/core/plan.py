@@ -144,7 +144,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
     given_up = bool(declines(a)) or len(fires(a)) >= FIRES_MAX or not p.live
     until = acting_until_us(a)
     expired = until is not None and (until or horizon) <= last.ended_us
-    if terms.own_capture and not captures(a):
+    if terms.own_capture and not captures(a) and not a.left:
         failed = [s for s in a.steps if s.kind == "capture"]
         looked = last.kind == "read" or not failed or not usable  # refused: is it still held?
         if held(a) and live and not a.manual and looked:
@@ -169,7 +169,7 @@ def _resolve(p: Payment, a: Attempt, now: int, facts: Facts) -> Next | None:
             return Next(last.ended_us + pause, call(again, a))
         if stop:  # nothing new is sent there: leave it by the way that seals it
             given_up = True
-            if terms.own_capture and not captures(a):
+            if terms.own_capture and not captures(a) and not a.left:
                 return Next(last.ended_us, Judge(what="left", reason="never_captured", attempt=a.n))
     give_up = given_up or expired or last.ended_us >= horizon
     if terms.closable and last.kind == "read" and not lost and give_up and not _shown_closed(last):

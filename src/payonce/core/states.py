@@ -38,7 +38,9 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("IN_DOUBT", "Resolved", "SUCCESS", "an operator recorded that it was charged"),
     Transition("IN_DOUBT", "Resolved", "FAILED", "an operator recorded that it was not charged, or given back"),
     Transition("FAILED", "Observed", "SUCCESS", "a late success under the policy `accept`"),
+    Transition("FAILED", "Resolved", "SUCCESS", "the same, when a decision that stood against it was taken back"),
     Transition("CANCELED", "Observed", "SUCCESS", "a late success under the policy `accept`"),
+    Transition("CANCELED", "Resolved", "SUCCESS", "the same, when a decision that stood against it was taken back"),
 )
 
 _ALLOWED = frozenset((t.before, t.event, t.after) for t in TRANSITIONS)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from payonce.adapter import WebhookEvent, WebhookRefused
 
 from .building import sha512
-from .words import decoded, text
+from .words import STATUSES, decoded, text
 
 HASHED = ("udf5", "udf4", "udf3", "udf2", "udf1", "email", "firstname", "productinfo", "amount", "txnid", "key")
 CHARGES = ("additionalCharges", "additional_charges")  # PayU's kits and its answers spell it differently
@@ -34,16 +34,17 @@ def verify(body: bytes, secrets: Sequence[str]) -> None:
 
 
 def event(body: bytes) -> WebhookEvent:
-    """The payment, by the txnid that is signed, and the refund if it is about one. PayU has no identity of events: mihpayid,
-    status and unmappedstatus are one, of a refund mihpayid, request_id and status. Most of that is not signed: who has a
-    genuine webhook can make other events of it, and each only makes us look at a payment once more."""
+    """The payment, by the txnid that is signed, and the refund if it is about one. PayU has no identity of events: the txnid,
+    the status, both signed, and unmappedstatus as far as it is one of PayU's words are one; of a refund txnid, request_id and
+    status. So who has a genuine webhook, as every customer may, can make few other events of it and none of another payment."""
     fields = _fields(body)
     ref, txnid = fields.get("mihpayid", ""), fields.get("txnid") or fields.get("merchantTxnId", "")
     status, request = fields.get("status", ""), fields.get("request_id", "")
     if not (status and txnid):
         raise WebhookRefused("not an event of payu: it has no status of a txnid")
     refund = fields.get("action", "") == "refund"
-    identity = (ref, "refund", request, status) if refund else (ref, status, fields.get("unmappedstatus", ""))
+    word = fields.get("unmappedstatus", "")
+    identity = (txnid, "refund", request, status) if refund else (txnid, status, word if word in STATUSES else "")
     return WebhookEvent(
         id="/".join(identity),
         kind=f"refund {status}" if refund else status,

@@ -12,7 +12,7 @@ from payonce.core.apply import apply
 from payonce.core.events import Entry, digest, unseal
 from payonce.core.outcome import Authorized, Captured, Found, Mismatch, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
-from payonce.testing.judge import may_end, net_charges, of_payment, wrong_with_history, wrong_with_holds
+from payonce.testing.judge import UNPROVEN, may_end, net_charges, of_payment, wrong_with_history, wrong_with_holds
 
 from .afterwards import asked_refunds, judge_action, judge_books, judge_holds, judge_operations, judge_webhooks
 from .answers import judge_lists, judge_refusals, judge_row
@@ -217,6 +217,10 @@ def _ends(world: "World", p: Payment, token: str) -> frozenset[str]:
     ends = may_end(p, token)
     if p.capture_method == "manual" or any(o.kind == "void" for o in p.operations):
         ends |= {"CANCELED"}
+    if token in UNPROVEN and any(o.kind == "void" for o in p.operations):
+        ends |= {"IN_DOUBT"}  # after a void nothing is sent again that could show what became of the first send
+    if token in UNPROVEN and world.options.hold_s:
+        ends |= {"FAILED"}  # the hold lapsed meanwhile, and there was no further attempt
     if token in ACTIONS and world.options.acts:
         ends |= {"SUCCESS", "FAILED", "CANCELED"}
     return ends
