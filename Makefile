@@ -11,8 +11,12 @@ BIN := $(VENV)/bin
 # Always the environment and the interpreter of this folder, whatever the shell has set up.
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
 SOURCES := src tests tools examples
+# One more than there are cores: many tests wait for real processes.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+BROWSER := tests/browser
+TORTURE := tests/blackbox/test_torture_runs.py tests/blackbox/test_life.py
 
-.PHONY: help run test torture sim sim-long check lint types imports docs docs-check wheel fmt clean
+.PHONY: help run test browser torture sim sim-long check lint types imports docs docs-check wheel fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +24,14 @@ help: ## list the targets
 run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
 	@$(BIN)/payonce demo $(ARGS)
 
-test: $(VENV)/.dev ## run all tests but the whole runs of torture
-	@$(BIN)/python -m pytest -n auto --ignore tests/blackbox/test_torture_runs.py $(ARGS)
+test: $(VENV)/.dev ## run all tests but those of the browser and the whole runs of torture
+	@$(BIN)/python -m pytest -n $(WORKERS) $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
+
+browser: $(VENV)/.dev ## a customer in a real browser, and the README's tour; skipped where there is no Chromium
+	@$(BIN)/python -m pytest $(BROWSER)
 
 torture: $(VENV)/.dev ## kill real processes again and again, and compare with the vendors' books
-	@$(BIN)/python -m pytest -n auto tests/blackbox/test_torture_runs.py
+	@$(BIN)/python -m pytest -n auto $(TORTURE)
 
 sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, every crash point, and what once failed
 	@$(BIN)/payonce simulate --seeds 2000 --twice 40 --points --kept tests/simulation/seeds.txt $(ARGS)
@@ -32,7 +39,7 @@ sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, e
 sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was stopped
 	@$(BIN)/python -m tests.simulation.long $(ARGS)
 
-check: lint types imports docs-check wheel test sim ## all that CI runs: lint, types, imports, docs, wheel, tests
+check: lint types imports docs-check wheel test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check $(SOURCES)

@@ -106,6 +106,8 @@ def test_a_vendor_that_is_down_costs_seconds_and_show_tells_why(serve: Serve) ->
         "razorpay_mock",
         "mock",
         "cashfree_mock",
+        "stripe_mock",
+        "payu_mock",
     ]
 
 
@@ -121,6 +123,8 @@ def test_a_forced_provider_that_is_down_is_waited_for(serve: Serve) -> None:
         ("razorpay_mock", True, "the request names it"),
         ("mock", False, "the request names razorpay_mock"),
         ("cashfree_mock", False, "the request names razorpay_mock"),
+        ("stripe_mock", False, "the request names razorpay_mock"),
+        ("payu_mock", False, "the request names razorpay_mock"),
     ]
     assert re.search(r"^Due    (create an order at|ask) razorpay_mock.*, (now|in [0-9.]+ (ms|s))", text, re.MULTILINE), text
     waits = until(lambda: (due := story(server, payment_id)["due"]) and "it waits" in due and due, "show says why it waits")

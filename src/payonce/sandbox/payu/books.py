@@ -192,13 +192,13 @@ def action_view(action: Thing, payment: str, at_us: int) -> dict[str, Any]:
 def tell(ledger: Ledger, payment: Thing, at_us: int, refund: Thing | None = None) -> None:
     """A webhook: a signed form. Of a refund it is the same form with the refund's fields; the vendor leaves those unsigned."""
     doc = payment_view(payment)
-    identity = f"{doc['mihpayid']}/{doc['status']}/{doc['unmappedstatus']}"
+    identity = f"{doc['txnid']}/{doc['status']}/{doc['unmappedstatus']}"
     if refund:
         status = state_of(refund)["status"]
         about = {"action": "refund", "request_id": request_of(refund), "token": refund.reference, "status": status}
         doc |= {**about, "amt": money(refund.doc["amount"]), "merchantTxnId": payment.reference}
         doc["hash"] = reverse_hash(doc)
-        identity = f"{doc['mihpayid']}/refund/{request_of(refund)}/{status}"
+        identity = f"{doc['txnid']}/refund/{request_of(refund)}/{status}"
     announce(ledger, NAME, identity, urlencode(doc).encode(), at_us)
 
 
