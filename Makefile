@@ -14,7 +14,7 @@ SOURCES := src tests tools examples
 # One more than there are cores: many tests wait for real processes.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
-TORTURE := tests/blackbox/test_torture_runs.py tests/blackbox/test_life.py
+TORTURE := tests/blackbox/test_torture_runs.py tests/blackbox/test_torture.py tests/blackbox/test_life.py
 
 .PHONY: help run test browser torture sim sim-long check lint types imports docs docs-check wheel fmt clean
 

@@ -39,7 +39,7 @@ from .telemetry import get_logger
 PREFIX: Final = "wh_"  # of the ids of webhooks
 ACTOR: Final = "webhook"
 RETRIES_S: Final = (5, 60, 600, 3_600, *(21_600,) * 12)  # after a look in vain; the last twelve are three days
-KEEP_US: Final = 30 * DAY_US  # how long a matched one is kept
+KEEP_US: Final = 30 * DAY_US  # how long one is kept that is matched, or was given up
 FORGET_MAX: Final = 100  # webhooks removed at once
 READS_MAX: Final = 200  # of an attempt: after them its own schedule must do, whatever comes (an identity may be unsigned)
 REFUND: Final = "refund"  # the account under which the store keeps the provider's ids of operations
@@ -149,7 +149,7 @@ class Receiver:
         return p is not None and any(sum(s.kind == "read" for s in a.steps) >= READS_MAX for a in p.attempts)
 
     async def tidy(self) -> bool:
-        """Remove some old webhooks that are matched; True when there may be more. Raises StoreUnavailable."""
+        """Remove some old webhooks that are done with; True when there may be more. Raises StoreUnavailable."""
         gone = await self.inbox.forget(self._clock.now_us() - KEEP_US, FORGET_MAX)
         if gone:
             log.info("old webhooks removed", count=gone)

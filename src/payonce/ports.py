@@ -236,8 +236,8 @@ class Inbox(Protocol):
         True; the others get False and have written nothing."""
 
     async def forget(self, before_us: int, limit: int) -> int:
-        """Remove webhooks that are matched and were first delivered before a time, the oldest first and at most ``limit``;
-        how many there were. A delivery after that is a new one."""
+        """Remove webhooks that are matched or unmatched and were first delivered before a time, the oldest first and at most
+        ``limit``; how many there were. A delivery after that is a new one."""
 
     async def counts(self) -> Mapping[str, int]:
         """Webhooks per state: for doctor."""

@@ -283,7 +283,7 @@ def test_webhooks_carry_the_answer_and_its_hash(vendor: Vendor) -> None:
     form = dict(parse_qsl(event.body.decode(), keep_blank_values=True))
     line = f"{SALT}|success||||||u5||||u1|a@shop.example|Ana|mug|5.00|{TXNID}|{KEY}"
     assert form["hash"] == hashlib.sha512(line.encode()).hexdigest()
-    assert event.event_id == f"{form['mihpayid']}/success/captured"
+    assert event.event_id == f"{form['txnid']}/success/captured"
     assert SIMULATOR.sign_webhook(event.body, NOW) == {"content-type": "application/x-www-form-urlencoded"}
 
 

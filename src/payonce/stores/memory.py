@@ -215,7 +215,8 @@ class MemoryInbox:
         return True
 
     async def forget(self, before_us: int, limit: int) -> int:
-        old = sorted((w.received_us, w.id) for w in self._rows.values() if w.state == "matched" and w.received_us < before_us)
+        over = (w for w in self._rows.values() if w.state in ("matched", "unmatched"))
+        old = sorted((w.received_us, w.id) for w in over if w.received_us < before_us)
         for _, id in old[:limit]:
             del self._rows[id]
         return len(old[:limit])

@@ -35,7 +35,9 @@ _PUT: Final = (
 )
 _AGAIN: Final = "UPDATE inbox SET deliveries = deliveries + 1, last_us = max(last_us, ?) WHERE id = ?"
 _SETTLE: Final = "UPDATE inbox SET state = ?, payment_ids = ?, tries = ?, version = version + 1 WHERE id = ? AND version = ?"
-_OLD: Final = "SELECT id FROM inbox WHERE state = 'matched' AND received_us < ? ORDER BY received_us, id LIMIT ?"
+_OLD: Final = (
+    "SELECT id FROM inbox WHERE state IN ('matched', 'unmatched') AND received_us < ? ORDER BY received_us, id LIMIT ?"
+)
 _GONE: Final = "DELETE FROM inbox WHERE id = ?"
 _SET_DUE: Final = (
     "INSERT INTO due (kind, id, due_us) VALUES ('webhook', ?, ?) ON CONFLICT (kind, id) DO UPDATE SET due_us = excluded.due_us"
