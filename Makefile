@@ -14,7 +14,7 @@ SOURCES := src tests tools examples
 # One more than there are cores: many tests wait for real processes.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
-TORTURE := tests/blackbox/test_torture_runs.py tests/blackbox/test_torture.py tests/blackbox/test_life.py
+TORTURE := tests/blackbox
 
 .PHONY: help run test browser torture sim sim-long check lint types imports docs docs-check wheel fmt clean
 
@@ -24,13 +24,13 @@ help: ## list the targets
 run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
 	@$(BIN)/payonce demo $(ARGS)
 
-test: $(VENV)/.dev ## run all tests but those of the browser and the whole runs of torture
+test: $(VENV)/.dev ## run all tests but those of the browser and of torture
 	@$(BIN)/python -m pytest -n $(WORKERS) $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
 
 browser: $(VENV)/.dev ## a customer in a real browser, and the README's tour; skipped where there is no Chromium
 	@$(BIN)/python -m pytest $(BROWSER)
 
-torture: $(VENV)/.dev ## kill real processes again and again, and compare with the vendors' books
+torture: $(VENV)/.dev ## real processes: outages, webhooks, kill -9, and comparison with the vendors' books
 	@$(BIN)/python -m pytest -n auto $(TORTURE)
 
 sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, every crash point, and what once failed
