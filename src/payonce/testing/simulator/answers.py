@@ -123,7 +123,10 @@ async def judge_row(world: "World", p: Payment, entries: list[Entry], movements:
         world.violate(f"{p.status} with a winner, or with money", p.id)
     known_us = min((s.seen_at_us for a in p.attempts for s, o in evidence(a) if isinstance(o, Declined)), default=None)
     again = [a.account for a in p.attempts[1:] if known_us is not None and a.steps[0].at_us > known_us]
-    if request.details.payment_method in HARD and again and not (world.options.skew_s or world.options.jumps):
+    noes = [o for a in p.attempts for _, o in evidence(a) if isinstance(o, Declined)]
+    reworded = any(not (o.hard or o.scope == "customer_input" or o.code == "insufficient_funds") for o in noes)  # by odd words
+    clocks = world.options.skew_s or world.options.jumps
+    if request.details.payment_method in HARD and again and not clocks and not reworded:
         world.violate(f"a card that was refused for good was tried again: {again}", p.id)
     if world.options.undisturbed:
         _judge_calm(world, p, request.details.payment_method, entries)
@@ -232,6 +235,8 @@ def looked_at(world: "World", p: Payment, ahead_us: int) -> None:
     """While a payment has not ended somebody looks at it now and then; soon, where nobody answered."""
     if p.status in (*FINAL, "IN_DOUBT") or world.gone(p) or any(m.offset_us for m in world.machines):
         return
+    if world.options.skew_s and any(s.outcome is None and s.lease_until_us > world.now_us() for s in p.steps()):
+        return  # the lease of a clock that was ahead: it costs its time, and nothing else
     if p.status == "AUTHORIZED":  # its merchant is waited for, until the hold ends; then it is looked at daily
         most_us = max(p.authorization_expires_us - world.now_us(), 24 * HOUR_S * S) + UNLOOKED_US
         if ahead_us > most_us:
