@@ -82,6 +82,50 @@ SETTINGS: Final = (
     Setting(
         "store.busy_timeout_ms", ("PAYONCE_BUSY_TIMEOUT_MS",), 3000, "how long a write waits for another process", 1, 60_000
     ),
+    Setting(
+        "store.transactions_table",
+        ("PAYONCE_TRANSACTIONS_TABLE", "TRAN_TABLE"),
+        "",
+        "DynamoDB table of the payments; named, payments are kept there and not in a file",
+    ),
+    Setting(
+        "store.idempotency_table",
+        ("PAYONCE_IDEMPOTENCY_TABLE", "IDEM_TABLE"),
+        "",
+        "DynamoDB table of the idempotency keys; needed with store.transactions_table",
+    ),
+    Setting(
+        "store.registry_table",
+        ("PAYONCE_REGISTRY_TABLE",),
+        "",
+        "DynamoDB table of drain switches, breakers and the hold; needed with store.transactions_table",
+    ),
+    Setting(
+        "store.index_shards",
+        ("PAYONCE_INDEX_SHARDS",),
+        16,
+        "partitions over which DynamoDB's indexes are spread; may be raised at any time, never lowered",
+        1,
+        1024,
+    ),
+    Setting(
+        "wake.queue_url",
+        ("PAYONCE_QUEUE_URL", "SQS_QUEUE_URL"),
+        "",
+        "SQS queue of the ids of payments that are due; empty = workers look into the store only",
+    ),
+    Setting(
+        "wake.dead_letter_url",
+        ("PAYONCE_DEAD_LETTER_URL",),
+        "",
+        "SQS queue of messages that no worker could handle, for `payonce dlq`",
+    ),
+    Setting(
+        "sandbox.url",
+        ("PAYONCE_SANDBOX_URL",),
+        "",
+        "where the sandbox runs as a server of its own (`payonce sandbox`); empty = in this process",
+    ),
     Setting("worker.concurrency", ("PAYONCE_WORKER_CONCURRENCY",), 64, "payments worked on at once per process", 1, 4096),
     Setting(
         "worker.poll_ms",

@@ -85,11 +85,13 @@ class Page(Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Payments, strictly. Implementations: ``stores.memory``, ``stores.sqlite``.
+    """Payments, strictly. Implementations: ``stores.memory``, ``stores.sqlite``, ``stores.dynamodb``.
 
-    All reads are consistent: they see every change whose ``commit`` returned Committed before the read began.
-    A closed, full, busy or read-only store raises StoreUnavailable and has written nothing. A row written by a newer
-    schema raises NewerSchema and is left as it is.
+    All reads are consistent: they see every change whose ``commit`` returned Committed before the read began. On DynamoDB that
+    holds for everything that is decided by (get, find_key, find_ref, bodies, history); ``list``, ``due``, ``next_due`` and
+    ``counts`` go through indexes that may lag some seconds there: each row they show is as it is now, the newest may be missing.
+    A closed, full, busy or read-only store raises StoreUnavailable and has written nothing. A row written by a newer schema
+    raises NewerSchema and is left as it is.
     """
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
@@ -128,7 +130,8 @@ class Store(Protocol):
         payment off the due index."""
 
     async def counts(self) -> Mapping[str, int]:
-        """Payments per status, every merchant's: for readiness, doctor and the demo's live view."""
+        """Payments per status, every merchant's. It may walk a whole index: for doctor and other tools that people run,
+        never on the way of a request."""
 
     async def close(self) -> None:
         """Finish what was accepted, then release files. A no-op when closed already."""
@@ -147,7 +150,8 @@ RECORD_BYTES_MAX = 65_536  # of a value
 
 class Registry(Protocol):
     """What all processes share beside payments: drain switches and breakers. Read often, written seldom, never part of a
-    payment's write. Implementations: ``stores.memory``, ``stores.sqlite``.
+    payment's write. Implementations: ``stores.memory``, ``stores.sqlite``,
+    ``stores.dynamodb``.
 
     A closed, full, busy or read-only store raises StoreUnavailable: what was asked is not done, unless the disk failed in
     the middle of it; read again before acting on it.
@@ -207,7 +211,7 @@ class Waiting(Struct, frozen=True):
 
 class Inbox(Protocol):
     """Webhooks that were heard, apart from payments: losing one costs time only (R9). Implementations: ``stores.memory``,
-    ``stores.sqlite``.
+    ``stores.sqlite``, ``stores.dynamodb``.
 
     A closed, full, busy or read-only store raises StoreUnavailable: what was asked is not done, unless the disk failed in
     the middle of it. Its sender sends a webhook again that was not taken.
