@@ -19,7 +19,7 @@ from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, decision_on, news, part_of, resolution, reversal, worth_reading
-from .core.payment import FINAL, Payment, Step
+from .core.payment import FINAL, Payment, Step, Terms
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.routing import Rules
@@ -87,6 +87,7 @@ class Engine:
         self.outside = Outside(accounts=self.accounts, rules=rules or Rules())
         self.intake = Intake(ports.store, ports.clock, ports.entropy, ports.wake, self.accounts, self.outside, policy)
         self.hold = hold  # after a restore: read and close, but fire nothing
+        self.gone_by_us: int | None = None  # monotonic: this process ends then, so no call may outlast it
 
     # --- submit ---------------------------------------------------------------------------------------------------
 
@@ -144,10 +145,18 @@ class Engine:
                 log.error("account points elsewhere now: nothing is sent", payment_id=p.id, account=call.account)
                 await self.store.defer(p.id, p.version, now + DAY_US)
                 return False
+            case Call() as call if self.gone_by_us is not None and self._ends_us(p, call) > self.gone_by_us:
+                return False  # it stays due, for a process that lives longer
             case Call() as call:
                 return await self._admitted(p, call, facts)
             case None:
                 raise InvariantViolated("plan named a time but no action")
+
+    def _ends_us(self, p: Payment, call: Call) -> int:
+        """When the lease of this call would end, by the monotonic clock."""
+        account = self.accounts[call.account]
+        terms = account.terms if call.opens else p.attempts[call.attempt].terms
+        return self.clock.monotonic_us() + _lease_us(account, terms, call)
 
     async def _admitted(self, p: Payment, call: Call, facts: Facts) -> bool:
         """What is new needs leave of the account's breaker; what every call hears is learned from."""
@@ -180,8 +189,6 @@ class Engine:
         now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
         if plan(p, now, facts).do != planned_call:  # we slept since: what was due then may be forbidden now
             return True
-        reads = account.adapter.CAPABILITIES.read_requests or (READS_MAX if terms.container else 1)
-        calls = reads if call.kind == "read" else 1
         send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
@@ -189,7 +196,7 @@ class Engine:
             owner=f"{self.entropy.bits(64):016x}",
             at_us=now,
             send_by_us=now + window,
-            lease_until_us=now + window + (calls * terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000,
+            lease_until_us=now + _lease_us(account, terms, call),
             key=intent.key,
             request=None if call.kind == "read" else prepared.request,
         )
@@ -366,3 +373,10 @@ class Engine:
         if after.status != p.status:
             log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
         return after
+
+
+def _lease_us(account: Account, terms: Terms, call: Call) -> int:
+    """From the claim to the end of its lease: the send window, every request that the call may take, and a margin."""
+    reads = account.adapter.CAPABILITIES.read_requests or (READS_MAX if terms.container else 1)
+    calls = reads if call.kind == "read" else 1
+    return (SEND_WINDOW_MS + calls * terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000

@@ -240,3 +240,19 @@ def test_a_claim_that_meets_itself_is_sent() -> None:
     assert (p.status, w.kinds(pid)) == ("SUCCESS", ["fire"])
     assert p.updated_us - p.created_us < 5_000_000  # not after the end of its own lease
     check_ledgers(w, pid)
+
+
+def test_a_process_that_ends_soon_starts_no_call() -> None:
+    """Before ``gone_by_us`` only calls begin that end before it, leases and all; the payment stays due for another process."""
+    w = World({"A": "keyed"})
+    engine, lease_us = w.workers[0].engine, 17_000_000  # send window, call timeout and margin
+    pid = w.pay()
+    due = drive(engine.store.due(w.now_us(), 10))
+    for left_us in (0, 1, lease_us - 1):
+        engine.gone_by_us = engine.clock.monotonic_us() + left_us
+        drive(engine.advance(pid))
+        assert (w.payment(pid).version, w.sent) == (1, [])
+        assert drive(engine.store.due(w.now_us(), 10)) == due
+    engine.gone_by_us = engine.clock.monotonic_us() + lease_us
+    drive(engine.advance(pid))
+    assert (w.payment(pid).status, len(w.sent)) == ("SUCCESS", 1)
