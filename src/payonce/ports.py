@@ -89,7 +89,7 @@ class Store(Protocol):
 
     All reads are consistent: they see every change whose ``commit`` returned Committed before the read began. On DynamoDB that
     holds for everything that is decided by (get, find_key, find_ref, bodies, history); ``list``, ``due``, ``next_due`` and
-    ``counts`` go through indexes that may lag some seconds there: each row they show is as it is now, the newest may be missing.
+    ``counts`` go through indexes that may lag some seconds there: each row they show is as it is now, the newest may miss.
     A closed, full, busy or read-only store raises StoreUnavailable and has written nothing. A row written by a newer schema
     raises NewerSchema and is left as it is.
     """
