@@ -74,6 +74,13 @@ COMMANDS: Final = (
         "webhooks:app",
         ("list", "show", "replay"),
     ),
+    Command(
+        "dlq",
+        CARE,
+        "`dlq list|redrive`: on AWS, messages that no worker could handle; their payments are settled all the same.",
+        "dlq:app",
+        ("list", "redrive"),
+    ),
     Command("doctor", CARE, "Check this installation; each finding with its fix.", "doctor:doctor"),
     Command(
         "simulate",
