@@ -326,3 +326,38 @@ def test_an_account_that_would_leak_or_hang_is_refused(table: str, says: str, tm
     with pytest.raises(ConfigError, match=says) as refused:
         load(file=file, env={})
     assert "secret" not in str(refused.value)
+
+
+TABLES = {"PAYONCE_TRANSACTIONS_TABLE": "T", "PAYONCE_IDEMPOTENCY_TABLE": "I", "PAYONCE_REGISTRY_TABLE": "R"}
+
+
+def test_payments_are_on_dynamodb_with_all_three_tables() -> None:
+    """The starter's names count; some of the tables without the others are refused, each missing one named."""
+    assert not load().on_dynamodb
+    settings = load(env={"TRAN_TABLE": "T", "IDEM_TABLE": "I", "PAYONCE_REGISTRY_TABLE": "R"})
+    assert (settings.on_dynamodb, settings.kept_at) == (True, "the DynamoDB table T")
+    for name in TABLES:
+        with pytest.raises(ConfigError, match=rf"\({name}\).* is not.*Nothing was started"):
+            load(env={**TABLES, name: ""})
+    with pytest.raises(ConfigError, match=r"PAYONCE_TRANSACTIONS_TABLE\) and store.registry_table"):
+        load(env={"IDEM_TABLE": "I"})
+
+
+def test_what_is_named_and_not_used_is_warned_of() -> None:
+    """A file beside tables, and a queue without tables."""
+    assert any("store.path is not used" in w for w in warnings_of(load(env={**TABLES, "PAYONCE_STORE_PATH": "x.db"})))
+    queue = {"SQS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/1/due"}
+    assert any("wake.queue_url is not used" in w for w in warnings_of(load(env=queue)))
+    assert warnings_of(load(env={**TABLES, **queue})) == []
+
+
+def test_the_sandbox_elsewhere() -> None:
+    """Its address is checked, refused in live mode, and then nothing runs in this process."""
+    settings = load(env={"PAYONCE_SANDBOX_URL": "http://10.0.0.7:8090"})
+    assert (settings.sandboxed, settings.sandbox_here) == (True, False)
+    assert all(p.base_url.startswith(SANDBOX_URL) for p in settings.providers), "the stored address stays"
+    for bad in ("10.0.0.7:8090", "ftp://x", "http://u@x", "http://x/?a=1"):
+        with pytest.raises(ConfigError, match=r"sandbox\.url"):
+            load(env={"PAYONCE_SANDBOX_URL": bad})
+    with pytest.raises(ConfigError, match="refused in live mode"):
+        load(env={"PAYONCE_SANDBOX_URL": "http://127.0.0.1:8090", "PAYONCE_MODE": "live"})

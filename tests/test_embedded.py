@@ -221,7 +221,7 @@ def test_the_asgi_app_mounted_without_lifespan(tmp_path: Path, monkeypatch: pyte
     async def go() -> None:
         opened = []
         really_open = embedded.open_app
-        monkeypatch.setattr(embedded, "open_app", lambda s: opened.append(s) or really_open(s))
+        monkeypatch.setattr(embedded, "open_app", lambda s, **more: opened.append(s) or really_open(s, **more))
         mounted = payonce.asgi_app(settings)
         outer = Starlette(routes=[Mount("/money", app=mounted)])
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=outer), base_url="http://shop.invalid") as client:

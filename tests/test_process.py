@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from payonce.bootstrap import App, Hold, LocalWake, SystemClock
+from payonce.bootstrap import App, LocalWake, SystemClock
 from payonce.config import load
 from payonce.core.errors import StoreUnavailable
+from payonce.hold import FileHold
 from payonce.inbox import FORGET_MAX, KEEP_US, Receiver
 from payonce.ports import Clock, Due
 from payonce.process import TIDY_US, Worker
@@ -67,7 +68,7 @@ def worker_on(
         wake=LocalWake(),
         clock=clock or SystemClock(),
         scope=any_port,
-        hold=Hold(folder / "payments.db"),
+        hold=FileHold(folder / "payments.db"),
         sandbox=None,
         health=any_port,
         webhooks=webhooks,
@@ -154,14 +155,44 @@ def test_a_hold_binds_a_worker_that_runs_already(tmp_path: Path) -> None:
         engine = CountingEngine()
         worker = worker_on(engine, tmp_path, concurrency=8)
         loop = asyncio.create_task(worker.run())
-        worker.app.hold.begin()
+        await worker.app.hold.begin()
         await until(lambda: engine.hold)
-        worker.app.hold.lift()
+        await worker.app.hold.lift()
         await until(lambda: not engine.hold)
         await worker.stop(5)
         await loop
 
     asyncio.run(check())
+
+
+def test_while_a_hold_cannot_be_read_nothing_new_is_started(tmp_path: Path) -> None:
+    """The registry is away: whether anything may be fired is not known, so the worker claims nothing and asks again."""
+
+    class Away:
+        asked, away = 0, True
+
+        async def on(self) -> bool:
+            self.asked += 1
+            if self.away:
+                raise StoreUnavailable("away")
+            return False
+
+    async def check(loop: SimLoop) -> None:
+        engine, hold, hidden = CountingEngine(), Away(), LookedAt(stuck=True)
+        engine.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=8, store=hidden, clock=VirtualClock(loop))
+        worker.app = replace(worker.app, hold=hold)
+        running = loop.create_task(worker.run())
+        await loop.until(60)
+        assert (engine.done, hidden.looks) == (0, 0)
+        assert 30 < hold.asked < 100
+        hold.away = False
+        await loop.until(120)
+        assert engine.done
+        await worker.stop(5)
+        await running
+
+    run(random.Random(1), check)
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

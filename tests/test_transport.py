@@ -315,6 +315,66 @@ def test_cancellation_passes() -> None:
     assert run(lambda _: b"", use)
 
 
+# --- an address that stands for another -----------------------------------------------------------------------------------
+
+
+def moved(answer: Callable[[int], bytes | None], base_url: str, *, below: str = "") -> tuple[Any, list[bytes]]:
+    """What becomes of a request for ``base_url`` when MOUNT is a server elsewhere, and what that server got."""
+
+    async def main() -> tuple[Any, list[bytes]]:
+        async with serving(answer) as server:
+            transport = HttpTransport(Hands(), moved={MOUNT: server.url + below})
+            try:
+                return await sent(transport, base_url, path="/charges?a=b%20c"), server.requests
+            finally:
+                await transport.close()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("below", ["", "/books"])
+def test_the_sandbox_elsewhere_gets_the_request(below: str) -> None:
+    """What is stored for the sandbox is sent to the server that is named, with the path as it stands."""
+    answer, requests = moved(lambda _: OK, MOUNT + "/mock", below=below)
+    assert isinstance(answer, Response)
+    assert requests[0].startswith(f"POST {below}/mock/charges?a=b%20c HTTP/1.1".encode())
+
+
+def test_only_the_sandbox_is_elsewhere() -> None:
+    """A host that merely begins like it is not sent there."""
+    answer, requests = moved(lambda _: OK, MOUNT + "x/mock")
+    assert (isinstance(answer, Lost), requests) == (True, [])
+
+
+def test_a_server_elsewhere_cannot_lead_on() -> None:
+    """A redirect of it is its answer, and a dropped connection is lost and not tried again."""
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    answer, requests = moved(lambda _: redirect, MOUNT + "/mock")
+    assert (answer.status, len(requests)) == (302, 1)
+    lost, requests = moved(lambda _: None, MOUNT + "/mock")
+    assert (isinstance(lost, Lost) and lost.sent, len(requests)) == (True, 1)
+
+
+def test_after_a_freeze_no_connection_is_used_again() -> None:
+    """Between two calls the idle connection is kept; after ``drop_idle`` there is none, and a call in flight goes on."""
+
+    async def use(server: Server, transport: HttpTransport) -> tuple[int, int, Any]:
+        await sent(transport, server.url)
+        await sent(transport, server.url)
+        before = server.connections
+        flying = asyncio.create_task(sent(transport, server.url))
+        while len(server.requests) < 3:
+            await asyncio.sleep(0)
+        await transport.drop_idle()
+        answer = await flying
+        await sent(transport, server.url)
+        return before, server.connections, answer
+
+    before, after, answer = run(lambda _: OK, use)
+    assert (before, after) == (1, 2)
+    assert isinstance(answer, Response)
+
+
 # --- in process ----------------------------------------------------------------------------------------------------------
 
 

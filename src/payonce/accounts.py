@@ -15,7 +15,10 @@ from .core.routing import Offer
 from .outside import offer
 from .tomlfile import TomlFile, ended, suggest
 
-SANDBOX_URL: Final = "http://sandbox.payonce.invalid"  # served in process; .invalid can never reach a real host
+# Served in process, or by the server of ``sandbox.url``; .invalid can never reach a real host.
+SANDBOX_URL: Final = "http://sandbox.payonce.invalid"
+AWS_KINDS: Final = ("aws-secret", "aws-ssm")  # of references: Secrets Manager, Systems Manager's parameters
+SECRET_KINDS: Final = ("env", "file", *AWS_KINDS)
 
 # Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
 CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
@@ -36,7 +39,7 @@ SANDBOX_TERMS: Final[Mapping[str, int | tuple[int, ...]]] = {
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True):
-    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (env:, file:), never values;
+    """One [providers.NAME]: an account of an adapter. ``credentials`` are references (see SECRET_KINDS), never values;
     ``origin`` is the file, with the line of its adapter or table."""
 
     name: str
@@ -84,10 +87,15 @@ def offers_of(accounts: Iterable[ProviderConfig], adapters: Mapping[str, Adapter
     return tuple(offer(p.name, p.mode, adapter_of(p, adapters).CAPABILITIES) for p in accounts)
 
 
-def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
-    """The value behind ``env:NAME`` or ``file:PATH``. Raises ConfigError; the value itself is never in a message."""
+def resolve_secret(reference: str, env: Mapping[str, str], where: str, fetched: Mapping[str, str] = {}) -> str:
+    """The value behind ``env:NAME`` or ``file:PATH``, or that of a reference to AWS among those that were ``fetched``
+    (``awssecrets.fetch``). Raises ConfigError; the value itself is never in a message."""
     require_reference(reference, where)
     kind, _, name = reference.partition(":")
+    if kind in AWS_KINDS:
+        if reference not in fetched:
+            raise ConfigError(f"{where}: {reference} was not fetched from AWS. Nothing was started.")
+        return fetched[reference]
     if kind == "env":
         if not env.get(name):
             raise ConfigError(f"{where}: the environment variable {name} is not set. Set it, or name another one.")
@@ -102,11 +110,26 @@ def resolve_secret(reference: str, env: Mapping[str, str], where: str) -> str:
     return value
 
 
+def aws_references(accounts: Iterable[ProviderConfig]) -> dict[str, str]:
+    """References to secrets that lie at AWS -> the first place that names each."""
+    found: dict[str, str] = {}
+    for p in accounts:
+        for key, reference in p.credentials.items():
+            if reference.partition(":")[0] in AWS_KINDS:
+                found.setdefault(reference, f"providers.{p.name}.{key}")
+    return found
+
+
 def require_reference(reference: str, where: str) -> None:
-    """Raises ConfigError for what is neither ``env:NAME`` nor ``file:PATH``; it may be a secret, so it is not shown."""
+    """Raises ConfigError for what is no reference to a secret; it may be the secret itself, so it is not shown."""
     kind, _, name = reference.partition(":")
-    if kind not in ("env", "file") or not name:
-        raise ConfigError(f"{where}: write env:NAME or file:PATH; a secret itself does not belong into the configuration.")
+    if kind not in SECRET_KINDS or not name.strip():
+        raise ConfigError(
+            f"{where}: write env:NAME, file:PATH, aws-secret:NAME or aws-ssm:NAME; a secret itself does not belong into the "
+            "configuration."
+        )
+    if kind == "aws-secret" and (not name.partition("#")[0] or name.endswith("#")):
+        raise ConfigError(f"{where}: write aws-secret:NAME, or aws-secret:NAME#KEY for one key of a secret that is JSON.")
 
 
 def _is_http(url: str) -> bool:

@@ -1,38 +1,46 @@
-"""The composition root: settings in, a working engine out. Tests hand in their own clock and entropy."""
+"""The composition root: settings in, a working engine out. Tests hand in their own clock and entropy.
+
+Only what the settings need is loaded: on AWS no SQLite, no sandbox and, until something is sent, no HTTP client."""
 
 import asyncio
 import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, require_host_of_mode, resolve_secret
+from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, aws_references, require_host_of_mode, resolve_secret
 from .adapter import Adapter
+from .awsapi import Aws
+from .awssecrets import fetch
 from .config import Settings
 from .core.errors import ConfigError, NewerSchema
-from .core.payment import PaymentStatus
+from .core.payment import Payment, PaymentStatus, StoredRequest
 from .dispatch import Account
 from .engine import Engine, Policy, Ports
 from .health import Health
+from .hold import Hold
 from .inbox import Receiver
 from .outside import Outside
-from .ports import Clock, Entropy, Filters, Scope, Transport
+from .ports import Clock, Entropy, Filters, Lost, Response, Scope, Transport, Wake
 from .providers import load_adapters
-from .sandbox.server import Sandbox, sandbox_app
-from .stores.sqlite import SqliteStore, open_store
+from .storage import OpenStore, aws_client, make_folder, opened
 from .telemetry import get_logger
-from .transport import HttpTransport
+
+if TYPE_CHECKING:
+    from .sandbox.server import Sandbox
+    from .transport import HttpTransport
 
 DEFAULT_MERCHANT = "mer_default"
 log = get_logger("bootstrap")
 
-OPEN_CHECKED_MAX = 10_000  # unresolved payments looked at for re-pointed accounts at start
+OPEN_CHECKED_MAX: Final = 10_000  # unresolved payments looked at for re-pointed accounts at start,
+DUE_CHECKED_MAX: Final = 100  # and where each of them is a read over the network
 
 
 class SystemClock:
@@ -64,6 +72,9 @@ class LocalWake:
         self._ids[payment_id] = None
         self._event.set()
 
+    async def flush(self) -> None:
+        """Nothing is kept back: they are heard at once."""
+
     def take(self) -> list[str]:
         ids = list(self._ids)
         self._ids.clear()
@@ -79,25 +90,11 @@ class LocalWake:
             return
 
 
-class Hold:
-    """After a restore: a mark beside the store's file, which every process on it respects, until ``payonce reconcile``
-    has compared what is open with the providers. Reads and closes go on, nothing is fired."""
+class Hints(Wake, Protocol):
+    """The port with its end: ``LocalWake`` within one process, ``wake.sqs.SqsWake`` where workers run elsewhere."""
 
-    def __init__(self, store_path: Path) -> None:
-        self.path = store_path.with_name(store_path.name + ".hold")
-
-    def on(self) -> bool:
-        return self.path.exists()
-
-    def begin(self) -> None:
-        """Raises ConfigError when the mark cannot be made: nothing may be started then."""
-        try:
-            self.path.touch(mode=0o600)
-        except OSError as error:
-            raise ConfigError(f"--hold: cannot write {self.path}: {error.strerror}. Nothing was started.") from error
-
-    def lift(self) -> None:
-        self.path.unlink(missing_ok=True)
+    async def flush(self) -> object:
+        """Let go of what was collected. Never raises for what a network can do."""
 
 
 class App(Struct, frozen=True):
@@ -105,15 +102,50 @@ class App(Struct, frozen=True):
 
     settings: Settings
     engine: Engine
-    store: SqliteStore
+    store: OpenStore
     transport: Transport
-    wake: LocalWake
+    wake: Hints
     clock: Clock
     scope: Scope
     hold: Hold
-    sandbox: Sandbox | None  # when it runs in this process
+    sandbox: "Sandbox | None"  # when it runs in this process
     health: Health
     webhooks: Receiver | None = None  # None: none are taken or looked up here
+    aws: Aws | None = None  # the client, where one is needed
+
+    async def heed_hold(self) -> None:
+        """Let the engine know whether a hold is on. Raises StoreUnavailable: then it goes on as it last knew."""
+        said: Any = self.hold.on()
+        self.engine.hold = bool(await said if isawaitable(said) else said)
+
+
+class LazyTransport:
+    """``transport.HttpTransport``, loaded and made at the first send: a function that only accepts never pays for it.
+    ``mounts`` and ``moved`` as there."""
+
+    def __init__(self, clock: Clock, mounts: "Mapping[str, Any]", moved: Mapping[str, str]) -> None:
+        self._clock, self._mounts, self._moved = clock, mounts, moved
+        self._made: HttpTransport | None = None
+
+    def made(self) -> "HttpTransport":
+        if self._made is None:
+            from .transport import HttpTransport
+
+            self._made = HttpTransport(self._clock, self._mounts, self._moved)
+        return self._made
+
+    async def send(
+        self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
+    ) -> Response | Lost:
+        return await self.made().send(request, body, secret_headers, send_by_us=send_by_us, timeout_ms=timeout_ms)
+
+    async def drop_idle(self) -> None:
+        if self._made is not None:
+            await self._made.drop_idle()
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
 
 
 @asynccontextmanager
@@ -124,43 +156,79 @@ async def open_app(
     entropy: Entropy | None = None,
     env: Mapping[str, str] | None = None,
     hold: bool = False,
+    worker: bool = False,
+    checked: bool = True,
 ) -> AsyncIterator[App]:
     """Open the store, the transport and the engine; close them at the end. ``hold``: this process fires nothing,
-    whatever it finds. Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
+    whatever it finds. ``worker``: one runs in this process, so it is told what is due; else the queue is, if there is one.
+    ``checked`` False: neither tables nor open payments are looked at first, for who must start in milliseconds.
+    Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
     clock = clock or SystemClock()
-    accounts = accounts_of(settings, os.environ if env is None else env)
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"store.data_dir: cannot make {settings.data_dir}: {error.strerror}. Name another folder.") from error
-    sandbox = _sandbox(settings, clock) if any(a.base_url.startswith(SANDBOX_URL) for a in accounts.values()) else None
-    transport = HttpTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {})
-    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    wake = LocalWake()
-    policy = Policy(
+    async with AsyncExitStack() as stack:
+        wants = aws_references(settings.providers)
+        aws = await stack.enter_async_context(aws_client(clock)) if settings.on_dynamodb or wants else None
+        fetched = await fetch(aws, clock, wants) if aws else {}
+        accounts = accounts_of(settings, os.environ if env is None else env, fetched)
+        sandbox = _sandbox(settings, clock, stack)
+        kept = await stack.enter_async_context(opened(settings, clock, aws, checked=checked))
+        transport = LazyTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {}, moved_of(settings))
+        stack.push_async_callback(transport.close)
+        if worker:
+            transport.made()
+        wake = LocalWake() if worker else _hints(settings, clock, aws)
+        stack.push_async_callback(wake.flush)
+        ports = Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
+        health = Health(kept.store.registry, clock)
+        holding = hold or await kept.hold.on()
+        rules, back = settings.rules, settings.return_to
+        engine = Engine(ports, accounts, policy_of(settings), rules=rules, health=health, hold=holding, return_to=back)
+        scope = Scope(DEFAULT_MERCHANT, settings.mode)
+        webhooks = Receiver(kept.store.inbox, kept.store, accounts, engine.ingest, clock=clock, wake=wake)
+        if checked:
+            await (refuse_repointed_due if settings.on_dynamodb else refuse_repointed)(engine, scope)
+        yield App(settings, engine, kept.store, transport, wake, clock, scope, kept.hold, sandbox, health, webhooks, aws)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What is decided about payments in general."""
+    return Policy(
         attempts_max=settings.number("payments.attempts_max"),
         late_success="accept" if settings.text("payments.late_success") == "accept" else "refund",
         action_s=settings.number("payments.action_expires_s"),
     )
-    ports = Ports(store=store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
-    mark = Hold(settings.store_path)
-    health = Health(store.registry, clock)
-    holding = hold or mark.on()
-    engine = Engine(ports, accounts, policy, rules=settings.rules, health=health, hold=holding, return_to=settings.return_to)
-    scope = Scope(DEFAULT_MERCHANT, settings.mode)
-    webhooks = Receiver(store.inbox, store, accounts, engine.ingest, clock=clock, wake=wake)
-    try:
-        await refuse_repointed(engine, scope)
-        yield App(settings, engine, store, transport, wake, clock, scope, mark, sandbox, health, webhooks)
-    finally:
-        await transport.close()
-        await store.close()
-        if sandbox:
-            sandbox.close()
 
 
-def _sandbox(settings: Settings, clock: Clock) -> Sandbox:
+def moved_of(settings: Settings) -> Mapping[str, str]:
+    """Where requests for the sandbox go that does not run in this process."""
+    url = settings.text("sandbox.url").rstrip("/")
+    return {SANDBOX_URL: url} if url else {}
+
+
+def _hints(settings: Settings, clock: Clock, aws: Aws | None) -> Hints:
+    """Whom a process without a worker tells."""
+    queue_url = settings.text("wake.queue_url")
+    if aws is None or not settings.on_dynamodb or not queue_url:
+        return LocalWake()
+    from .wake.sqs import SqsWake
+
+    return SqsWake(aws, queue_url, clock)
+
+
+def _sandbox(settings: Settings, clock: Clock, stack: AsyncExitStack) -> "Sandbox | None":
+    if not settings.sandbox_here:
+        return None
+    make_folder(settings)
+    sandbox = open_sandbox(settings, clock)
+    stack.callback(sandbox.close)
+    return sandbox
+
+
+def open_sandbox(settings: Settings, clock: Clock) -> "Sandbox":
+    """The sandbox of this process. Raises ConfigError when its ledger cannot be used."""
+    import apsw
+
+    from .sandbox.server import sandbox_app
+
     try:
         return sandbox_app(settings.ledger_path, clock)
     except (apsw.Error, ValueError) as error:
@@ -170,10 +238,21 @@ def _sandbox(settings: Settings, clock: Clock) -> Sandbox:
         ) from error
 
 
-def accounts_of(settings: Settings, env: Mapping[str, str]) -> dict[str, Account]:
-    """The provider accounts, credentials resolved. Raises ConfigError for an unknown adapter or a missing secret."""
+async def fetched_secrets(settings: Settings, clock: Clock) -> dict[str, str]:
+    """What the accounts' references to AWS lead to, for who opens no app; nothing is asked when there are none. Raises
+    ConfigError, StoreUnavailable."""
+    wants = aws_references(settings.providers)
+    if not wants:
+        return {}
+    async with aws_client(clock) as aws:
+        return await fetch(aws, clock, wants)
+
+
+def accounts_of(settings: Settings, env: Mapping[str, str], fetched: Mapping[str, str] = {}) -> dict[str, Account]:
+    """The provider accounts, credentials resolved; ``fetched`` are those that lie at AWS. Raises ConfigError for an unknown
+    adapter or a missing secret."""
     adapters = load_adapters()
-    return {p.name: _account(p, adapter_of(p, adapters), env) for p in settings.providers}
+    return {p.name: _account(p, adapter_of(p, adapters), env, fetched) for p in settings.providers}
 
 
 def outside_of(settings: Settings) -> Outside:
@@ -184,10 +263,10 @@ def outside_of(settings: Settings) -> Outside:
     return Outside(accounts={p.name: _account(p, adapters[p.adapter], None) for p in known}, rules=settings.rules)
 
 
-def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None) -> Account:
+def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None, fetched: Mapping[str, str] = {}) -> Account:
     credentials = None
     if env is not None:
-        values = {k: resolve_secret(v, env, f"providers.{p.name}.{k}") for k, v in p.credentials.items()}
+        values = {k: resolve_secret(v, env, f"providers.{p.name}.{k}", fetched) for k, v in p.credentials.items()}
         sandboxed = p.base_url.startswith(SANDBOX_URL)
         credentials = adapter.credentials_of(values or (adapter.SANDBOX_CREDENTIALS if sandboxed else {}))
         if getattr(credentials, "mode", p.mode) != p.mode:
@@ -222,10 +301,26 @@ async def _refuse_repointed(engine: Engine, scope: Scope) -> None:
             page = await engine.store.list(scope, filters, 100, cursor)
             left -= len(page.payments)
             for p in page.payments:
-                if names := engine.outside.repointed(p):
-                    raise ConfigError(
-                        f"The account {names[0]} has another base_url, adapter or credential than the open payment {p.id} was "
-                        "sent with. Nothing was started or sent. Restore the account, or give the new one another name."
-                    )
+                _require_there(engine, p)
             if (cursor := page.next) is None:
                 break
+
+
+async def refuse_repointed_due(engine: Engine, scope: Scope) -> None:
+    """The same where lists cannot be filtered cheaply: what is open is on the due index, which holds nothing else. Only the
+    next ones are looked at; the engine looks at each again before it touches it."""
+    try:
+        for row in await engine.store.due(2**62, DUE_CHECKED_MAX):
+            p = await engine.store.get(row.payment_id)
+            if p is not None and (p.merchant_id, p.mode) == (scope.merchant_id, scope.mode):
+                _require_there(engine, p)
+    except NewerSchema:
+        log.warning("rows of a newer version are in the store; re-pointed accounts are looked for attempt by attempt")
+
+
+def _require_there(engine: Engine, p: Payment) -> None:
+    if names := engine.outside.repointed(p):
+        raise ConfigError(
+            f"The account {names[0]} has another base_url, adapter or credential than the open payment {p.id} was "
+            "sent with. Nothing was started or sent. Restore the account, or give the new one another name."
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .accounts import PROVIDER_KEYS, SANDBOX_TERMS, SANDBOX_URL, ProviderConfig, read_accounts, resolve_secret
 from .core.errors import ConfigError
@@ -24,10 +25,12 @@ __all__ = [
     "SANDBOX_TERMS",
     "SANDBOX_URL",
     "SETTINGS",
+    "TABLES",
     "ProviderConfig",
     "Setting",
     "Settings",
     "Value",
+    "in_one_process",
     "is_loopback",
     "load",
     "resolve_secret",
@@ -37,6 +40,15 @@ __all__ = [
 ELSEWHERE: Final = ("version", "providers", "rules", "routing")  # parts of the file that are no plain settings
 DIGITS_MAX: Final = 18  # of a whole number; Python refuses to convert very long ones
 PUBLIC_URL: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]{1,200}|\[[0-9A-Fa-f:.]{2,50}\])(?::[0-9]{1,5})?(?:/[!-~]{0,100})?")
+# Settings that are such addresses, with an example of each.
+URLS: Final = {
+    "server.public_url": "https://pay.example.com",
+    "sandbox.url": "http://127.0.0.1:8090",
+    "wake.queue_url": "https://sqs.example.com/123456789012/payonce",
+    "wake.dead_letter_url": "https://sqs.example.com/123456789012/payonce-dead",
+}
+TABLES: Final = ("store.transactions_table", "store.idempotency_table", "store.registry_table")
+ELSEWHERE_KEYS: Final = (*TABLES, "wake.queue_url", "wake.dead_letter_url", "sandbox.url")  # what is not of this machine
 
 
 class Setting(NamedTuple):
@@ -106,13 +118,14 @@ SETTINGS: Final = (
         16,
         "partitions over which DynamoDB's indexes are spread; may be raised at any time, never lowered",
         1,
-        1024,
+        100,
     ),
     Setting(
         "wake.queue_url",
         ("PAYONCE_QUEUE_URL", "SQS_QUEUE_URL"),
         "",
-        "SQS queue of the ids of payments that are due; empty = workers look into the store only",
+        "SQS queue that is told which payments are due, by processes that have no worker of their own; it needs "
+        "store.transactions_table",
     ),
     Setting(
         "wake.dead_letter_url",
@@ -124,7 +137,7 @@ SETTINGS: Final = (
         "sandbox.url",
         ("PAYONCE_SANDBOX_URL",),
         "",
-        "where the sandbox runs as a server of its own (`payonce sandbox`); empty = in this process",
+        "where the sandbox runs as a server of its own (`payonce sandbox`), in test mode; empty = in this process",
     ),
     Setting("worker.concurrency", ("PAYONCE_WORKER_CONCURRENCY",), 64, "payments worked on at once per process", 1, 4096),
     Setting(
@@ -194,6 +207,27 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Path(self.text("store.path") or self.data_dir / "payments.db")
 
     @property
+    def on_dynamodb(self) -> bool:
+        """Payments are kept in DynamoDB's tables; else in the file ``store_path``."""
+        return bool(self.text("store.transactions_table"))
+
+    @property
+    def kept_at(self) -> str:
+        """Where payments are, in words for people."""
+        table = self.text("store.transactions_table")
+        return f"the DynamoDB table {table}" if table else str(self.store_path)
+
+    @property
+    def sandboxed(self) -> bool:
+        """Some account pays at the sandbox."""
+        return any(p.base_url.startswith(SANDBOX_URL) for p in self.providers)
+
+    @property
+    def sandbox_here(self) -> bool:
+        """The sandbox runs in this process."""
+        return self.sandboxed and not self.text("sandbox.url")
+
+    @property
     def ledger_path(self) -> Path:
         """The sandbox's ledger: a file of its own, never touched by the store."""
         return self.data_dir / "sandbox-ledger.db"
@@ -209,7 +243,32 @@ def load(
     values = {s.key: _value(s, flags or {}, env, toml) for s in SETTINGS}
     _refuse_unknown_env(env)
     _refuse_unknown_toml(toml)
+    _refuse_half(values)
     return _routed(values, toml)
+
+
+def in_one_process(settings: Settings, origin: str) -> Settings:
+    """The same settings on this machine alone: the file and the sandbox in process, whatever tables, queues and servers are
+    configured."""
+    return replace(settings, values={**settings.values, **{key: Value("", origin) for key in ELSEWHERE_KEYS}})
+
+
+def _refuse_half(values: Mapping[str, Value]) -> None:
+    """One table without the others would keep payments without their keys; a sandbox takes no real money."""
+    missing = [key for key in TABLES if not values[key].value]
+    if missing and len(missing) < len(TABLES):
+        there = next(key for key in TABLES if values[key].value)
+        names = {s.key: s.env[0] for s in SETTINGS}
+        wanted = " and ".join(f"{key} ({names[key]})" for key in missing)
+        raise ConfigError(
+            f"{there} ({values[there].origin}) is set, and {wanted} is not: payments on DynamoDB need all three tables. "
+            "Name the missing one, or none. Nothing was started."
+        )
+    if values["sandbox.url"].value and values["server.mode"].value == "live":
+        raise ConfigError(
+            f"sandbox.url ({values['sandbox.url'].origin}) is refused in live mode: the sandbox moves no money. "
+            "Unset it, or use test mode. Nothing was started."
+        )
 
 
 def _routed(values: dict[str, Value], toml: TomlFile) -> Settings:
@@ -237,7 +296,7 @@ def warnings_of(settings: Settings) -> list[str]:
     found = []
     host = settings.text("server.host")
     if not is_loopback(host):
-        sandbox = any(p.base_url.startswith(SANDBOX_URL) for p in settings.providers)
+        sandbox = settings.sandbox_here
         faults = ", and make the sandbox fail (/sandbox/faults)" if sandbox else ""
         found.append(
             f"server.host is {host}: there is no authentication yet, so whoever reaches this port can post, "
@@ -248,6 +307,10 @@ def warnings_of(settings: Settings) -> list[str]:
             "server.mode is live and there is no live provider account: every payment will be refused (no_route). "
             "Add [providers.NAME] to payonce.toml, or use test mode."
         )
+    if settings.on_dynamodb and settings.values["store.path"].value:
+        found.append("store.path is not used: payments are kept in DynamoDB. Unset it, or the three tables.")
+    if not settings.on_dynamodb and settings.text("wake.queue_url"):
+        found.append("wake.queue_url is not used: payments are kept in a file, whose own workers find what is due.")
     return found + rule_warnings(settings.rules, [p.name for p in settings.providers if p.mode == settings.mode])
 
 
@@ -305,8 +368,8 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
             raise bad(f"must be one of {', '.join(s.choices)}" + suggest(raw, s.choices))
     elif s.default and not raw.strip():
         raise bad("must not be empty")
-    elif s.key == "server.public_url" and raw and ("?" in raw or "#" in raw or not PUBLIC_URL.fullmatch(raw)):
-        raise bad("must be an http or https URL without user, query and fragment, such as https://pay.example.com")
+    elif s.key in URLS and raw and ("?" in raw or "#" in raw or not PUBLIC_URL.fullmatch(raw)):
+        raise bad(f"must be an http or https URL without user, query and fragment, such as {URLS[s.key]}")
     return Value(raw, origin)
 
 

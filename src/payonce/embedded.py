@@ -17,7 +17,7 @@ from .api.operations import action_of
 from .api.problems import NoSuchOperation
 from .api.views import history_entry, operation_body, operation_entry, payment_body
 from .bootstrap import App, open_app
-from .config import Settings, Value, load
+from .config import TABLES, Settings, Value, load
 from .core.idempotency import normalise, normalise_operation, parse_key
 from .core.payment import FINAL, Payment, PaymentStatus
 from .ports import Filters
@@ -185,15 +185,17 @@ async def open(path: str | Path, *, worker: bool = True, settings: Settings | No
     StoreUnavailable: nothing was started then."""
     settings = at(settings or load(env=os.environ), Path(path))
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(open_app(settings))
+        app = await stack.enter_async_context(open_app(settings, worker=worker))
         if worker:
             await stack.enter_async_context(running_worker(app))
         yield Payments(app)
 
 
 def at(settings: Settings, path: Path) -> Settings:
-    """The same settings with the store at ``path``, and its folder as the data folder."""
+    """The same settings with the store at ``path``, and its folder as the data folder: a file, whatever tables are
+    configured."""
     here = {"store.path": Value(str(path), "payonce.open"), "store.data_dir": Value(str(path.parent), "payonce.open")}
+    here |= {key: Value("", "payonce.open") for key in (*TABLES, "wake.queue_url")}
     return replace(settings, values={**settings.values, **here})
 
 
@@ -219,7 +221,8 @@ class Mounted:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._inner is None:
-                app = await self._stack.enter_async_context(open_app(self._settings or load(env=os.environ)))
+                settings = self._settings or load(env=os.environ)
+                app = await self._stack.enter_async_context(open_app(settings, worker=self._worker))
                 if self._worker:
                     await self._stack.enter_async_context(running_worker(app))
                 self._inner = api_of(app)

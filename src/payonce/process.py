@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .bootstrap import App
+from .bootstrap import App, LocalWake
 from .core.errors import ConfigError, PayonceError
 from .inbox import PREFIX
 from .telemetry import get_logger
@@ -36,7 +36,9 @@ class Worker:
     store: claims are conditional writes, so a second one costs time only."""
 
     def __init__(self, app: App, *, concurrency: int, poll_ms: int) -> None:
-        self.app, self.concurrency, self.poll_s = app, concurrency, poll_ms / 1000
+        if not isinstance(app.wake, LocalWake):
+            raise TypeError("open_app(settings, worker=True): a worker in this process listens to this process")
+        self.app, self.wake, self.concurrency, self.poll_s = app, app.wake, concurrency, poll_ms / 1000
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hints = 0  # how many of them are webhooks
         self._rested: dict[str, tuple[int, int]] = {}  # id -> (not before, length of the last rest)
@@ -47,9 +49,9 @@ class Worker:
         """Until ``stop``. Survives what stores and networks can do."""
         while not self._stopping.is_set():
             wait_s = self.poll_s
-            self.app.engine.hold = self.app.hold.on()
             try:
-                for payment_id in self.app.wake.take():
+                await self.app.heed_hold()
+                for payment_id in self.wake.take():
                     self._rested.pop(payment_id, None)
                     if len(self._tasks) < self.concurrency:  # the rest is due in the store
                         self._start(payment_id)
@@ -61,13 +63,13 @@ class Worker:
             except Exception:  # a worker that ended would leave every payment where it is
                 log.exception("bug: cannot look for what is due; trying again")
                 wait_s = 1.0
-            await self.app.wake.wait(wait_s)
+            await self.wake.wait(wait_s)
 
     async def stop(self, drain_s: float) -> bool:
         """Claim nothing more and wait for calls in flight. After ``drain_s`` they are cut: their steps are on record
         and will be resolved by reading. True when all of them finished."""
         self._stopping.set()
-        self.app.wake.send("")
+        self.wake.send("")
         running = list(self._tasks.values())
         if not running:
             return True
@@ -142,7 +144,7 @@ class Worker:
         again_soon = length and now < until + 2 * length
         rest = min(RERUN_MAX_US, length * 2) if again_soon else RERUN_AFTER_US
         self._rested[id] = (now + rest, rest)
-        self.app.wake.send("")  # there is room again; no payment has this id
+        self.wake.send("")  # there is room again; no payment has this id
 
 
 @asynccontextmanager

@@ -1,21 +1,28 @@
 """One process that serves: the engine, the worker beside it, and HTTP in front; put together for the command line,
-the demo and whoever wants the whole server in a test. ``process`` and ``api`` do not know each other."""
+the demo and whoever wants the whole server in a test. ``process`` and ``api`` do not know each other.
+
+``api_of`` is all that a function on AWS needs of it: the server, its sockets and the sandbox are loaded by ``serving`` only."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .api.app import create_app
-from .bootstrap import App, Hold, open_app
+from .bootstrap import App, LocalWake, open_app
 from .config import SANDBOX_URL, Settings
 from .dispatch import Account
 from .inbox import deaf
-from .process import Worker, address_of, bind, http_server, running_worker
-from .sandbox.courier import beside, delivering
+from .ports import Filters
+
+if TYPE_CHECKING:
+    from .process import Worker
+
+COUNTED_MAX: Final = 100  # payments in doubt that /readyz counts
 
 
 class Served(Struct, frozen=True):
@@ -23,7 +30,7 @@ class Served(Struct, frozen=True):
 
     app: App
     url: str
-    worker: Worker | None
+    worker: "Worker | None"
 
 
 @asynccontextmanager
@@ -32,21 +39,26 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
     together: what is cut is on record and will be resolved by reading. With ``hold`` no process on this store
     fires anything until ``payonce reconcile`` has run. Raises ConfigError, NewerSchema, StoreUnavailable: nothing was
     started then."""
+    from .process import address_of, bind, http_server, running_worker
+
     drain_s = settings.number("server.drain_s")
     async with AsyncExitStack() as stack:
         sock = bind(settings.text("server.host"), settings.number("server.port"))
         stack.callback(sock.close)
+        app = await stack.enter_async_context(open_app(settings, hold=hold, worker=worker))
         if hold:
-            settings.store_path.parent.mkdir(parents=True, exist_ok=True)
-            Hold(settings.store_path).begin()
-        app = await stack.enter_async_context(open_app(settings))
+            await app.hold.begin()
         if not app.engine.return_to and settings.mode == "test":  # a real customer's browser would not find this machine
             app.engine.return_to = f"{address_of(sock)}/return/"
         if app.sandbox:
+            from .sandbox.courier import beside
+
             beside(app.sandbox.ledger, address_of(sock), sandbox_accounts(settings))
         works = await stack.enter_async_context(running_worker(app, drain_s=drain_s)) if worker else None
         url = await stack.enter_async_context(http_server(api_of(app), sock, drain_s=drain_s))
         if app.sandbox:
+            from .sandbox.courier import delivering
+
             await stack.enter_async_context(delivering(app.sandbox, app.clock))
         try:
             yield Served(app, url, works)
@@ -58,7 +70,20 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
 def api_of(app: App) -> ASGIApp:
     """The whole API over an open app, with the sandbox's pages when it runs in this process."""
     routes = sandbox_routes(app)
-    return create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks, extra_routes=routes)
+    api = create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks, extra_routes=routes)
+    return api if isinstance(app.wake, LocalWake) else _telling(api, app)
+
+
+def _telling(api: ASGIApp, app: App) -> ASGIApp:
+    """After each request the workers elsewhere are told what it made due; its sender has the answer already."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await api(scope, receive, send)
+        finally:
+            await app.wake.flush()
+
+    return told
 
 
 def unheard(accounts: Iterable[Account]) -> list[str]:
@@ -72,13 +97,9 @@ def unheard(accounts: Iterable[Account]) -> list[str]:
 
 
 def sandbox_accounts(settings: Settings) -> Mapping[str, str]:
-    """Account -> vendor, of the accounts that pay at the sandbox in this process."""
+    """Account -> vendor, of the accounts that pay at the sandbox, wherever it runs."""
     there = [p for p in settings.providers if p.base_url.startswith(SANDBOX_URL + "/")]
     return {p.name: p.base_url.removeprefix(SANDBOX_URL + "/").partition("/")[0] for p in there}
-
-
-def sandbox_in_process(settings: Settings) -> bool:
-    return any(p.base_url.startswith(SANDBOX_URL) for p in settings.providers)
 
 
 def sandbox_routes(app: App) -> tuple[BaseRoute, ...]:
@@ -92,17 +113,19 @@ def ready(app: App) -> Callable[[], Awaitable[Mapping[str, str]]]:
     are not used now, payments that wait for a person) is for who reads it, and never makes it fail."""
 
     async def check() -> Mapping[str, str]:
-        await app.store.next_due()  # raises StoreUnavailable
+        wanted = Filters(status="IN_DOUBT", attention=True)  # both: what needs eyes has an index of its own
+        doubts = await app.store.list(app.scope, wanted, COUNTED_MAX)  # raises StoreUnavailable
         trouble = await app.store.retry_trouble()
-        doubt = (await app.store.counts()).get("IN_DOUBT", 0)
+        doubt = f"{COUNTED_MAX} or more" if doubts.next else str(len(doubts.payments))
+        held = await app.hold.on()
         await app.health.refresh()
         blocked = app.health.blocked(app.clock.now_us())
         shut = "; ".join(f"{name}: {block.why}" for name, block in sorted(blocked.items()) if name in app.engine.accounts)
         return {
             "store": trouble or "ok",
-            "worker": "ok: holding until `payonce reconcile` ran" if app.hold.on() else "ok",
+            "worker": "ok: holding until `payonce reconcile` ran" if held else "ok",
             "accounts": f"ok: nothing new is sent to {shut}" if shut else "ok",
-            "payments": f"ok: {doubt} IN_DOUBT, see `payonce list --status IN_DOUBT`" if doubt else "ok",
+            "payments": f"ok: {doubt} IN_DOUBT, see `payonce list --status IN_DOUBT`" if doubts.payments else "ok",
         }
 
     return check

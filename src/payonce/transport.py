@@ -7,7 +7,8 @@ httpx2's transport is used without its client: the client adds headers, follows 
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -79,16 +80,17 @@ class _Wire:
 
 class HttpTransport:
     """``ports.Transport`` over httpx2. A base URL that begins with a key of ``mounts`` is served in process by that ASGI
-    app, without a socket: the sandbox. Use it in one event loop, and close it."""
+    app, without a socket: the sandbox. One that begins with a key of ``moved`` is asked at that address instead, which is on
+    no record: the sandbox as a server of its own. Use it in one event loop, and close it."""
 
-    def __init__(self, clock: Clock, mounts: Mapping[str, ASGIApp] | None = None) -> None:
+    def __init__(
+        self, clock: Clock, mounts: Mapping[str, ASGIApp] | None = None, moved: Mapping[str, str] | None = None
+    ) -> None:
         self._clock = clock
-        self._mounts = dict(mounts or {})
+        self._mounts, self._moved = dict(mounts or {}), dict(moved or {})
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._http = httpx2.AsyncHTTPTransport(
-            trust_env=False, retries=0, limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
-        )
+        self._pool = _Pool()
 
     async def send(
         self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
@@ -96,7 +98,7 @@ class HttpTransport:
         """See ``ports.Transport.send``. ``timeout_ms`` is for the whole call; cancellation passes through."""
         deadline = _Deadline(self._clock, send_by_us)
         headers = [*request.headers, *secret_headers.items()]
-        mount = next((m for m in self._mounts if request.base_url == m or request.base_url.startswith(m + "/")), None)
+        mount = _under(self._mounts, request.base_url)
         try:
             deadline.check()
         except _Late:
@@ -111,13 +113,19 @@ class HttpTransport:
             return replace(answer, ours=True) if self._closing else answer  # we hung up
         return self._dated(answer)
 
+    async def drop_idle(self) -> None:
+        """Trust no connection that is open now: the process may have stood still for longer than any server keeps one, and
+        the first write into such a connection is a lost call. Calls in flight are left alone."""
+        old, self._pool = self._pool, _Pool()
+        await old.retire()
+
     async def close(self) -> None:
         """Close connections and cut the in-process calls that outlived their callers."""
         self._closing = True
         for task in self._calls:
             task.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        await self._http.aclose()
+        await self._pool.http.aclose()
 
     # --- over the network -------------------------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class HttpTransport:
             # Compressed answers are not asked for: the cap counts what is read, and a small answer could unfold to a huge one.
             call = httpx2.Request(
                 request.method,
-                request.base_url + request.path,
+                self._address(request.base_url) + request.path,
                 headers=[("accept-encoding", "identity"), *headers],
                 content=body,
                 extensions={"timeout": limits, "trace": wire.trace},
@@ -150,8 +158,15 @@ class HttpTransport:
         except Exception as error:  # noqa: BLE001 - whatever a network does is an answer here, never an exception
             return Lost(sent=not wire.unsent(error), reason=_named(error), ours=isinstance(error, _OURS))
 
+    def _address(self, base_url: str) -> str:
+        before = _under(self._moved, base_url)
+        return base_url if before is None else self._moved[before] + base_url[len(before) :]
+
     async def _exchange(self, call: httpx2.Request) -> Response:
-        reply = await self._http.handle_async_request(call)
+        async with self._pool.used() as http:
+            return await self._answer(await http.handle_async_request(call))
+
+    async def _answer(self, reply: httpx2.Response) -> Response:
         try:
             content = bytearray()
             async for chunk in reply.stream:  # type: ignore[union-attr]
@@ -192,6 +207,32 @@ class HttpTransport:
             return response
         seconds = max(0, math.ceil(at_s - self._clock.now_us() / 1_000_000))
         return Response(status=response.status, headers={**response.headers, "retry-after": str(seconds)}, body=response.body)
+
+
+class _Pool:
+    """Connections over the network, of one generation."""
+
+    def __init__(self) -> None:
+        limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
+        self.http = httpx2.AsyncHTTPTransport(trust_env=False, retries=0, limits=limits)
+        self._calls, self._retired = 0, False
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
+        """While a call lasts."""
+        self._calls += 1
+        try:
+            yield self.http
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self.http.aclose()
+
+    async def retire(self) -> None:
+        """No new call will come: close, after the last one that is in flight."""
+        self._retired = True
+        if not self._calls:
+            await self.http.aclose()
 
 
 class _Call:
@@ -261,6 +302,11 @@ def _scope(method: str, mount: str, path: str, headers: list[tuple[str, str]], l
         "client": ("127.0.0.1", 0),
         "server": (host, 80),
     }
+
+
+def _under(bases: Mapping[str, object], url: str) -> str | None:
+    """The base that ``url`` is or lies below."""
+    return next((base for base in bases if url == base or url.startswith(base + "/")), None)
 
 
 def _late() -> Lost:

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx2
 
+from payonce.testing.torture.processes import OTHER_NAMES
+
 START_DEADLINE_S = 30
 
 
@@ -165,7 +167,7 @@ class Payonce:
 
 
 def _env() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
 
 
 def parsed(completed: subprocess.CompletedProcess[str]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from payonce.testing.torture.processes import OTHER_NAMES
 from tests.blackbox.running import free_port, until
 from tests.house.source import ROOT
 
@@ -47,7 +48,7 @@ class Typed:
         payonce.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m payonce "$@"\n', encoding="utf-8")
         payonce.chmod(0o755)
         script = f"set -e\ntrap 'kill $!; wait $!' EXIT\n{tour(self.port)}\necho THE END\nread -r _ || true\n"
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
         with self.said.open("wb") as said:
             self.shell = subprocess.Popen(
                 ["bash", "-c", script],

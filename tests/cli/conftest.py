@@ -11,6 +11,8 @@ import structlog
 
 from payonce.cli import main
 
+STARTERS = ("MAX_RETRIES", "TRAN_TABLE", "IDEM_TABLE", "SQS_QUEUE_URL")  # names without the prefix
+
 
 class Ran(NamedTuple):
     code: int
@@ -41,7 +43,7 @@ def payonce(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Payonce]:
     """Run one command line on the test's own data folder, far from the machine's environment and configuration."""
-    for name in [n for n in os.environ if n.startswith("PAYONCE_") or n == "MAX_RETRIES"]:
+    for name in [n for n in os.environ if n.startswith("PAYONCE_") or n in STARTERS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PAYONCE_DATA_DIR", str(data))
     monkeypatch.setenv("COLUMNS", "100")

@@ -16,9 +16,11 @@ HEAD = "version = 1\n[providers.p]\n"
         ('adapter = "mock"\nbase_url = "ftp://x"\nsecret = "env:K"\n', "http:// or https://"),
         ('adapter = "mock"\nbase_url = "https://"\nsecret = "env:K"\n', "http:// or https://"),
         ('adapter = "mock"\nbase_url = "x.invalid/mock"\nsecret = "env:K"\n', "http:// or https://"),
-        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "hush-hush-1"\n', "env:NAME or file:PATH"),
-        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "env:"\n', "env:NAME or file:PATH"),
-        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "aws-secret:k"\n', "env:NAME or file:PATH"),
+        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "hush-hush-1"\n', "write env:NAME, file:PATH"),
+        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "env:"\n', "write env:NAME, file:PATH"),
+        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "aws-secret:#key"\n', "aws-secret:NAME#KEY"),
+        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "aws-ssm:"\n', "write env:NAME, file:PATH"),
+        ('adapter = "mock"\nbase_url = "https://x.invalid"\nsecret = "aws:k"\n', "write env:NAME, file:PATH"),
     ],
 )
 def test_config_show_refuses_what_serve_would(payonce: Payonce, tmp_path: Path, account: str, said: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from payonce.testing.torture.processes import OTHER_NAMES
+
 pytestmark = pytest.mark.usefixtures("one_account")
 
 DEADLINE_S = 30.0
@@ -23,7 +25,7 @@ class Process:
     """A payonce command that prints one line of JSON when it is up."""
 
     def __init__(self, cwd: Path, *args: str, env: dict[str, str] | None = None) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
         self.log = cwd / f"{args[0]}-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(

@@ -150,7 +150,7 @@ def test_many_orphans_are_counted_not_listed(payonce: Payonce, paid: Paid, data:
         "INSERT INTO refs SELECT i, 'a', 'reference', OTHER FROM n",
     )
     ran = payonce("verify")
-    assert "the file: a reference of no payment: 50 more" in ran.out
+    assert "the store: a reference of no payment: 50 more" in ran.out
     assert len(ran.out.splitlines()) == 103
 
 

@@ -19,6 +19,7 @@ from payonce.core.errors import DECLINES, PROBLEMS, REASONS
 from payonce.core.idempotency import normalise
 from payonce.core.states import TRANSITIONS
 from payonce.sandbox.faults import TOKENS
+from payonce.testing.torture.processes import OTHER_NAMES
 
 from .source import ROOT, functions, parsed, python_files, tracked_files
 
@@ -223,7 +224,7 @@ def test_shown_requests_are_good() -> None:
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """The Python in the README runs as it stands, in an empty folder, and the payment succeeds."""
     (example,) = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
     )

@@ -36,6 +36,7 @@ MAY = {
 OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "urllib3", "smtplib", "ftplib", "socket")
 MAY_SEND = {
     "src/payonce/transport.py": "the only way to providers",
+    "src/payonce/awsclient/": "AWS's own services; never a provider",
     "src/payonce/process.py": "binds the listening socket",
     "src/payonce/sandbox/courier.py": "the vendor's side: webhooks that a simulated vendor sends",
     "src/payonce/cli/": "talks to a running payonce over its public API; never to a provider",

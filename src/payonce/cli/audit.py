@@ -1,22 +1,72 @@
 """What ``payonce verify`` says about one payment: its history, its row, and what lies beside them."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from payonce.core.apply import fold
 from payonce.core.errors import InvariantViolated
-from payonce.core.events import digest, unseal
+from payonce.core.events import Entry, digest, unseal
 from payonce.core.idempotency import REQUEST_V, NewPayment
 from payonce.core.outcome import Found
 from payonce.core.payment import FINAL, Payment
-from payonce.stores.sqlite import Held
+from payonce.ports import KeyRow
 
 from .reading import Books
 
 # A worker may look later than plan says here (an account that is lost there, a longer horizon), but not by months.
 LATE_US: Final = 90 * 86_400 * 1_000_000
+
+
+class Held(Protocol):
+    """What a store holds under one payment's id. ``trouble`` says what could not be read: then the rest is incomplete.
+    ``differing``: columns that say something else than the payment; ``named``: our references that lead to it; ``bodies``: name
+    -> the digest that the bytes have."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def payment(self) -> Payment | None: ...
+    @property
+    def differing(self) -> tuple[str, ...]: ...
+    @property
+    def entries(self) -> tuple[Entry, ...]: ...
+    @property
+    def key(self) -> KeyRow | None: ...
+    @property
+    def named(self) -> frozenset[str]: ...
+    @property
+    def bodies(self) -> Mapping[str, str]: ...
+    @property
+    def due_us(self) -> int | None: ...
+    @property
+    def trouble(self) -> str: ...
+
+
+class Stray(Protocol):
+    """Rows that belong to no payment: ``id`` of the first ones, or "" for the count of the rest."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def says(self) -> str: ...
+
+
+class Audit(Protocol):
+    """What ``verify`` asks of a store."""
+
+    async def damage(self) -> tuple[str, ...]:
+        """What is wrong with the file or the tables as a whole; empty when nothing is."""
+
+    async def audit_ids(self, after: str, limit: int) -> tuple[str, ...]:
+        """Ids of all that has a row or a history, in a fixed order, after ``after`` ("" = from the first)."""
+
+    async def held(self, ids: Sequence[str]) -> Sequence[Held]:
+        """All that lies under each of these ids."""
+
+    async def strays(self) -> Sequence[Stray]:
+        """What lies under no payment's id."""
 
 
 def examine(book: Books, held: Held) -> tuple[list[str], bool]:
@@ -31,6 +81,7 @@ def examine(book: Books, held: Held) -> tuple[list[str], bool]:
     missing = _missing(p, held)
     needed = held.due_us is not None or p.status not in FINAL
     problems = [*_columns(held), *_due(book, p, held.due_us), *_key(p, held), *_beside(p, held)]
+    problems += getattr(held, "elsewhere", ())  # only where what leads to a payment lies apart from it
     problems += [f"{what} is missing, and it may still be needed" for what in missing] if needed else []
     return problems, bool(missing) and not needed
 
@@ -102,7 +153,7 @@ def _beside(p: Payment, held: Held) -> Iterator[str]:
     for a in p.attempts:
         if a.reference not in held.named:
             yield f"attempt {a.n + 1}: its reference {a.reference} does not lead to it"
-    known = dict(_names(p))
+    known = dict(names_beside(p))
     for name, actual in held.bodies.items():
         if name != actual:
             yield f"{known.get(name, 'stored bytes')}: the bytes are not those of their digest {name}"
@@ -111,10 +162,10 @@ def _beside(p: Payment, held: Held) -> Iterator[str]:
 
 
 def _missing(p: Payment, held: Held) -> list[str]:
-    return [what for name, what in _names(p) if name not in held.bodies]
+    return [what for name, what in names_beside(p) if name not in held.bodies]
 
 
-def _names(p: Payment) -> Iterator[tuple[str, str]]:
+def names_beside(p: Payment) -> Iterator[tuple[str, str]]:
     """(digest, what it is) of the bytes beside the chain."""
     if p.details_sha256:
         yield p.details_sha256, "customer data"

@@ -5,8 +5,8 @@ import os
 from cyclopts import App
 from msgspec.structs import asdict
 
-from payonce.accounts import adapter_of
-from payonce.config import SETTINGS, ProviderConfig, Settings
+from payonce.accounts import SECRET_KINDS, adapter_of
+from payonce.config import SETTINGS, TABLES, ProviderConfig, Settings
 from payonce.core.redact import MASK, mask
 from payonce.core.routing import Rule
 from payonce.providers import load_adapters
@@ -41,12 +41,14 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
         for s in SETTINGS
     ]
     payments = str(settings.store_path.resolve())
+    tables = ", ".join(settings.text(key) for key in TABLES) if settings.on_dynamodb else ""
     accounts = [_account(p) for p in settings.providers]
     if json:
         put_json(
             {
                 "file": settings.file,
-                "paymentsFile": payments,
+                "paymentsFile": None if tables else payments,
+                "paymentsTables": tables.split(", ") if tables else None,
                 "settings": rows,
                 "providers": accounts,
                 "rules": [rule_view(rule) for rule in settings.rules.rules],
@@ -57,7 +59,7 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
         return OK
     table(("SETTING", "VALUE", "ORIGIN", "MEANS"), [(r["key"], str(r["value"]), r["origin"], r["says"]) for r in rows])  # type: ignore[misc]
     put("")
-    put(f"payments file: {payments}")
+    put(f"payments tables: {tables}" if tables else f"payments file: {payments}")
     put("")
     head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "CREDENTIALS", "ORIGIN")
     table(head, [(a["name"], a["adapter"], a["mode"], a["baseUrl"], _words(a["credentials"]), a["origin"]) for a in accounts])  # type: ignore[misc]
@@ -116,7 +118,7 @@ def _reference(value: str) -> str:
     kind, _, name = value.partition(":")
     if kind == "env":
         return f"{value} ({'set' if os.environ.get(name) else 'not set'})"
-    return value if kind == "file" else MASK
+    return value if kind in SECRET_KINDS else MASK
 
 
 def _words(credentials: object) -> str:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from payonce.adapter import Intent
-from payonce.bootstrap import SystemClock, accounts_of
+from payonce.bootstrap import SystemClock, accounts_of, fetched_secrets, moved_of
 from payonce.config import SANDBOX_URL, ProviderConfig, Settings, warnings_of
 from payonce.core import ids
 from payonce.core.errors import ConfigError, PayonceError
@@ -23,7 +23,7 @@ from payonce.core.outcome import Absent, Found
 from payonce.dispatch import Account, Prepared, exchange, stored
 from payonce.ports import Response, Transport
 from payonce.sandbox.server import sandbox_app
-from payonce.serving import sandbox_in_process, unheard
+from payonce.serving import unheard
 from payonce.transport import HttpTransport
 
 from . import FAILURE, OK
@@ -82,7 +82,7 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
     for check in _machine(settings):
         yield check
     try:
-        if settings.store_path.is_file():
+        if settings.on_dynamodb or settings.store_path.is_file():
             async with books(settings) as book:
                 async for each in _store(book):
                     yield each
@@ -112,9 +112,11 @@ def _sqlite() -> Check:
 
 def _machine(settings: Settings) -> Iterator[Check]:
     folder = settings.data_dir.resolve()
-    yield Check("payments file", "ok", f"{settings.store_path.resolve()}")
-    yield from _folder("data folder", folder, "--data-dir")
-    if settings.store_path.resolve().parent != folder:
+    if not settings.on_dynamodb:
+        yield Check("payments file", "ok", f"{settings.store_path.resolve()}")
+    if not settings.on_dynamodb or settings.sandbox_here:
+        yield from _folder("data folder", folder, "--data-dir")
+    if not settings.on_dynamodb and settings.store_path.resolve().parent != folder:
         yield from _folder("payments folder", settings.store_path.resolve().parent, "store.path")
     yield _port(settings.text("server.host"), settings.number("server.port"))
 
@@ -173,6 +175,19 @@ def _port(host: str, port: int) -> Check:
 
 
 async def _store(book: Books) -> AsyncIterator[Check]:
+    if book.settings.on_dynamodb:
+        from .doctor_tables import look_at_tables
+
+        async for each in look_at_tables(book):
+            yield each
+    else:
+        async for each in _file(book):
+            yield each
+    async for each in _payments(book):
+        yield each
+
+
+async def _file(book: Books) -> AsyncIterator[Check]:
     if not os.access(book.settings.store_path, os.W_OK):
         fix = "Make it writable for the user payonce runs as."
         yield Check("store", "fail", f"{book.settings.store_path} is read-only: nothing can be accepted", fix)
@@ -182,6 +197,9 @@ async def _store(book: Books) -> AsyncIterator[Check]:
     else:
         fix = "Stop payonce, keep the file, restore a backup, then `serve --hold` and `reconcile`."
         yield Check("store", "fail", f"{book.settings.store_path}: {wrong}", fix)
+
+
+async def _payments(book: Books) -> AsyncIterator[Check]:
     due, now = await book.store.next_due(), book.clock.now_us()
     late = now - due if due is not None else 0
     if late > OVERDUE_WARN_US:
@@ -207,7 +225,7 @@ async def _store(book: Books) -> AsyncIterator[Check]:
 async def _accounts(settings: Settings) -> AsyncIterator[Check]:
     """Each account by itself: one that is set up wrongly must not hide the others."""
     clock, mounts = SystemClock(), {}
-    if sandbox_in_process(settings):
+    if settings.sandbox_here:
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
@@ -215,15 +233,17 @@ async def _accounts(settings: Settings) -> AsyncIterator[Check]:
             fix = "Free space and make the folder writable; else move the ledger away: it holds simulated money only."
             yield Check("sandbox", "fail", f"{settings.ledger_path}: {error}", fix)
             settings = replace(settings, providers=tuple(p for p in settings.providers if not _sandboxed(p)))
-    transport = HttpTransport(clock, mounts)
+    transport = HttpTransport(clock, mounts, moved_of(settings))
+    sandbox_at = moved_of(settings).get(SANDBOX_URL, "in this process")
     try:
         for p in settings.providers:
+            alone = replace(settings, providers=(p,))
             try:
-                (account,) = accounts_of(replace(settings, providers=(p,)), os.environ).values()
+                (account,) = accounts_of(alone, os.environ, await fetched_secrets(alone, clock)).values()
             except PayonceError as error:
                 yield Check(f"account {p.name}", "fail", str(error), "Correct it in payonce.toml.")
                 continue
-            yield await _account(transport, account)
+            yield await _account(transport, account, sandbox_at)
             for hint in unheard([account]):
                 yield Check(f"webhooks {p.name}", "warn", hint, f"Enter /webhooks/{p.name} at the provider, its secret here.")
     finally:
@@ -236,10 +256,10 @@ def _sandboxed(p: ProviderConfig) -> bool:
     return p.base_url.startswith(SANDBOX_URL)
 
 
-async def _account(transport: Transport, account: Account) -> Check:
+async def _account(transport: Transport, account: Account, sandbox_at: str) -> Check:
     """A read of a payment that does not exist: does the provider answer, and does it accept our credentials?"""
     name = f"account {account.name}"
-    target = "the sandbox in this process" if account.base_url.startswith(SANDBOX_URL) else account.base_url
+    target = f"the sandbox {sandbox_at}" if account.base_url.startswith(SANDBOX_URL) else account.base_url
     if not account.terms.readable:
         return Check(name, "ok", f"{target}: credentials resolved; it cannot be read")
     try:

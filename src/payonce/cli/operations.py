@@ -16,7 +16,7 @@ from . import FAILURE, OK, REFUSED, UNAVAILABLE, USAGE
 from .app import wait_for
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, relative, say, stamp, table
-from .reading import books, found, require_store
+from .reading import books, found, named_by, require_store
 from .remote import POLL_S, asking, checked, watched
 from .standing import money, operation_told
 from .views import operation_entry, operation_view
@@ -174,7 +174,7 @@ async def _into_store(settings: Settings, wish: Wish, *, as_json: bool) -> int:
             say(f"Money  {text}")
             if wish.wait_s > 0 or o.state != "PENDING":
                 say(f"Next: {then}")
-            say(f"Its story: payonce show {p.id} --data-dir {settings.data_dir}")
+            say(f"Its story: payonce show {p.id}{named_by(settings)}")
     return outcome(o.state, waited=wish.wait_s > 0)
 
 

@@ -21,6 +21,7 @@ from .app import wait_for
 from .operations import named
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, say, status
+from .reading import named_by
 from .remote import POLL_S, View, asking, checked, watched
 from .standing import money, waits_for
 from .views import payment_view
@@ -126,7 +127,7 @@ async def _into_store(settings: Settings, body: dict[str, Any], key: str, wait_s
             put(f"{p.id}  {display(p.amount_minor, p.currency)}  {status(p.status)}  {text}")
             if wait_s > 0 or p.status != "PENDING":
                 say(f"Next: {then}")
-            say(f"Its story: payonce show {p.id} --data-dir {settings.data_dir}")
+            say(f"Its story: payonce show {p.id}{named_by(settings)}")
     return outcome(p.status, waited=wait_s > 0)
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from payonce import __version__
 from payonce.accounts import SANDBOX_URL, ProviderConfig, adapter_of, resolve_secret
 from payonce.adapter import NextAction
-from payonce.bootstrap import SystemClock, SystemEntropy, accounts_of
+from payonce.bootstrap import SystemClock, SystemEntropy, accounts_of, fetched_secrets, moved_of
 from payonce.config import Settings
 from payonce.core.errors import ConfigError
 from payonce.core.ids import RANDOM_BITS
@@ -63,7 +63,8 @@ async def check(settings: Settings, name: str, wanted: Wanted, *, report: Path |
     if config is None:
         meant = closest(name, [p.name for p in settings.providers])
         raise Exit(USAGE, f"payonce: there is no provider account {clean(name)[:80]!r}.{meant} {NOT_SENT}")
-    account, secrets = _account(settings, config)
+    fetched = await fetched_secrets(replace(settings, providers=(config,)), SystemClock())
+    account, secrets = _account(settings, config, fetched)
     wanted = replace(wanted, currency=wanted.currency or _currency(account))
     _require_money(account, wanted)
     if not yes:
@@ -101,7 +102,7 @@ def recorded(file: Path, at_us: int | None) -> Webhook:
     return Webhook(headers=headers, body=body, at_us=written_us if at_us is None else at_us)
 
 
-def _account(settings: Settings, config: ProviderConfig) -> tuple[Account, list[str]]:
+def _account(settings: Settings, config: ProviderConfig, fetched: Mapping[str, str]) -> tuple[Account, list[str]]:
     """The account with its credentials, and the values that nobody may see. Raises Exit for one that is not of test mode, and
     for missing credentials, each named."""
     refusal = f"payonce: {config.name} is in live mode: this check takes and gives back money. {NOT_SENT}\n"
@@ -112,7 +113,7 @@ def _account(settings: Settings, config: ProviderConfig) -> tuple[Account, list[
     missing: list[str] = []
     for key, reference in config.credentials.items():
         try:
-            values[key] = resolve_secret(reference, os.environ, f"providers.{config.name}.{key}")
+            values[key] = resolve_secret(reference, os.environ, f"providers.{config.name}.{key}", fetched)
         except ConfigError as error:
             missing.append(str(error))
     if missing:
@@ -120,7 +121,7 @@ def _account(settings: Settings, config: ProviderConfig) -> tuple[Account, list[
     if any(LIVE_KEY.search(value) for value in values.values()):
         raise Exit(REFUSED, refusal)
     adapter_of(config, load_adapters())
-    (account,) = accounts_of(replace(settings, providers=(config,)), os.environ).values()
+    (account,) = accounts_of(replace(settings, providers=(config,)), os.environ, fetched).values()
     sandboxed = account.adapter.SANDBOX_CREDENTIALS if not values else {}
     return account, [v for v in (*values.values(), *sandboxed.values()) if len(v) >= SECRET_CHARS_MIN and v != "sandbox"]
 
@@ -143,13 +144,13 @@ def _require_money(account: Account, wanted: Wanted) -> None:
 async def _wire(settings: Settings, account: Account) -> AsyncIterator[tuple[Transport, Clock]]:
     """The real transport; for an account at the sandbox in this process, with the sandbox behind it."""
     clock, mounts = SystemClock(), {}
-    if account.base_url.startswith(SANDBOX_URL):
+    if account.base_url.startswith(SANDBOX_URL) and settings.sandbox_here:
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             mounts[SANDBOX_URL] = sandbox_app(settings.ledger_path, clock)
         except (OSError, apsw.Error, ValueError) as error:
             raise Exit(UNAVAILABLE, f"payonce: the sandbox's ledger {settings.ledger_path}: {error}. {NOT_SENT}") from error
-    transport = HttpTransport(clock, mounts)
+    transport = HttpTransport(clock, mounts, moved_of(settings))
     try:
         yield transport, clock
     finally:

@@ -1,8 +1,7 @@
 """``payonce providers list|drain|resume|check``: the provider accounts, the switch that keeps new payments away from one, and a
 check of one against its provider."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +15,13 @@ from payonce.core import breaker
 from payonce.core.money import AMOUNT_MINOR_MAX, is_currency
 from payonce.core.redact import mask
 from payonce.health import Health, State
-from payonce.stores.sqlite import SqliteStore, open_store
 
 from . import OK, USAGE
 from .app import wait_for
 from .options import HERE, STRICT, Exit, Json, Where, closest
 from .output import clean, put, put_json, relative, say, stamp, table
 from .pages import Pages
-from .reading import books, require_store
+from .reading import books, changing
 
 ACTOR: Final = "operator:cli"
 REASON_MAX: Final = 200  # characters
@@ -42,7 +40,7 @@ app = App(
 def list_providers(*, where: Where = HERE, json: Json = False) -> int:
     """Each provider account: where it leads, whether it is drained, and whether its circuit breaker is open and until when.
 
-    Tab-separated when it is not a terminal. Reads the payments file only: no provider is asked.
+    Tab-separated when it is not a terminal. Reads the store only: no provider is asked.
     """
     return wait_for(_list(where.settings(), as_json=json))
 
@@ -178,7 +176,8 @@ async def _list(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -> int:
-    async with _changing(settings) as (_, health):
+    async with changing(settings) as kept:
+        health = Health(kept.store.registry, SystemClock())
         _require_known(settings, name, ())
         await health.drain(name, reason, ACTOR)
         state = (await health.states()).get(name, CLOSED)
@@ -191,7 +190,8 @@ async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -
 
 
 async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json: bool) -> int:
-    async with _changing(settings) as (_, health):
+    async with changing(settings) as kept:
+        health = Health(kept.store.registry, SystemClock())
         before = await health.states()
         _require_known(settings, name, before)
         await health.resume(name, ACTOR, close_breaker=close_breaker)
@@ -203,17 +203,6 @@ async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json
     if state.breaker is not None:
         say("Its circuit breaker is open: it heals by itself, or close it with --close-breaker.")
     return OK
-
-
-@asynccontextmanager
-async def _changing(settings: Settings) -> AsyncIterator[tuple[SqliteStore, Health]]:
-    """The store alone, to write: no secret and no provider is needed to switch one off."""
-    require_store(settings)
-    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    try:
-        yield store, Health(store.registry, SystemClock())
-    finally:
-        await store.close()
 
 
 def _names(settings: Settings, states: Iterable[str]) -> list[str]:

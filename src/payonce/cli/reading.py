@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from payonce.api.views import Action
-from payonce.bootstrap import DEFAULT_MERCHANT, Hold, SystemClock, outside_of
+from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock, outside_of
 from payonce.config import Settings
 from payonce.core import ids
 from payonce.core.due import Block, Call, Next
@@ -20,8 +20,8 @@ from payonce.core.verdict import unresolved
 from payonce.health import Health
 from payonce.intake import action_of
 from payonce.outside import Outside
-from payonce.ports import Scope
-from payonce.stores.sqlite import ReadOnlyStore, SqliteReads, open_to_read
+from payonce.ports import Clock, Scope
+from payonce.storage import Kept, ReadStore, Shown, opened, opened_to_read
 
 from . import NOT_FOUND, USAGE
 from .options import Exit
@@ -35,7 +35,7 @@ class Opened(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
-    def store(self) -> SqliteReads: ...
+    def store(self) -> ReadStore: ...
     @property
     def scope(self) -> Scope: ...
 
@@ -44,11 +44,13 @@ class Books(Struct, frozen=True):
     """The store, whose rows, the time, and what planning knows from outside."""
 
     settings: Settings
-    store: ReadOnlyStore
+    store: ReadStore
     scope: Scope
-    clock: SystemClock
+    clock: Clock
     outside: Outside
     blocked: Mapping[str, Block]
+    held: bool  # nothing may be fired: `serve --hold`
+    kept: Shown
 
     async def details(self, p: Payment) -> Details:
         """The customer data beside the chain; empty when it was erased."""
@@ -61,7 +63,7 @@ class Books(Struct, frozen=True):
 
     def next(self, p: Payment, at_us: int | None = None, details: Details | None = None) -> Next:
         """What is due for it at a time (default: now), with the accounts of the settings; ``details`` to route it first."""
-        facts = self.outside.facts(p, details, self.blocked, hold=Hold(self.settings.store_path).on())
+        facts = self.outside.facts(p, details, self.blocked, hold=self.held)
         return plan(p, self.clock.now_us() if at_us is None else at_us, facts)
 
     def missing(self, p: Payment) -> list[str]:
@@ -77,22 +79,33 @@ class Books(Struct, frozen=True):
 
 @asynccontextmanager
 async def books(settings: Settings) -> AsyncIterator[Books]:
-    """Open the store that is there, to read only: a read-only backup does. Raises what ``open_to_read`` raises."""
+    """Open the store that is there, to read only: a read-only backup does. Raises what ``opened_to_read`` raises."""
     require_store(settings)
-    store = await open_to_read(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    try:
-        clock = SystemClock()
-        health = Health(store.registry, clock)
+    clock = SystemClock()
+    async with opened_to_read(settings, clock) as shown:
+        health = Health(shown.store.registry, clock)
         await health.refresh()
-        blocked = health.blocked(clock.now_us())
-        yield Books(settings, store, Scope(DEFAULT_MERCHANT, settings.mode), clock, outside_of(settings), blocked)
-    finally:
-        await store.close()
+        blocked, held = health.blocked(clock.now_us()), await shown.hold.on()
+        scope = Scope(DEFAULT_MERCHANT, settings.mode)
+        yield Books(settings, shown.store, scope, clock, outside_of(settings), blocked, held, shown)
+
+
+@asynccontextmanager
+async def changing(settings: Settings) -> AsyncIterator[Kept]:
+    """Open the store that is there, to write, and nothing else: no secret and no provider is needed."""
+    require_store(settings)
+    async with opened(settings, SystemClock()) as kept:
+        yield kept
+
+
+def named_by(settings: Settings) -> str:
+    """The option that leads a command to the same store, with a space before it; the tables are named by settings alone."""
+    return "" if settings.on_dynamodb else f" --data-dir {settings.data_dir}"
 
 
 def require_store(settings: Settings) -> None:
-    """A mistyped folder must not look like an empty store."""
-    if not settings.store_path.is_file():
+    """A mistyped folder must not look like an empty store. Tables are looked at when they are opened."""
+    if not settings.on_dynamodb and not settings.store_path.is_file():
         raise Exit(
             USAGE,
             f"payonce: there is no store at {settings.store_path}. No money is concerned.\n"
@@ -100,41 +113,41 @@ def require_store(settings: Settings) -> None:
         )
 
 
-async def history(opened: Opened, payment_id: str) -> list[Entry]:
+async def history(where: Opened, payment_id: str) -> list[Entry]:
     """The whole history, page by page."""
     entries: list[Entry] = []
     while True:
         after = entries[-1].envelope.seq if entries else 0
-        page = await opened.store.history(payment_id, after_seq=after, limit=HISTORY_PAGE)
+        page = await where.store.history(payment_id, after_seq=after, limit=HISTORY_PAGE)
         entries += page
         if len(page) < HISTORY_PAGE:
             return entries
 
 
-async def found(opened: Opened, name: str) -> Payment:
+async def found(where: Opened, name: str) -> Payment:
     """By payment id, our reference, a provider's reference, or an idempotency key. Ends the command when it is none
     or not unique."""
     name = name.strip()
-    for candidate in await _candidates(opened, name):
-        p = await opened.store.get(candidate)
-        if p is not None and (p.merchant_id, p.mode) == (opened.scope.merchant_id, opened.scope.mode):
+    for candidate in await _candidates(where, name):
+        p = await where.store.get(candidate)
+        if p is not None and (p.merchant_id, p.mode) == (where.scope.merchant_id, where.scope.mode):
             return p
     raise Exit(
         NOT_FOUND,
-        f"payonce: nothing is known under {name[:80]!r} in {opened.scope.mode} mode in {opened.settings.store_path}.\n"
-        "Check the id and --data-dir; `payonce list` shows what is there.",
+        f"payonce: nothing is known under {name[:80]!r} in {where.scope.mode} mode in {where.settings.kept_at}.\n"
+        f"Check the id and {'the tables' if where.settings.on_dynamodb else '--data-dir'}; `payonce list` shows what is there.",
     )
 
 
-async def _candidates(opened: Opened, name: str) -> tuple[str, ...]:
+async def _candidates(where: Opened, name: str) -> tuple[str, ...]:
     if ids.is_payment_id(name):
         return (name,)
     if of_reference := ids.payment_of(name):
         return (of_reference,)
-    known = await opened.store.find_ref(name)
+    known = await where.store.find_ref(name)
     if len(known) > 1:
         raise Exit(USAGE, f"payonce: {name[:80]!r} belongs to several payments: {', '.join(known)}. Name one of them.")
     if known:
         return known
-    row = await opened.store.find_key(opened.scope, name)
+    row = await where.store.find_key(where.scope, name)
     return (row.payment_id,) if row else ()

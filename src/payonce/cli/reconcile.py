@@ -65,7 +65,7 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
     require_store(settings)
     count = silent = 0
     async with open_app(settings, hold=True) as app:  # this process fires nothing, whatever it finds
-        turn, restored = asyncio.Semaphore(AT_ONCE), app.hold.on()
+        turn, restored = asyncio.Semaphore(AT_ONCE), await app.hold.on()
 
         async def one(p: Payment) -> Compared:
             async with turn:
@@ -80,7 +80,7 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
                 note = "" if result.answered else "  NO ANSWER, ask again"
                 put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
         if not silent or release:
-            app.hold.lift()
+            await app.hold.lift()
         if restored and (names := blind(app.engine)):
             say(f"Cannot be asked by our reference: {', '.join(names)}. Compare what was lost with its own records.")
     say(f"{counted(count, 'payment')} compared, {silent} without an answer.")

@@ -9,25 +9,40 @@ from pathlib import Path
 from msgspec.json import encode
 
 from payonce.bootstrap import SystemClock
-from payonce.config import Settings
+from payonce.config import PUBLIC_URL, Settings
 from payonce.process import bind, http_server
 from payonce.providers import load_adapters
 from payonce.sandbox.courier import delivering
+from payonce.sandbox.outbox import put_endpoints
 from payonce.sandbox.pages import serve_pages_at
 from payonce.sandbox.server import installed, sandbox_app
+from payonce.serving import sandbox_accounts
 
-from . import OK
+from . import OK, USAGE
 from .app import wait_for
-from .options import HERE, Json, Where, start_logging
+from .options import HERE, Exit, Json, Where, start_logging
 from .output import put, put_json, say
 from .serve import stopped
 
 
-def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE, json: Json = False) -> int:
+def sandbox(
+    *,
+    port: int = 8090,
+    ledger: Path | None = None,
+    webhooks_to: str | None = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
     """Run the sandbox alone, with its durable ledger of money moved. It binds 127.0.0.1 only.
 
-    It prints accounts for all its simulated vendors, with credentials that they take. For the mock alone put this into
-    payonce.toml (it takes any secret that is not empty):
+    Accounts at the sandbox, the shipped ones too, pay there when payonce is told where it is, and get its webhooks when it is
+    told where payonce is:
+
+        payonce sandbox --webhooks-to http://127.0.0.1:8080
+        PAYONCE_SANDBOX_URL=http://127.0.0.1:8090 payonce serve
+
+    It prints accounts for all its simulated vendors, with credentials that they take, for a payonce that is to see it as a
+    provider like any other. For the mock alone put this into payonce.toml (it takes any secret that is not empty):
 
         version = 1
         [providers.mock]
@@ -45,13 +60,37 @@ def sandbox(*, port: int = 8090, ledger: Path | None = None, where: Where = HERE
         Port to bind; 0 takes a free one.
     ledger
         The ledger file (default: sandbox-ledger.db in the data folder).
+    webhooks_to
+        A payonce that takes the webhooks of the sandbox's accounts in these settings, at URL/webhooks/ACCOUNT. The ledger
+        keeps it, in place of what was put there before.
     json
         Print where it listens as one line of JSON.
     """
     settings = where.settings()
+    to = "" if webhooks_to is None else server_named(webhooks_to)
     start_logging(settings)
-    wait_for(_sandbox(settings, port, (ledger or settings.ledger_path).resolve(), as_json=json))
+    wait_for(_sandbox(settings, port, (ledger or settings.ledger_path).resolve(), to, as_json=json))
     return OK
+
+
+def server_named(url: str) -> str:
+    """The address without a slash at its end. Ends the command for what is none."""
+    if not PUBLIC_URL.fullmatch(url) or "?" in url or "#" in url:
+        raise Exit(
+            USAGE,
+            "payonce: --webhooks-to is the http or https URL of a payonce, such as http://127.0.0.1:8080. Nothing was started.",
+        )
+    return url.rstrip("/")
+
+
+def endpoints_at(settings: Settings, url: str) -> dict[str, list[str]]:
+    """Vendor -> where the payonce at ``url`` takes the webhooks of its accounts. Ends the command when there are none."""
+    found: dict[str, list[str]] = {}
+    for account, vendor in sandbox_accounts(settings).items():
+        found.setdefault(vendor, []).append(f"{url}/webhooks/{account}")
+    if not found:
+        raise Exit(USAGE, "payonce: --webhooks-to: no account of these settings is at the sandbox. Nothing was started.")
+    return found
 
 
 def snippet(url: str) -> str:
@@ -85,7 +124,8 @@ def _variable(vendor: str, key: str) -> str:
     return "PAYONCE_SECRET_" + re.sub(r"\W", "_", f"{vendor}_{key}").upper()
 
 
-async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool) -> None:
+async def _sandbox(settings: Settings, port: int, ledger: Path, webhooks_to: str, *, as_json: bool) -> None:
+    wanted = endpoints_at(settings, webhooks_to) if webhooks_to else {}
     sock = bind("127.0.0.1", port)
     ledger.parent.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
@@ -93,17 +133,25 @@ async def _sandbox(settings: Settings, port: int, ledger: Path, *, as_json: bool
     drain_s = settings.number("server.drain_s")
     async with http_server(app, sock, drain_s=drain_s) as url, delivering(app, clock):
         serve_pages_at(app.ledger, url)
+        if wanted:
+            with app.books():
+                put_endpoints(app.ledger, encode(wanted), app.vendors)
         if as_json:
-            put_json({"url": url, "ledger": str(ledger)}, indent=False)
+            put_json({"url": url, "ledger": str(ledger), "webhooks": wanted or None}, indent=False)
         else:
             put(f"The sandbox listens on {url}")
             put(f"  ledger  {url}/sandbox/ledger  ({ledger})")
-            put("\nTo use it, put this into payonce.toml, or only the accounts that you want:\n")
+            for vendor, urls in wanted.items():
+                put(f"  webhooks of {vendor} go to {', '.join(urls)}")
+            put("\nFor the accounts at the sandbox, the shipped ones too:\n")
+            put(f"    PAYONCE_SANDBOX_URL={url} payonce serve")
+            put("\nTo use it as a provider like any other, put this into payonce.toml, or only the accounts that you want:\n")
             put(textwrap.indent(snippet(url), "    "))
             put("and start payonce where their variables are set. Any other value that is not empty will do for the vendors of")
             put("payonce itself, but a prefix of a test key, such as rzp_test_, has to stay:\n")
             put(textwrap.indent(starts(), "    "))
-            put("It sends webhooks once it knows where to, for each vendor:\n")
-            put(f"    {webhooks(url)}\n")
+            if not wanted:
+                put("It sends webhooks once it knows where to (--webhooks-to), for each vendor:\n")
+                put(f"    {webhooks(url)}\n")
             put("Ctrl-C stops it.")
         await stopped(lambda: say("stopping ..."))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from payonce.bootstrap import open_app
 from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
-from payonce.serving import sandbox_in_process, serving, unheard
+from payonce.serving import serving, unheard
 
 from . import OK
 from .app import wait_for
@@ -38,7 +38,7 @@ def serve(
     port
         Port to bind (PAYONCE_PORT, default 8080); 0 takes a free one.
     no_worker
-        Only the API: payments wait for a `payonce worker` on the same data folder.
+        Only the API: payments wait for a `payonce worker` on the same store.
     hold
         After a restore: read and close, but fire nothing until `payonce reconcile` has run. Holds every process on
         this store, and later starts too.
@@ -57,29 +57,32 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
     async with serving(settings, worker=worker, hold=hold) as served:
         for hint in unheard(served.app.engine.accounts.values()):
             say(f"WARNING: {hint}")
+        sandbox_at = served.url if settings.sandbox_here else settings.text("sandbox.url").rstrip("/") * settings.sandboxed
         facts = {
             "url": served.url,
             "docs": f"{served.url}/docs",
             "dataDir": str(settings.data_dir.resolve()),
+            "store": settings.kept_at,
             "mode": settings.mode,
             "providers": [p.name for p in settings.providers],
             "worker": worker,
-            "hold": served.app.hold.on(),
-            "sandbox": f"{served.url}/sandbox/ledger" if sandbox_in_process(settings) else None,
+            "hold": await served.app.hold.on(),
+            "sandbox": f"{sandbox_at}/sandbox/ledger" if sandbox_at else None,
             "pid": os.getpid(),
         }
+        store = "tables" if settings.on_dynamodb else "data folder"
         if as_json:
             put_json(facts, indent=False)
         else:
             put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
             put(f"  docs    {facts['docs']}")
-            put(f"  data    {facts['dataDir']}")
+            put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
             if facts["sandbox"]:
                 put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
             if not worker:
-                put("  no worker here: start `payonce worker` on the same data folder")
+                put(f"  no worker here: start `payonce worker` on the same {store}")
             if facts["hold"]:
-                put("  HOLD: no process fires anything until `payonce reconcile` has run on the same data folder")
+                put(f"  HOLD: no process fires anything until `payonce reconcile` has run on the same {store}")
             put("Ctrl-C stops it; payments go on where they were at the next start.")
         await stopped(lambda: say("draining ..."))
 
@@ -93,7 +96,7 @@ async def stopped(then: Callable[[], None]) -> None:
 
 
 def worker(*, where: Where = HERE, json: Json = False) -> int:
-    """Work on what is due, without HTTP, until Ctrl-C or SIGTERM. Any number of workers may share one data folder.
+    """Work on what is due, without HTTP, until Ctrl-C or SIGTERM. Any number of workers may share one store.
 
     Parameters
     ----------
@@ -107,9 +110,10 @@ def worker(*, where: Where = HERE, json: Json = False) -> int:
 
 
 async def _worker(settings: Settings, *, as_json: bool) -> None:
-    async with open_app(settings) as app, running_worker(app):
+    async with open_app(settings, worker=True) as app, running_worker(app):
+        folder, at = str(settings.data_dir.resolve()), settings.kept_at
         if as_json:
-            put_json({"dataDir": str(settings.data_dir.resolve()), "mode": settings.mode, "pid": os.getpid()}, indent=False)
+            put_json({"dataDir": folder, "store": at, "mode": settings.mode, "pid": os.getpid()}, indent=False)
         else:
-            put(f"payonce works on {settings.store_path.resolve()} ({settings.mode} mode). Ctrl-C stops it.")
+            put(f"payonce works on {at} ({settings.mode} mode). Ctrl-C stops it.")
         await stopped(lambda: say("draining ..."))

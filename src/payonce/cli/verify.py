@@ -1,20 +1,20 @@
-"""``payonce verify``: is the file what payonce wrote? It shows bugs, damage and partial edits, not an attacker who rebuilds
+"""``payonce verify``: is the store what payonce wrote? It shows bugs, damage and partial edits, not an attacker who rebuilds
 the whole chain: for that, keep the head digest it prints somewhere else and compare it with a later backup."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from typing import cast
 
 from msgspec import Struct
 
 from payonce.config import Settings
 from payonce.core import ids
 from payonce.core.errors import ConfigError, StoreUnavailable
-from payonce.stores.sqlite import Held, is_damage
 
 from . import FAILURE, OK
-from .app import wait_for
-from .audit import examine
+from .app import DAMAGED, wait_for
+from .audit import Audit, Held, examine
 from .options import HERE, Json, Where
 from .output import clean, counted, put, put_json, say
 from .reading import Books, books, found, require_store
@@ -27,7 +27,7 @@ LIMIT = (
 
 
 class Finding(Struct, frozen=True):
-    """``payment`` is "" when it is about the file."""
+    """``payment`` is "" when it is about the store as a whole."""
 
     payment: str
     problem: str
@@ -47,7 +47,7 @@ class Report:
         if self.as_json:
             self.findings.append(Finding(payment, problem))
         else:
-            put(clean(f"{payment or 'the file'}: {problem}"))
+            put(clean(f"{payment or 'the store'}: {problem}"))
 
     def count(self, held: Held, problems: Sequence[str], *, erased: bool) -> None:
         for problem in problems:
@@ -77,9 +77,10 @@ class Report:
 
 
 def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = False) -> int:
-    """Check that the file is whole and each payment is what its history says: pages and indexes, the chain of hashes, the
+    """Check that the store is whole and each payment is what its history says: pages and indexes, the chain of hashes, the
     row and each of its columns, the due time, the idempotency key, our references, the stored bytes, and that nothing
-    belongs to no payment.
+    belongs to no payment. On DynamoDB it reads all tables whole, which costs what it reads; their indexes are kept by AWS from
+    the columns that are compared.
 
     Exit code 1 when anything is wrong. Safe while a server runs, and on a read-only backup. Customer data of a settled
     payment that owes nothing may be missing: it counts as erased. Not checked: provider references, and the ledger of
@@ -89,7 +90,7 @@ def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = F
     Parameters
     ----------
     payment
-        Check only this one, and not the file around it.
+        Check only this one, and not the store around it.
     """
     return wait_for(_verify(where.settings(), payment, as_json=json))
 
@@ -104,44 +105,59 @@ async def _verify(settings: Settings, name: str | None, *, as_json: bool) -> int
             report.add("", f"{error} If payments were in it, it is damaged: restore a backup.")
             return report.end()
         except StoreUnavailable as error:
-            if not is_damage(error):
+            if not _is_damage(error):
                 raise
             report.add("", f"damaged: {error}")
             return report.end()
+        audit = _audit_of(book)
         if name is None:
-            for damage in await book.store.damage():
+            for damage in await audit.damage():
                 report.add("", f"damaged: {damage}")
         try:
-            await _payments(book, name, report)
+            await _payments(book, audit, name, report)
         except StoreUnavailable as error:
-            if not is_damage(error):
+            if not _is_damage(error):
                 raise
             report.add("", f"damaged, so the rest was not checked: {error}")
     return report.end()
 
 
-async def _payments(book: Books, name: str | None, report: Report) -> None:
-    async for page in _pages(book) if name is None else _one(book, name):
+def _audit_of(book: Books) -> Audit:
+    """How the store behind these books is looked through."""
+    if book.kept.aws is None:
+        return cast("Audit", book.store)  # a file that is opened to read has these questions
+    from .verify_tables import TableAudit
+
+    return TableAudit(book)
+
+
+def _is_damage(error: StoreUnavailable) -> bool:
+    """The file itself is broken: waiting does not help."""
+    return type(error.__cause__).__name__ in DAMAGED
+
+
+async def _payments(book: Books, audit: Audit, name: str | None, report: Report) -> None:
+    async for page in _pages(audit) if name is None else _one(book, audit, name):
         for held in page:
             problems, erased = examine(book, held)
             report.count(held, problems, erased=erased)
     if name is None:
-        for stray in await book.store.strays():
+        for stray in await audit.strays():
             report.add(stray.id, stray.says)
 
 
-async def _pages(book: Books) -> AsyncIterator[tuple[Held, ...]]:
+async def _pages(audit: Audit) -> AsyncIterator[Sequence[Held]]:
     after = ""
-    while page := await book.store.audit_ids(after, IDS_A_PAGE):
-        yield await book.store.held(page)
+    while page := await audit.audit_ids(after, IDS_A_PAGE):
+        yield await audit.held(page)
         after = page[-1]
 
 
-async def _one(book: Books, name: str) -> AsyncIterator[tuple[Held, ...]]:
+async def _one(book: Books, audit: Audit, name: str) -> AsyncIterator[Sequence[Held]]:
     """A row that is gone or unreadable is still found by its id."""
     if ids.is_payment_id(name.strip()):
-        (held,) = await book.store.held([name.strip()])
+        (held,) = await audit.held([name.strip()])
         if held.payment or held.entries or held.trouble:
             yield (held,)
             return
-    yield await book.store.held([(await found(book, name)).id])
+    yield await audit.held([(await found(book, name)).id])

@@ -10,14 +10,13 @@ from payonce.config import Settings
 from payonce.core.redact import mask, masked
 from payonce.inbox import replay as replay_one
 from payonce.ports import Inbox, Webhook, WebhookState
-from payonce.stores.sqlite import open_store
 
 from . import NOT_FOUND, OK, USAGE
 from .app import wait_for
 from .options import HERE, STRICT, Exit, Json, Where
 from .output import clean, counted, put, put_json, relative, say, stamp, table
 from .pages import Pages
-from .reading import Books, books, require_store
+from .reading import Books, books, changing
 
 LIMIT_MAX: Final = 100
 WITHOUT_PAYMENT: Final[tuple[WebhookState, ...]] = ("parked", "unmatched")
@@ -137,14 +136,10 @@ async def _show(settings: Settings, id: str, *, as_json: bool) -> int:
 
 
 async def _replay(settings: Settings, id: str | None, *, as_json: bool) -> int:
-    require_store(settings)
-    store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    try:
-        now = SystemClock().now_us()
-        wanted = [id] if id is not None else [w for state in WITHOUT_PAYMENT for w in await _all(store.inbox, state)]
-        done = [each for each in wanted if await replay_one(store.inbox, each, now)]
-    finally:
-        await store.close()
+    async with changing(settings) as kept:
+        now, inbox = SystemClock().now_us(), kept.store.inbox
+        wanted = [id] if id is not None else [w for state in WITHOUT_PAYMENT for w in await _all(inbox, state)]
+        done = [each for each in wanted if await replay_one(inbox, each, now)]
     if id is not None and not done:
         raise _unknown(id, settings)
     if as_json:
@@ -169,7 +164,7 @@ async def _all(inbox: Inbox, state: WebhookState) -> list[str]:
 def _unknown(id: str, settings: Settings) -> Exit:
     return Exit(
         NOT_FOUND,
-        f"payonce: there is no webhook {clean(id)[:80]!r} in {settings.store_path}. Nothing was changed.\n"
+        f"payonce: there is no webhook {clean(id)[:80]!r} in {settings.kept_at}. Nothing was changed.\n"
         "`payonce webhooks list` shows them; matched ones are kept for 30 days.",
     )
 

@@ -29,7 +29,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from payonce.bootstrap import App
-from payonce.config import Settings, Value
+from payonce.config import Settings, Value, in_one_process
 from payonce.core.payment import FINAL, Payment
 from payonce.ports import Filters
 from payonce.process import until_signal
@@ -87,7 +87,9 @@ async def run(settings: Settings, wish: Wish) -> int:
 
 @contextmanager
 def data_folder(settings: Settings, *, fresh: bool) -> Iterator[Settings]:
-    """The settings with a fresh folder that is removed at the end, unless the caller named one."""
+    """The settings with a fresh folder that is removed at the end, unless the caller named one; on this machine alone,
+    whatever tables are configured."""
+    settings = in_one_process(settings, "demo")
     if not fresh:
         yield settings
         return

@@ -16,7 +16,7 @@ from payonce.core.operations import flat
 from payonce.core.outcome import Captured, Mismatch, RequiresAction, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
 from payonce.core.verdict import declines, evidence, verdict
-from payonce.stores.sqlite import SqliteStore
+from payonce.storage import ReadStore
 
 from .stories import history, lost
 from .traffic import Traffic
@@ -68,7 +68,7 @@ class Balance(Struct, frozen=True, kw_only=True):
         return [past for past in self.pasts if past.payment.status in statuses]
 
 
-async def balance(client: httpx2.AsyncClient, store: SqliteStore, traffic: Traffic) -> Balance:
+async def balance(client: httpx2.AsyncClient, store: ReadStore, traffic: Traffic) -> Balance:
     """Read everything back and compare: statuses as callers get them, over HTTP, and the whole histories."""
     movements = await _ledger(client)
     moved: dict[str, list[Movement]] = defaultdict(list)

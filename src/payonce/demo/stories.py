@@ -18,6 +18,7 @@ from payonce.core.outcome import Authorized, Declined, Found, Mismatch, Unknown
 from payonce.core.payment import MONEY_STEPS, Attempt, Operation, Payment, Step
 from payonce.core.verdict import declines, effective, evidence, held
 from payonce.ports import Store
+from payonce.storage import ReadStore
 
 PAGE: Final = 1000
 REASON_CHARS: Final = 40
@@ -68,7 +69,7 @@ class Stories:
         return known
 
 
-async def history(store: Store, payment_id: str) -> list[Entry]:
+async def history(store: ReadStore, payment_id: str) -> list[Entry]:
     """The whole history, page by page."""
     entries: list[Entry] = []
     while page := await store.history(payment_id, after_seq=len(entries), limit=PAGE):

@@ -11,9 +11,12 @@ from typing import Self
 
 import msgspec
 
+from payonce.config import SETTINGS
+
 from .nursery import TOLD, Ended, Signal, Start, Started
 
 READY_S = 60.0
+OTHER_NAMES = frozenset(name for setting in SETTINGS for name in setting.env)  # some do not begin with PAYONCE_
 LOOK_S = 0.01
 PORTS = (20_000, 32_000)  # below those that systems hand out by themselves: nobody else takes one while its process is dead
 
@@ -144,6 +147,6 @@ class Process:
 
 def environment(packages: Path, secrets: Mapping[str, str]) -> dict[str, str]:
     """Ours without any payonce setting, with the folder of packages, and with secrets."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k != "MAX_RETRIES"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
     paths = [str(packages), *filter(None, [kept.get("PYTHONPATH", "")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), **secrets}
