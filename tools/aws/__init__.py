@@ -1,0 +1,1 @@
+"""What `make aws-cost` runs: one payment over a model of AWS, counted and priced."""
