@@ -16,13 +16,19 @@ WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
 TORTURE := tests/blackbox
 
-.PHONY: help run test browser torture sim sim-long check lint types imports docs docs-check wheel fmt clean
+.PHONY: help run aws-local aws-package test browser torture sim sim-long check lint types imports docs docs-check wheel aws-cost fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
 	@$(BIN)/payonce demo $(ARGS)
+
+aws-local: $(VENV)/.dev ## deploy the AWS template into a local emulator and watch payments settle there; Ctrl-C ends it
+	@$(BIN)/python -m tools.aws_local $(ARGS)
+
+aws-package: $(VENV)/.dev ## build the package of the AWS functions (arm64) and say its size
+	@$(BIN)/python -m tools.aws_package $(ARGS)
 
 test: $(VENV)/.dev ## run all tests but those of the browser and of torture
 	@$(BIN)/python -m pytest -n $(WORKERS) $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
@@ -41,13 +47,14 @@ sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was st
 
 check: lint types imports docs-check wheel test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
 
-lint: $(VENV)/.dev ## ruff: rules and format
+lint: $(VENV)/.dev ## ruff: rules and format; cfn-lint: the AWS template
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/cfn-lint --template deploy/aws/template.yaml
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
-	@$(BIN)/mypy tools
+	@$(BIN)/mypy --explicit-package-bases tools
 
 imports: $(VENV)/.dev ## the arrows between the packages point down only
 	@$(BIN)/lint-imports
@@ -60,6 +67,9 @@ docs-check: $(VENV)/.dev ## docs/reference is what the code says
 
 wheel: $(VENV)/.dev ## build the wheel and run its demo in an empty environment
 	@UV="$(UV)" sh tools/wheel.sh $(BIN)/python
+
+aws-cost: $(VENV)/.dev ## count what a payment takes of AWS and price it; ARGS=--write puts the tables into docs
+	@$(BIN)/python -m tools.aws.cost $(ARGS)
 
 fmt: $(VENV)/.dev ## format the sources and apply safe fixes
 	@$(BIN)/ruff check --fix $(SOURCES)

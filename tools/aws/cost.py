@@ -50,7 +50,7 @@ GB: Final = 1e9
 MONTH_S: Final = 730 * 3600
 SWEEPS: Final = 730 * 60  # a month
 POLLS: Final = 5 * MONTH_S / 20  # the mapping keeps five long polls of 20 s open on a queue that is empty
-ALARM_METRICS, METRICS, SECRETS = 10, 7, 3  # of the template and the sweeper; three providers
+ALARM_METRICS, METRICS, SECRETS = 12, 7, 3  # of the template and the sweeper; three providers
 DAILY: Final = 1_000
 
 

@@ -1,0 +1,219 @@
+"""The Lambda function on a schedule, once a minute: whatever was lost, delayed or never sent on the queue, this finds it in the
+due index and sends its id. Nothing depends on messages because of it. It advances nothing itself.
+
+A backlog is not made worse:
+
+- No more is sent than brings the queue to QUEUED_MAX messages: while the worker cannot keep up, its queue is the backlog.
+- An id that is still due after it was sent is sent again 1, 2, 4 … 32 minutes later, not each minute: what is stuck (a row of
+  a newer version, a provider that is drained) costs little, and does not keep what is due after it from being sent. What was
+  sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
+
+What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and S of the
+index of what needs eyes, each half a read unit; one query of the registry for the hold and one for the breakers, each half a
+unit to one (they are consistent); two requests to SQS for the lengths of the two queues; and every tenth minute 2 S queries
+for old webhooks. Nothing is written.
+
+The figures leave as one line of CloudWatch's embedded metric format (docs.aws.amazon.com, CloudWatch user guide, "Embedded
+metric format specification", read 2026-11): no call, no permission.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from payonce.bootstrap import App
+from payonce.core.errors import PayonceError
+from payonce.ports import Clock, Filters
+from payonce.telemetry import get_logger
+from payonce.wake.sqs import standing
+
+from . import runtime
+from .worker import Context
+
+SENT_MAX: Final = 5_000  # ids of one sweep: 83 a second
+QUEUED_MAX: Final = 5_000  # messages in the queue beyond which a sweep sends nothing
+READ_MAX: Final = 10_000  # rows of one look: those to be sent and those that rest
+REST_US: Final = 55_000_000  # from the first send of an id to the next, doubled up to
+REST_MAX_US: Final = 32 * 60_000_000
+EYES_MAX: Final = 100  # payments that need eyes are counted up to here
+TIDY_US: Final = 600_000_000  # between two looks for old webhooks
+END_MS: Final = 5_000  # of an invocation: no further part is begun
+NAMESPACE: Final = "payonce"
+
+log = get_logger("aws.sweeper")
+
+
+class Rest(Struct, frozen=True):
+    """An id that was sent: it rests until a time of the monotonic clock, for ``for_us`` in all."""
+
+    until_us: int
+    for_us: int
+
+
+class Sent:
+    """What this execution environment sent, and when each may be sent again."""
+
+    def __init__(self) -> None:
+        self._rests: dict[str, Rest] = {}
+
+    def __len__(self) -> int:
+        return len(self._rests)
+
+    def rests(self, id: str, now_us: int) -> bool:
+        """It was sent a short while ago."""
+        rest = self._rests.get(id)
+        return rest is not None and now_us < rest.until_us
+
+    def note(self, id: str, now_us: int) -> None:
+        """It is sent now; the next time only after twice as long as the last time, if it is still due by then."""
+        before = self._rests.get(id)
+        for_us = min(REST_MAX_US, 2 * before.for_us) if before else REST_US
+        self._rests[id] = Rest(now_us + for_us, for_us)
+
+    def forget(self, now_us: int) -> None:
+        """What was not due any more when its rest was over is done with, until it is due the next time."""
+        self._rests = {id: rest for id, rest in self._rests.items() if now_us < rest.until_us + 2 * REST_US}
+
+
+class Swept(Struct, frozen=True, kw_only=True):
+    """What a sweep saw. None: it could not be read, or is not configured."""
+
+    due: int = 0  # payments and webhooks, up to READ_MAX
+    oldest_s: float = 0.0  # how long the one that has waited longest is due
+    sent: int = 0
+    queued: int | None = None
+    dead: int | None = None
+    eyes: int | None = None  # IN_DOUBT or in need of attention, up to EYES_MAX
+    breakers: int | None = None
+
+
+class _Sweeper:
+    """One execution environment's."""
+
+    def __init__(self) -> None:
+        self.sent = Sent()
+        self.tidy_at_us: int | None = None  # monotonic
+
+
+_HERE: Final = _Sweeper()
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Lambda calls this; nobody reads the answer."""
+    del event
+    app = runtime.app()
+    swept = runtime.run(sweep(app, _HERE.sent, context.get_remaining_time_in_millis()))
+    sys.stdout.write(metrics(swept, app.clock, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")) + "\n")
+    sys.stdout.flush()
+    result: dict[str, Any] = msgspec.to_builtins(swept)
+    return result
+
+
+async def sweep(app: App, sent: Sent, left_ms: int) -> Swept:
+    """Send what is due, then count. Raises StoreUnavailable when what is due cannot be read: the next sweep tries again, and
+    the function's errors are alarmed on."""
+    end_us = app.clock.monotonic_us() + (left_ms - END_MS) * 1000
+    queued, dead = await _length(app, "wake.queue_url"), await _length(app, "wake.dead_letter_url")
+    swept = await _send(app, sent, room=min(SENT_MAX, QUEUED_MAX - (queued or 0)))
+    eyes = breakers = None
+    if app.clock.monotonic_us() < end_us:
+        eyes, breakers = await _eyes(app), await _breakers(app)
+    if app.clock.monotonic_us() < end_us:
+        await _tidy(app, end_us)
+    swept = msgspec.structs.replace(swept, queued=queued, dead=dead, eyes=eyes, breakers=breakers)
+    log.info("swept", **msgspec.to_builtins(swept))
+    return swept
+
+
+async def _send(app: App, sent: Sent, room: int) -> Swept:
+    """The ids of what is due, the longest due first."""
+    now_us, at_us = app.clock.now_us(), app.clock.monotonic_us()
+    sent.forget(at_us)
+    limit = min(READ_MAX, max(1, room) + len(sent))
+    rows = [(row.due_us, row.payment_id) for row in await app.store.due(now_us, limit)]
+    if app.webhooks:
+        rows += [(row.due_us, row.id) for row in await app.webhooks.due(now_us, limit)]
+    rows.sort()
+    chosen = [id for _, id in rows if not sent.rests(id, at_us)][: max(0, room)]
+    for id in chosen:
+        app.wake.send(id)
+    told = await app.wake.flush()
+    known = told if isinstance(told, int) else len(chosen)
+    if known == len(chosen):  # else which of them are on their way is not known: all once more with the next sweep
+        for id in chosen:
+            sent.note(id, at_us)
+    oldest_us = now_us - rows[0][0] if rows else 0
+    return Swept(due=len(rows), oldest_s=max(0, oldest_us) / 1_000_000, sent=known)
+
+
+async def _length(app: App, setting: str) -> int | None:
+    """About how many messages a queue holds, those on their way to the worker included."""
+    url = app.settings.text(setting)
+    if not url:
+        return None
+    try:
+        lies = await standing(runtime.aws(app), app.clock, url)
+    except PayonceError as error:
+        log.warning("the length of a queue cannot be read", queue=url, error=str(error))
+        return None
+    return lies.visible + lies.hidden
+
+
+async def _eyes(app: App) -> int | None:
+    try:
+        return len((await app.store.list(app.scope, Filters(attention=True), EYES_MAX)).payments)
+    except PayonceError as error:
+        log.warning("what needs eyes cannot be counted", error=str(error))
+        return None
+
+
+async def _breakers(app: App) -> int | None:
+    try:
+        return sum(state.breaker is not None for state in (await app.health.states()).values())
+    except PayonceError as error:
+        log.warning("breakers cannot be read", error=str(error))
+        return None
+
+
+async def _tidy(app: App, end_us: int) -> None:
+    """Remove old webhooks, a page at a time. That it cannot be done now costs nothing."""
+    now_us = app.clock.monotonic_us()
+    if app.webhooks is None or (_HERE.tidy_at_us is not None and now_us < _HERE.tidy_at_us):
+        return
+    _HERE.tidy_at_us = now_us + TIDY_US
+    try:
+        while await app.webhooks.tidy() and app.clock.monotonic_us() < end_us:
+            continue
+    except PayonceError as error:
+        log.warning("old webhooks stay for now", error=str(error))
+
+
+METRICS: Final = {
+    "OldestDueSeconds": ("oldest_s", "Seconds"),
+    "Due": ("due", "Count"),
+    "Sent": ("sent", "Count"),
+    "Queued": ("queued", "Count"),
+    "DeadLetters": ("dead", "Count"),
+    "NeedEyes": ("eyes", "Count"),
+    "BreakersOpen": ("breakers", "Count"),
+}
+
+
+def metrics(swept: Swept, clock: Clock, function: str) -> str:
+    """The line that CloudWatch makes metrics of, in the namespace ``payonce`` with the dimension FunctionName."""
+    known = {name: value for name, (field, _) in METRICS.items() if (value := getattr(swept, field)) is not None}
+    named = [{"Name": name, "Unit": METRICS[name][1]} for name in known]
+    sheet = {"Namespace": NAMESPACE, "Dimensions": [["FunctionName"]], "Metrics": named}
+    line = {
+        "_aws": {"Timestamp": clock.now_us() // 1000, "CloudWatchMetrics": [sheet]},
+        "FunctionName": function,
+        **known,
+    }
+    return msgspec.json.encode(line).decode()
+
+
+runtime.warm()

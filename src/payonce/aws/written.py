@@ -1,0 +1,89 @@
+"""What this invocation wrote: when the payments and webhooks that it moved are due next. By that the worker knows, without a
+read, whose id to send again; and that a delivery which changed nothing needs no other one after it."""
+
+from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
+
+from payonce.bootstrap import App
+from payonce.engine import Engine
+from payonce.ports import Change, Committed, Conflict, Inbox, Store, Unclear, Webhook
+
+
+class Written:
+    """``moved`` and ``stands`` of the ids since ``clear``."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._due: dict[str, int | None] = {}
+
+    def clear(self) -> None:
+        self._due.clear()
+
+    def note(self, id: str, due_us: int | None) -> None:
+        self._due[id] = due_us
+
+    def moved(self, id: str) -> bool:
+        """This invocation wrote it."""
+        return id in self._due
+
+    def known_due(self, id: str) -> int | None:
+        """What the store knows without a read: as last read or written here."""
+        due: int | None = self._store.known_due(id) if hasattr(self._store, "known_due") else None
+        return due
+
+    def stands(self, id: str, now_us: int) -> int | None:
+        """Microseconds until it is due, 0 or less when it is now; None: quiet, or not known."""
+        due_us = self._due[id] if id in self._due else self.known_due(id)
+        return None if due_us is None else due_us - now_us
+
+
+class _Payments:
+    """A store that notes what is written through it. All else goes straight to the real one."""
+
+    def __init__(self, store: Store, book: Written) -> None:
+        self._store, self._book = store, book
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
+        done = await self._store.commit(change, expected_version)
+        if isinstance(done, Committed):
+            self._book.note(change.payment.id, change.due_us)
+        return done
+
+    async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
+        """A due time that only stays where it is was not moved by us: somebody else sends the id for it."""
+        before = self._book.known_due(payment_id)
+        done = await self._store.defer(payment_id, version, due_us)
+        if done and due_us != before:
+            self._book.note(payment_id, due_us)
+        return done
+
+
+class _Webhooks:
+    def __init__(self, inbox: Inbox, book: Written) -> None:
+        self._inbox, self._book = inbox, book
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inbox, name)
+
+    async def settle(self, webhook: Webhook) -> bool:
+        done = await self._inbox.settle(webhook)
+        if done:
+            self._book.note(webhook.id, webhook.due_us)
+        return done
+
+
+_BOOKS: Final[WeakKeyDictionary[Engine, Written]] = WeakKeyDictionary()
+
+
+def written(app: App) -> Written:
+    """The one book of this app; its engine and its receiver of webhooks write through it from now on."""
+    book = _BOOKS.get(app.engine)
+    if book is None:
+        book = _BOOKS[app.engine] = Written(app.engine.store)
+        app.engine.store = cast("Store", _Payments(app.engine.store, book))
+        if app.webhooks:
+            app.webhooks.inbox = cast("Inbox", _Webhooks(app.webhooks.inbox, book))
+    return book

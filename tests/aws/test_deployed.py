@@ -1,0 +1,126 @@
+"""The real template, deployed: a payment goes in through the HTTP API and comes out settled, under the template's rights."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.aws_package import build
+
+from .stack import PYTHON, Stack, client, deployed, until
+
+BODY = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}
+SETTLE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with deployed(tmp_path_factory.mktemp("stack")) as up:
+        yield up
+
+
+def asked(url: str, body: Any = None, key: str = "") -> tuple[int, Any]:
+    """Status and document of a GET, or of a POST with a body."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def settled(stack: Stack, payment_id: str) -> dict[str, Any]:
+    """The payment once it is at its end."""
+
+    def look() -> dict[str, Any] | None:
+        status, view = asked(f"{stack.api}/payments/{payment_id}")
+        return view if status == 200 and view["status"] in ("SUCCESS", "FAILED") else None
+
+    return until(look, SETTLE_S, every=0.2)
+
+
+def charges(stack: Stack, payment_id: str) -> list[str]:
+    """What the vendors' ledger shows of a payment."""
+    _, page = asked(f"{stack.sandbox_url}/sandbox/ledger")
+    return [m["kind"] for m in page["movements"] if m["reference"].startswith(payment_id.removeprefix("pay_"))]
+
+
+def refusals(stack: Stack) -> list[str]:
+    """Log lines about calls of AWS that were refused."""
+    functions = ("ApiFunction", "WorkerFunction", "SweeperFunction")
+    return [line for f in functions for line in stack.logs(f) if "AccessDenied" in line or "not authorized" in line]
+
+
+def test_a_payment_settles(stack: Stack) -> None:
+    """A post is accepted through the HTTP API, its id goes through SQS to the worker, and the ledger shows one charge. The same
+    key, again, is the same payment."""
+    status, view = asked(f"{stack.api}/payments", BODY, "settles")
+    assert status == 202
+    id = view["transactionId"]
+    assert asked(f"{stack.api}/payments", BODY, "settles")[1]["transactionId"] == id
+    assert settled(stack, id)["status"] == "SUCCESS"
+    assert [kind for kind in charges(stack, id) if kind in ("charge", "capture")] in (["charge"], ["capture"])
+    assert any('"event": "started"' in line for line in stack.logs("WorkerFunction"))
+    assert refusals(stack) == []
+
+
+def test_a_payment_that_waits_settles_by_itself(stack: Stack) -> None:
+    """One that is declined at first, and one whose answer is lost, go on through delayed messages, without a sweep."""
+    ids = []
+    for token in ("tok_decline_then_ok", "tok_lost_response", "tok_500_then_ok"):
+        status, view = asked(f"{stack.api}/payments", {**BODY, "paymentMethod": token, "provider": "mock"}, token)
+        assert status == 202
+        ids.append(view["transactionId"])
+    for id in ids:
+        assert settled(stack, id)["status"] in ("SUCCESS", "FAILED")
+        assert len([kind for kind in charges(stack, id) if kind in ("charge", "capture")]) <= 1
+    assert refusals(stack) == []
+
+
+def test_the_sweeper_finds_what_has_no_message(stack: Stack) -> None:
+    """With the mapping off and its queue emptied a payment is due and nobody knows; one sweep sends it, and it settles."""
+    functions, queue = stack.client("lambda"), stack.outputs["QueueUrl"]
+    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    _, view = asked(f"{stack.api}/payments", BODY, "unheard")
+    stack.client("sqs").purge_queue(QueueUrl=queue)
+    functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    swept = stack.invoke("SweeperFunction")
+    assert swept["sent"] >= 1
+    assert settled(stack, view["transactionId"])["status"] == "SUCCESS"
+    assert any('"CloudWatchMetrics"' in line for line in stack.logs("SweeperFunction"))
+    assert refusals(stack) == []
+
+
+CONFIG = """version = 1
+[providers.mock]
+secret = "aws-secret:payonce/mock#key"
+"""
+
+
+def test_a_secret_at_aws_is_read_by_reference(tmp_path: Path) -> None:
+    """With a configuration of its own in the package, whose only account names a secret, and the right to read that one secret,
+    the functions start and a payment settles. The value is in no variable and in no log."""
+    config, value = tmp_path / "payonce.toml", "sesame-0451"
+    config.write_text(CONFIG)
+    package = build(tmp_path / "package.zip", local=True, python=PYTHON, config=config)
+
+    def secret(url: str, _sandbox: str) -> dict[str, str]:
+        text = json.dumps({"key": value, "other": "x"})
+        made = client("secretsmanager", url).create_secret(Name="payonce/mock", SecretString=text)
+        return {"SecretArns": made["ARN"]}
+
+    with deployed(tmp_path, package=package, prepare=secret) as stack:
+        status, view = asked(f"{stack.api}/payments", BODY, "secret")
+        assert status == 202
+        assert settled(stack, view["transactionId"])["status"] == "SUCCESS"
+        assert refusals(stack) == []
+        said = stack.log + "\n".join(stack.logs("WorkerFunction") + stack.logs("ApiFunction"))
+        assert '"accounts": ["mock"]' in said
+        assert value not in said
+        functions = stack.client("lambda").list_functions()["Functions"]
+        assert value not in json.dumps([f["Environment"] for f in functions])
