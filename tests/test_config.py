@@ -48,6 +48,7 @@ def test_the_file_is_found_by_option_by_environment_and_in_the_folder() -> None:
     toml("[server]\nport = 2\n", "two.toml")
     toml("[server]\nport = 3\n", "three.toml")
     assert load().number("server.port") == 1
+    assert load(env={"PAYONCE_CONFIG": ""}).number("server.port") == 1
     assert load(env={"PAYONCE_CONFIG": "two.toml"}).number("server.port") == 2
     assert load(env={"PAYONCE_CONFIG": "two.toml"}, file="three.toml").number("server.port") == 3
     with pytest.raises(ConfigError, match=r"no configuration file missing\.toml"):

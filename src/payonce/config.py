@@ -239,7 +239,7 @@ def load(
     """Settings from flags, environment and file, in that order. ``flags`` are named like SETTINGS keys; None = not
     given. Raises ConfigError naming the value, its origin, and the fix."""
     env = env or {}
-    toml = read(_file(file or env.get("PAYONCE_CONFIG")))
+    toml = read(_file(file or env.get("PAYONCE_CONFIG") or None))
     values = {s.key: _value(s, flags or {}, env, toml) for s in SETTINGS}
     _refuse_unknown_env(env)
     _refuse_unknown_toml(toml)
