@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
@@ -115,8 +114,7 @@ class App(Struct, frozen=True):
 
     async def heed_hold(self) -> None:
         """Let the engine know whether a hold is on. Raises StoreUnavailable: then it goes on as it last knew."""
-        said: Any = self.hold.on()
-        self.engine.hold = bool(await said if isawaitable(said) else said)
+        self.engine.hold = await self.hold.on()
 
 
 class LazyTransport:

@@ -41,7 +41,7 @@ TESTS: Final[Mapping[str, str]] = {
     "engine": f"machine/test_engine_verbs.py {DECIDED} api",
     "dispatch": f"machine/test_dispatch.py test_engine_providers.py {DECIDED}",
     "adapter": "providers contracts/test_provider_contract.py",
-    "store": "contracts/test_store_contract.py simulation/test_powerloss.py stores",
+    "store": "contracts/test_store_contract.py simulation/test_powerloss.py contracts/test_dynamodb_contract.py stores",
     "health": f"test_health.py test_health_drains.py {MACHINE}",
     "restore": DECIDED,
     "worker": "test_process.py test_embedded.py",
@@ -84,8 +84,9 @@ def cast() -> Cast:
 
 
 def drawn(mutant: Mutant, seed: int) -> Options:
-    """The world of a seed; over SQLite, whatever the seed says, where the mutant is in that store."""
-    return draw(seed, SHIPPED, "sqlite" if _in(mutant, "stores.sqlite") else "")
+    """The world of a seed; over SQLite or DynamoDB, whatever the seed says, where the mutant is in that store."""
+    store = next((each for each in ("sqlite", "dynamodb") if _in(mutant, f"stores.{each}")), "")
+    return draw(seed, SHIPPED, store)
 
 
 def lived(options: Options) -> str:

@@ -5,12 +5,13 @@ from typing import Final
 
 from .mutants_adapters import ADAPTERS
 from .mutants_afterwards import AFTERWARDS
+from .mutants_cloud import CLOUD
 from .mutants_core import CORE
 from .mutants_shell import SHELL
 from .mutation import Mutant
 
-MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in (*CORE, *SHELL, *ADAPTERS, *AFTERWARDS)}
-assert len(MUTANTS) == len(CORE) + len(SHELL) + len(ADAPTERS) + len(AFTERWARDS), "two mutants of one name"
+MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in (*CORE, *SHELL, *ADAPTERS, *AFTERWARDS, *CLOUD)}
+assert len(MUTANTS) == len(CORE) + len(SHELL) + len(ADAPTERS) + len(AFTERWARDS) + len(CLOUD), "two mutants of one name"
 # One of each room and kind, killed by worlds that take little time: what the short test runs.
 SHORT: Final = (
     "failover_on_unknown",
@@ -25,6 +26,7 @@ SHORT: Final = (
     "conflict_is_acknowledged",
     "memory_key_not_unique",
     "sqlite_due_not_written",
+    "dynamo_lost_is_conflict",
     "capture_and_void_together",
     "operation_without_its_key",
     "webhook_signature_not_checked",

@@ -35,7 +35,7 @@ class Worlds:
         list[str] | None,
         Parameter(help="An installed adapter, or a module with ADAPTER and SIMULATOR, instead of payonce's; repeatable."),
     ] = None
-    store: Annotated[Literal["", "memory", "sqlite"], Parameter(help="In all worlds (default: mostly memory).")] = ""
+    store: Annotated[Literal["", "memory", "sqlite", "dynamodb"], Parameter(help="In all (default: mostly memory).")] = ""
     kept: Annotated[Path | None, Parameter(help="A file of seeds that failed once: they run first.")] = None
     twice: Annotated[int, Parameter(help="So many seeds run a second time and must do the same, step by step.")] = 0
     workers: Annotated[int, Parameter(help="Processes (default: one per core).")] = 0

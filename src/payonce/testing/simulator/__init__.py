@@ -8,8 +8,8 @@ everything going wrong that a seed decides.
     print(*run.timeline(), sep="\n")
 
 The rooms, from the inside out: ``loop`` (time), ``fate`` (what goes wrong at a call), ``options`` (what a seed decides),
-``vendors``, ``wire``, ``storage`` (the ports), ``processes``, ``merchants``, ``accidents``, ``world`` (its life), ``oracle``
-(what must hold), ``trace`` (what happened).
+``vendors``, ``wire``, ``storage`` (the ports), ``cloud`` (the same on DynamoDB), ``processes``,
+``merchants``, ``accidents``, ``world`` (its life), ``oracle`` (what must hold), ``trace`` (what happened).
 """
 
 import importlib
@@ -87,7 +87,7 @@ def _part(name: str, what: str) -> Any:
 def simulate(
     seed: int, cast: Cast, *, options: Options | None = None, fate: Fate | None = None, keep: bool = False, store: str = ""
 ) -> Run:
-    """The world of a seed, from beginning to end. ``keep`` keeps the trace; ``store`` forces "memory" or "sqlite"."""
+    """The world of a seed, from beginning to end. ``keep`` keeps the trace; ``store`` forces a store."""
     logging.getLogger("payonce").setLevel(logging.CRITICAL + 1)  # what processes complain about is expected here
     options = options or draw(seed, tuple(sorted(cast.adapters)), store)
     world, verdicts = live(options, cast, fate=fate, keep=keep)

@@ -131,13 +131,23 @@ class Accidents:
     def _backup(self) -> None:
         """What is in the store now comes back later. Nobody posts in between: what a lost 202 promised is nobody's."""
         world = self.world
-        if any(not each.ids for each in world.merchants.posted) or not isinstance(world.memory, MemoryStore):
+        if any(not each.ids for each in world.merchants.posted) or (kept := self._copied()) is None:
             return
-        kept = world.memory.copy()
         world.note("world", "", "a backup is made")
         world.after(world.dice.choice((1, 5, 30, 300)) * S, lambda: None if world.calm else self._restore(kept))
 
-    def _restore(self, kept: MemoryStore) -> None:
+    def _copied(self) -> Callable[[], None] | None:
+        """The store as it is now: what it gives puts it back. None when it cannot be copied."""
+        world = self.world
+        if world.cloud is not None:
+            return world.cloud.backup()
+        memory: Any = world.memory
+        if not isinstance(memory, MemoryStore):
+            return None
+        kept = memory.copy()
+        return lambda: setattr(world, "memory", kept)
+
+    def _restore(self, put_back: Callable[[], None]) -> None:
         """Everybody is stopped, the backup put in place, and started under a hold."""
         world = self.world
         world.counts["restored"] += 1
@@ -145,7 +155,7 @@ class Accidents:
         world.hold = True
         for machine in world.machines:
             machine.kill()
-        world.memory = kept
+        put_back()
         world.restored()
         world.spawn(self._reconcile())
 

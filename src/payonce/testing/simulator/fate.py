@@ -41,6 +41,22 @@ WIRE: Final = (
     "wrong_currency",
     *GATEWAY,
 )
+# A call to DynamoDB: ``vanish`` is a request that never arrived, ``error_after`` an answer that never came, ``later`` is done
+# 0.5 to 60 s after we gave up, ``duplicate`` arrives a second time.
+CLOUD: Final = (*CRASHES, "vanish", "delay", "freeze", "throttled", "500")
+CLOUD_WRITE: Final = (
+    *CLOUD,
+    "error_after",
+    "later",
+    "500_after",  # done, and answered with a server error
+    "conflict",  # with a transaction that is under way
+)
+CLOUD_READ: Final = (
+    *CLOUD,
+    "old",  # an answer that need not be consistent is not: an item as it was a moment ago
+    "partial",  # a batch that is answered in part
+    "torn",  # a query whose last item is read some time after the others
+)
 POINTS: Final[Mapping[str, Sequence[str]]] = {
     "commit": STORE_WRITE,
     "defer": ("crash_before", "crash_after", "error_before", "error_after", "delay"),
@@ -50,6 +66,9 @@ POINTS: Final[Mapping[str, Sequence[str]]] = {
     "key": STORE_READ,
     "registry": REGISTRY,
     "inbox": INBOX,
+    "cloud_read": CLOUD_READ,
+    "cloud_write": (*CLOUD_WRITE, "duplicate"),
+    "cloud_transact": CLOUD_WRITE,
     "sleep": CRASHES,
     "create": WIRE,
     "fire": WIRE,

@@ -24,6 +24,16 @@ RATES: Final[Mapping[str, float]] = {
     "sleep crash_before": 0.01, "sleep crash_after": 0.01, "odd": 0.008, "4xx_after": 0.01,
     "fire freeze": 0.02, "replay freeze": 0.02, "capture freeze": 0.02, "refund freeze": 0.02, "void freeze": 0.02,
 }  # fmt: skip
+CLOUD_RATES: Final[Mapping[str, float]] = {
+    "throttled": 0.01, "500": 0.006, "500_after": 0.006, "conflict": 0.01, "old": 0.3, "partial": 0.1, "torn": 0.1,
+    "cloud_read crash_before": 0.0005, "cloud_read crash_after": 0.0005, "cloud_read freeze": 0.0005,
+    "cloud_read vanish": 0.004, "cloud_read delay": 0.004,
+}  # fmt: skip
+# Which seeds live on DynamoDB: a share of those from CLOUD_FROM on. The number in the label is chosen so that none of
+# tests/simulation/seeds.txt does, and the lower seeds are those that mutants.txt names.
+CLOUD_FROM: Final = 150
+CLOUD_SHARE: Final = 0.2
+CLOUD_LABEL: Final = "cloud 10559"
 HEAVY: Final = 4
 SURPLUS: Final = ("tok_late_then_ok", "tok_late_then_decline")  # a first attempt that is paid when another was begun
 ACTIONS: Final = ("tok_action", "tok_action", "tok_action_ok", "tok_action_decline")
@@ -57,7 +67,9 @@ class Options(Struct, frozen=True, kw_only=True):
     """One world. Times in seconds."""
 
     seed: int
-    store: str = "memory"  # or sqlite: a real file
+    store: str = "memory"  # or sqlite: a real file; or dynamodb: the real store over a model of AWS
+    shards: int = 1  # of its indexes
+    lag_s: int = 0  # how long its indexes may be behind
     accounts: tuple[tuple[str, str], ...] = ()  # (name, adapter), in the order of the default route
     terms: str = "real"
     processes: int = 2
@@ -158,6 +170,21 @@ def _afterwards(o: Options) -> Options:
     )
 
 
+def lives_in_the_cloud(seed: int, wanted: str, drawn: str) -> bool:
+    """Whether a seed's world is one of DynamoDB: by dice of its own, so that all other worlds stay as they are."""
+    if wanted:
+        return wanted == "dynamodb"
+    return drawn == "memory" and seed >= CLOUD_FROM and random.Random(f"{CLOUD_LABEL} {seed}").random() < CLOUD_SHARE
+
+
+def _clouded(o: Options) -> Options:
+    """The same trouble, with that of AWS in place of the store's own."""
+    dice = random.Random(f"clouded {o.seed}")
+    rates = {word: rate * dice.choice((0, 1, 1, HEAVY)) for word, rate in CLOUD_RATES.items()} if o.rates else {}
+    lag_s = dice.choice((0, 1, 5, 30)) if o.rates else 0
+    return replace(o, store="dynamodb", rates={**o.rates, **rates}, lag_s=lag_s, shards=dice.choice((1, 1, 2, 3)))
+
+
 def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
     """The options of a seed, over accounts of these adapters."""
     dice = random.Random(f"options {seed}")
@@ -206,5 +233,5 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         restores=restores,
         outages_of_store=_some(dice, 0.15, 2),
     )
-    drawn = _afterwards(drawn)
+    drawn = _afterwards(_clouded(drawn) if lives_in_the_cloud(seed, store, drawn.store) else drawn)
     return replace(drawn, **QUIET) if quiet else drawn

@@ -16,6 +16,7 @@ from payonce.testing.judge import UNPROVEN, may_end, net_charges, of_payment, wr
 
 from .afterwards import asked_refunds, judge_action, judge_books, judge_holds, judge_operations, judge_webhooks
 from .answers import judge_lists, judge_refusals, judge_row
+from .cloud_oracle import judge_cloud
 from .options import ACTIONS, S
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
     await judge_webhooks(world)
     await judge_refusals(world)
     await judge_lists(world)
+    if world.cloud is not None:
+        await judge_cloud(world)
     ours = world.known_ids()
     for payment_id in ours:
         p = await world.payment(payment_id)

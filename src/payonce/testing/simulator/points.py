@@ -42,7 +42,19 @@ SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", 
 # Trouble with one call of the store, in a process that lives on, may not cost more than this: what is known is written again,
 # and what is due is looked for again. Longer would mean that somebody waited for the end of a lease.
 SOON_S: Final = 10.0
-STORE: Final = ("commit", "defer", "get", "bodies", "due", "key", "registry", "inbox")
+STORE: Final = (
+    "commit",
+    "defer",
+    "get",
+    "bodies",
+    "due",
+    "key",
+    "registry",
+    "inbox",
+    "cloud_read",
+    "cloud_write",
+    "cloud_transact",
+)
 SLOW: Final = ("crash_before", "crash_after", "later")  # a claim that is done late is a lease of nobody
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants

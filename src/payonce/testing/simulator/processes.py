@@ -11,6 +11,7 @@ from payonce.health import Health
 from payonce.inbox import Receiver
 from payonce.process import Worker
 
+from .cloud_ports import CloudInbox, CloudRegistry, CloudStore
 from .loop import OWNER
 from .options import HOUR_S, S
 from .storage import SimInbox, SimRegistry, SimStore
@@ -85,27 +86,26 @@ class Process:
         self.alive, self.frozen_until_us, self.died_us = True, 0, 0
         self._context = contextvars.copy_context()
         self._context.run(OWNER.set, self)
-        self.kept = self.world.open_store()
+        self.kept = self.world.open_store(self)
         self.move_in()
 
     def move_in(self) -> None:
         """What lives here: payonce. Something else is another ``engine`` and ``worker``; see ``comparison``."""
         world, kept = self.world, self.kept
         wired = Ports(
-            store=SimStore(self, kept.store),
+            store=(CloudStore if world.cloud else SimStore)(self, kept.store),
             transport=Wire(self),
             clock=self,
             entropy=self,
             wake=(wake := Wake(world)),
         )
-        self.health = Health(SimRegistry(self, kept.registry), self)
+        self.health = Health((CloudRegistry if world.cloud else SimRegistry)(self, kept.registry), self)
         self.engine = Watched(
             wired, world.accounts_of(self.version), world.policy, rules=world.rules, health=self.health, hold=world.hold
         )
         self.engine.world = world
-        self.receiver = Receiver(
-            SimInbox(self, kept.inbox), wired.store, self.engine.accounts, self.engine.ingest, clock=self, wake=wake
-        )
+        inbox = (CloudInbox if world.cloud else SimInbox)(self, kept.inbox)
+        self.receiver = Receiver(inbox, wired.store, self.engine.accounts, self.engine.ingest, clock=self, wake=wake)
         app = App(
             settings=cast("Any", None),
             engine=self.engine,

@@ -177,5 +177,9 @@ _ALL: Final = (
     # real files
     _scenario("mock-lost-answer-sqlite", "mock", "tok_lost_response", 30, store="sqlite", fast=False),
     _scenario("razorpay-ok-sqlite", "razorpay", "tok_ok", 20, store="sqlite", fast=False),
+    # calls to AWS
+    _scenario("mock-ok-dynamodb", "mock", "tok_ok", 10, store="dynamodb", processes=1, fast=False),
+    _scenario("razorpay-lost-answer-dynamodb", "razorpay", "tok_lost_response", 30, store="dynamodb", processes=1, fast=False),
+    _scenario("mock-refunds-dynamodb", "mock", "tok_ok", 20, plan=("refund 30",), store="dynamodb", processes=1, fast=False),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {each.name: each for each in _ALL}

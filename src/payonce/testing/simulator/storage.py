@@ -67,10 +67,8 @@ class SimStore:
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         p, world, pid = self._process, self._process.world, change.payment.id
-        event, kind = change.entries[-1].envelope.data, change.entries[-1].envelope.kind
-        if isinstance(event, Planned):  # also when it is unclear: the caller may find it in the store and send
-            CLAIM.set(Claim(pid, event.step.seq, event.step.kind, event.step.request, world.now_us()))
-        word = await p.arrive("commit", pid, kind)
+        self.claims(change)
+        word = await p.arrive("commit", pid, change.entries[-1].envelope.kind)
         if word == "error_before" or world.store_down:
             raise StoreUnavailable("simulated: nothing was written")
         if word == "later":
@@ -87,6 +85,13 @@ class SimStore:
             result = Unclear()
         await p.pause()
         return result
+
+    def claims(self, change: Change) -> None:
+        """If the change claims a step: also when it is unclear, since the caller may find it in the store and send."""
+        event = change.entries[-1].envelope.data
+        if isinstance(event, Planned):
+            step = event.step
+            CLAIM.set(Claim(change.payment.id, step.seq, step.kind, step.request, self._process.world.now_us()))
 
     async def _write(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         p, world = self._process, self._process.world

@@ -29,6 +29,7 @@ from . import operators, oracle
 from .accidents import Accidents
 from .afterwards import waits_for_itself
 from .answers import looked_at
+from .cloud import Cloud
 from .customers import Customers
 from .fate import REGISTRY, Dice, Fate
 from .furnishing import Newer, account, at_once, quick_folder, rules_of
@@ -96,6 +97,7 @@ class World:
         self.lived: dict[str, list[Payment]] = {}  # every version of each payment, as it was written
         self.memory, self.shared_registry, self.shared_inbox = MemoryStore(), MemoryRegistry(), MemoryInbox()
         on_disk = options.store == "sqlite"
+        self.cloud = Cloud(self) if options.store == "dynamodb" else None
         self._folder = tempfile.TemporaryDirectory(prefix="payonce-sim-", dir=quick_folder()) if on_disk else None
         self.accounts = {name: account(name, cast.adapters[adapter], options) for name, adapter in options.accounts}
         self.rules = rules_of(options, self.dice)
@@ -150,11 +152,19 @@ class World:
 
     # --- what processes need --------------------------------------------------------------------------------------------
 
-    def on(self) -> bool:
+    async def on(self) -> bool:
         """The hold, as every process sees it before each look for work."""
         return self.hold
 
-    def open_store(self) -> Kept:
+    def cloud_of(self) -> Cloud:
+        """Of a world that lives on DynamoDB."""
+        assert self.cloud is not None
+        return self.cloud
+
+    def open_store(self, process: Process) -> Kept:
+        if self.cloud is not None:
+            cloudy = self.cloud.open(process)
+            return Kept(lambda: cloudy, lambda: cloudy.registry, lambda: cloudy.inbox, lambda: None)
         if self._folder is None:
             return Kept(lambda: self.memory, lambda: self.shared_registry, lambda: self.shared_inbox, lambda: None)
         store = SqliteStore(Path(self._folder.name) / "payments.db", 5000, "inline")
@@ -195,8 +205,9 @@ class World:
         self.note("oracle", payment, f"VIOLATION {rule}")
         self.broken.append(Violation(rule, payment))
 
-    def committed(self, process: Process, change: Change) -> None:
-        """A change is durable. Called by the store of the process that made it, before it can know."""
+    def committed(self, process: Process, change: Change, visible_us: int = 0) -> None:
+        """A change is durable. Called by the store of the process that made it, before it can know. ``visible_us``: when an
+        index shows it."""
         p = change.payment
         self.written_by[p.id] = max(process.version, self.written_by.get(p.id, 0))
         for entry in change.entries:
@@ -208,15 +219,15 @@ class World:
             self.customers.asked(p)
         looked_at(self, p, (change.due_us or 0) - process.now_us())
         if change.due_us is not None:
-            self.after(
-                max(0, change.due_us - self.now_us()) + self.dice.randrange(1, POLL_US), lambda: self._poll(p.id, p.version)
-            )
+            found_us = max(0, max(change.due_us, visible_us) - self.now_us())
+            self.after(found_us + self.dice.randrange(1, POLL_US), lambda: self._poll(p.id, p.version))
 
     def due_at(self, due_us: int) -> None:
         """Something beside a payment is due then: who polls finds it."""
-        self.after(max(0, due_us - self.now_us()) + POLL_US, self._poll_all)
+        self.after(max(0, due_us - self.now_us()) + POLL_US, self.look_again)
 
-    def _poll_all(self) -> None:
+    def look_again(self) -> None:
+        """Everybody looks for what is due."""
         for machine in self.machines:
             if machine.process is not None:
                 machine.process.worker.app.wake.send("")
@@ -224,7 +235,7 @@ class World:
     def _poll(self, payment_id: str, version: int) -> None:
         """Everybody polls the store about twice a second. Only the polls that would find something are simulated."""
         if self.versions.get(payment_id) == version:
-            self._poll_all()
+            self.look_again()
 
     def first_byte(self, process: Process, claim: Claim, request: StoredRequest, body: bytes) -> None:
         """A request is about to leave."""
@@ -233,7 +244,9 @@ class World:
 
     def registry_fails(self) -> bool:
         """Processes cannot be expected to know what it says."""
-        return any(self.options.rates.get(word) for word in REGISTRY) or self.options.outages_of_store > 0
+        o = self.options
+        cloudy = self.cloud is not None and any(o.rates.values())
+        return cloudy or any(o.rates.get(word) for word in REGISTRY) or o.outages_of_store > 0
 
     def restored(self) -> None:
         """The store is older now than what was seen of it."""
@@ -268,6 +281,8 @@ class World:
 
     def reader(self) -> Any:
         """The store, without faults."""
+        if self.cloud is not None:
+            return self.cloud.reader
         if self._folder is None:
             return self.memory
         living = next(m.process for m in self.machines if m.process is not None)
@@ -275,7 +290,7 @@ class World:
 
     def inbox(self) -> Any:
         """The inbox, without faults."""
-        return self.shared_inbox if self._folder is None else self.reader().inbox
+        return self.reader().inbox if self.cloud or self._folder else self.shared_inbox
 
     # --- life -----------------------------------------------------------------------------------------------------------
 
