@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Always the environment and the interpreter of this folder, whatever the shell has set up.
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
-SOURCES := src tests tools examples
+SOURCES := src tests tools benchmarks examples
 # One more than there are cores: many tests wait for real processes.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
@@ -31,13 +31,13 @@ aws-package: $(VENV)/.dev ## build the package of the AWS functions (arm64) and 
 	@$(BIN)/python -m tools.aws_package $(ARGS)
 
 test: $(VENV)/.dev ## run all tests but those of the browser and of torture
-	@$(BIN)/python -m pytest -n $(WORKERS) $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
 
 browser: $(VENV)/.dev ## a customer in a real browser, and the README's tour; skipped where there is no Chromium
 	@$(BIN)/python -m pytest $(BROWSER)
 
 torture: $(VENV)/.dev ## real processes: outages, webhooks, kill -9, and comparison with the vendors' books
-	@$(BIN)/python -m pytest -n auto $(TORTURE)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TORTURE)
 
 sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, every crash point, and what once failed
 	@$(BIN)/payonce simulate --seeds 2000 --twice 40 --points --kept tests/simulation/seeds.txt $(ARGS)

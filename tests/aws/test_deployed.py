@@ -12,6 +12,8 @@ from tools.aws_package import build
 
 from .stack import PYTHON, Stack, client, deployed, until
 
+pytestmark = pytest.mark.xdist_group("deployed")  # one stack for all of them
+
 BODY = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}
 SETTLE_S = 60.0
 

@@ -44,6 +44,8 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ("no database any more", "its file is damaged"),
     ("memory ran out", "memory ran out"),
     ("is closed", "it is closing"),
+    ("DynamoDB refused", "it refuses; the log says what, and what to do"),
+    ("is busy", "it is busy"),
 )
 
 Headers = tuple[tuple[bytes, bytes], ...]
