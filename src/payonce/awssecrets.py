@@ -78,8 +78,8 @@ def _text(body: Mapping[str, Any], said: str) -> str:
     if isinstance(text := body.get("SecretString"), str):
         return text
     try:
-        return bytes(body.get("SecretBinary", b"")).decode()
-    except UnicodeDecodeError:
+        return msgspec.convert(body.get("SecretBinary", ""), bytes).decode()  # base64 on the wire
+    except (UnicodeDecodeError, msgspec.ValidationError):
         raise ConfigError(f"{said} is binary and no UTF-8 text: it cannot be a credential. {NOTHING}") from None
 
 

@@ -159,7 +159,8 @@ async def open_app(
 ) -> AsyncIterator[App]:
     """Open the store, the transport and the engine; close them at the end. ``hold``: this process fires nothing,
     whatever it finds. ``worker``: one runs in this process, so it is told what is due; else the queue is, if there is one.
-    ``checked`` False: neither tables nor open payments are looked at first, for who must start in milliseconds.
+    ``checked`` False: neither tables, open payments nor the hold are looked at first, for who must start in milliseconds; the
+    hold is heeded before anything is advanced.
     Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -177,7 +178,7 @@ async def open_app(
         stack.push_async_callback(wake.flush)
         ports = Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
         health = Health(kept.store.registry, clock)
-        holding = hold or await kept.hold.on()
+        holding = hold or (checked and await kept.hold.on())
         rules, back = settings.rules, settings.return_to
         engine = Engine(ports, accounts, policy_of(settings), rules=rules, health=health, hold=holding, return_to=back)
         scope = Scope(DEFAULT_MERCHANT, settings.mode)

@@ -85,14 +85,18 @@ class Health:
         self._signals: dict[str, deque[Heard]] = {}
         self._held: dict[str, int] = {}  # account -> until, wall clock: could not be looked up
         self._known = False  # the registry has been read at least once
-        self._read_at_us = 0
+        self._read_at = (0, 0)  # by the wall and the monotonic clock: in a freeze the latter may stand still
         self._turn = 0  # of reads begun and writes done: an older read must not overwrite what came after it
         self._failures = 0
 
     async def refresh(self) -> None:
         """Look again at what other processes and operators did, at most once a second."""
-        if (not self._known and not self._failures) or self._clock.monotonic_us() - self._read_at_us >= CACHE_US:
+        aged = (now - then for now, then in zip(self._now(), self._read_at, strict=True))
+        if (not self._known and not self._failures) or any(not 0 <= age < CACHE_US for age in aged):
             await self._read()
+
+    def _now(self) -> tuple[int, int]:
+        return self._clock.now_us(), self._clock.monotonic_us()
 
     def blocked(self, now_us: int) -> Mapping[str, Block]:
         """Accounts that may not take a new create or fire at this time, as last known, and why."""
@@ -210,7 +214,7 @@ class Health:
 
     async def _read(self) -> None:
         self._turn += 1
-        turn, self._read_at_us = self._turn, self._clock.monotonic_us()
+        turn, self._read_at = self._turn, self._now()
         try:
             drains = _drains(await self._registry.all("drain"))
             breakers = _breakers(await self._registry.all("breaker"))

@@ -50,13 +50,17 @@ class RecordHold:
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._registry, self._clock = registry, clock
-        self._known: tuple[int, bool] | None = None  # when it was read, and what it said
+        self._known: tuple[tuple[int, int], bool] | None = None  # when it was read, by both clocks, and what it said
 
     async def on(self) -> bool:
-        now_us = self._clock.monotonic_us()
-        if self._known is None or now_us - self._known[0] >= CACHE_US:
-            self._known = now_us, await self._version() > 0
+        now = self._now()
+        if self._known is None or any(not 0 <= at - then < CACHE_US for at, then in zip(now, self._known[0], strict=True)):
+            self._known = now, await self._version() > 0
         return self._known[1]
+
+    def _now(self) -> tuple[int, int]:
+        """By both clocks: the monotonic one may stand still while Lambda freezes us."""
+        return self._clock.now_us(), self._clock.monotonic_us()
 
     async def begin(self) -> None:
         await self._write(b"{}")
@@ -68,7 +72,7 @@ class RecordHold:
         for _ in range(RACES_MAX):
             version = await self._version()
             if (version > 0) == (value is not None) or await self._registry.put(KIND, NAME, value, version):
-                self._known = self._clock.monotonic_us(), value is not None
+                self._known = self._now(), value is not None
                 return
         raise StoreUnavailable("The hold is being changed by others all the time. Nothing was changed; try again.")
 

@@ -58,7 +58,8 @@ class End(Exception):
 
 
 def reply(status: int = 200, body: bytes = b"{}", **headers: str) -> bytes:
-    named = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    usual = {"Content-Length": str(len(body)), "x-amzn-RequestId": "r"}
+    named = usual | {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in named.items() if value)
     return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body
 

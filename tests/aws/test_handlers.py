@@ -1,6 +1,7 @@
 """The worker as Lambda runs it, and what the functions share, on the model of DynamoDB and SQS and the sandbox's vendors."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,37 @@ def test_a_failed_start_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert environment.app() is environment.app()
     with pytest.raises(SystemExit):
         environment.terminate()
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_a_start_does_not_wait_for_a_silent_aws(secret: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table is read to open the app, so it opens whatever DynamoDB does. Secrets are waited for within a bound, and then the
+    next event tries again."""
+    toml = '[providers.mock]\nbase_url = "http://127.0.0.1:1/mock"\nsecret = "aws-secret:mock"\n' if secret else ""
+    (tmp_path / "payonce.toml").write_text("version = 1\n" + toml)
+    monkeypatch.setattr(runtime, "OPEN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "PAYONCE_CONFIG": str(tmp_path / "payonce.toml"),
+            "PAYONCE_DATA_DIR": str(tmp_path),
+            "PAYONCE_TRANSACTIONS_TABLE": "t",
+            "PAYONCE_IDEMPOTENCY_TABLE": "i",
+            "PAYONCE_REGISTRY_TABLE": "r",
+            "PAYONCE_SANDBOX_URL": "http://127.0.0.1:1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        environment = runtime.Environment()
+        if secret:
+            with pytest.raises(StoreUnavailable, match="Nothing was taken or moved"):
+                environment.app()
+        else:
+            assert environment.app().engine.hold is False
+        with pytest.raises(SystemExit):
+            environment.terminate()
 
 
 def test_a_sandbox_inside_a_function_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,24 @@ def test_what_stays_due_is_sent_less_and_less_often(tmp_path: Path) -> None:
     in_room(tmp_path, story)
 
 
+def test_what_was_moved_and_is_due_anew_is_sent_at_once(tmp_path: Path) -> None:
+    """An id rests for what it was sent for. A payment that has gone on since, and is due again, does not."""
+
+    async def story(app: App, aws: WatchedAws, clock: SetClock) -> None:
+        id, sent = await pay(app, "tok_ok", "a"), Sent()
+        await app.wake.flush()
+        for due_s in (0, 1, 2):
+            assert await app.store.defer(id, 1, clock.now_us() + due_s) is True
+            clock.at_us += 5_000_000
+            aws.sent.clear()
+            await sweep(app, sent, LONG_MS)
+            assert aws.sent == [(id, 0)]
+            await sweep(app, sent, LONG_MS)
+            assert aws.sent == [(id, 0)]
+
+    in_room(tmp_path, story)
+
+
 def test_a_full_queue_is_not_made_longer(tmp_path: Path) -> None:
     """While the worker cannot keep up nothing is added to its queue; what is due is still counted."""
 

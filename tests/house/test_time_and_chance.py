@@ -26,6 +26,7 @@ CHANCE = ("uuid.uuid1", "uuid.uuid4", "uuid1", "uuid4", "os.urandom", "random", 
 MAY = {
     "src/payonce/bootstrap.py": "the one place where the ports meet the machine",
     "src/payonce/process.py": "waits for uvicorn to have started, which offers no event for it",
+    "src/payonce/aws/worker.py": "looks at the hold each second of an invocation, whatever the rest of it waits for",
     "src/payonce/cli/": "a person waits: commands poll, time themselves and make a fresh key; no decision about money",
     "src/payonce/demo.py": "a show for a person",
     "src/payonce/demo/": "a show for a person",

@@ -88,7 +88,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("probe_for_everybody", "one probe at a time", (HEALTH + "admit", "if await self._put(", 'if await self._put("breaker", account, breaker.encode(probe), version) or True or await self._put(')),
     mutant("drain_not_seen", "nothing new starts at a drained account", (HEALTH + "blocked", "for name, d in self._drains.items():", "for name, d in {}.items():"), (HEALTH + "stands", "leave.account in self._drains or", "")),
     mutant("drain_never_ends", "a resumed account is used", (HEALTH + "_decide", "if version == 0 and value is None:", "if value is None:")),
-    mutant("registry_read_once", "what others decided is looked up", (HEALTH + "refresh", "self._clock.monotonic_us() - self._read_at_us >= CACHE_US", "not self._known")),
+    mutant("registry_read_once", "what others decided is looked up", (HEALTH + "refresh", "any(not 0 <= age < CACHE_US for age in aged)", "not self._known")),
     mutant("unknown_health_is_fine", "what is not known is not assumed", (HEALTH + "admit", "if not self._known:", "if False:")),
     mutant("leave_not_asked_again", "leave is asked for again before the claim", (HEALTH + "stands", "        await self.refresh()\n", "        return True\n")),
     mutant("nothing_is_looked_for", "after a restore every account is asked", ("restore:_tried", "    return isinstance(shown, Found) and bool(shown.tries)", "    return False and isinstance(shown, Found)")),

@@ -26,6 +26,7 @@ from payonce.core.errors import ConfigError, PayonceError, StoreUnavailable
 from payonce.telemetry import configure, get_logger
 
 FROZEN_US: Final = 20_000_000  # after a rest of this length no connection is trusted any more
+OPEN_S: Final = 8.0  # for opening, secrets included: a start may take 10 s, and a caller of the API wants an answer
 CLOSE_S: Final = 1.0  # for closing at SIGTERM: Lambda gives 0.5 to 2 s
 
 Result = TypeVar("Result")
@@ -98,7 +99,11 @@ class Environment:
             settings = load(env=os.environ)
             configure(level=settings.text("server.log_level"), json=True)
             _refuse_sandbox_here(settings)
-            app = await self._stack.enter_async_context(open_app(settings, clock=self._clock, checked=False))
+            async with asyncio.timeout(OPEN_S):
+                app = await self._stack.enter_async_context(open_app(settings, clock=self._clock, checked=False))
+        except TimeoutError:
+            log.error("cannot start: AWS does not answer; the next event tries again", seconds=OPEN_S)  # noqa: TRY400
+            raise StoreUnavailable("AWS does not answer, so nothing was started. Nothing was taken or moved.") from None
         except PayonceError as error:
             log.error("cannot start: nothing is taken or moved; the next event tries again", error=str(error))  # noqa: TRY400
             raise

@@ -4,9 +4,9 @@ due index and sends its id. Nothing depends on messages because of it. It advanc
 A backlog is not made worse:
 
 - No more is sent than brings the queue to QUEUED_MAX messages: while the worker cannot keep up, its queue is the backlog.
-- An id that is still due after it was sent is sent again 1, 2, 4 … 32 minutes later, not each minute: what is stuck (a row of
-  a newer version, a provider that is drained) costs little, and does not keep what is due after it from being sent. What was
-  sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
+- An id that nothing has moved since it was sent is sent again 1, 2, 4 … 32 minutes later, not each minute: what is stuck (a
+  row of a newer version, a provider that is drained) costs little, and does not keep what is due after it from being sent.
+  What was sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
 
 What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and S of the
 index of what needs eyes, each half a read unit; one query of the registry for the hold and one for the breakers, each half a
@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from payonce.bootstrap import App
-from payonce.core.errors import PayonceError
+from payonce.core.errors import InvariantViolated, NewerSchema, PayonceError
 from payonce.ports import Clock, Filters
 from payonce.telemetry import get_logger
 from payonce.wake.sqs import standing
@@ -36,7 +36,8 @@ from .worker import Context
 
 SENT_MAX: Final = 5_000  # ids of one sweep: 83 a second
 QUEUED_MAX: Final = 5_000  # messages in the queue beyond which a sweep sends nothing
-READ_MAX: Final = 10_000  # rows of one look: those to be sent and those that rest
+PART: Final = 40  # ids of one flush: what the queue took is noted part by part
+HINTS_PART: Final = 4  # webhooks get at least this part of a sweep, and at most what payments leave
 REST_US: Final = 55_000_000  # from the first send of an id to the next, doubled up to
 REST_MAX_US: Final = 32 * 60_000_000
 EYES_MAX: Final = 100  # payments that need eyes are counted up to here
@@ -48,8 +49,9 @@ log = get_logger("aws.sweeper")
 
 
 class Rest(Struct, frozen=True):
-    """An id that was sent: it rests until a time of the monotonic clock, for ``for_us`` in all."""
+    """An id that was sent when it was due at ``due_us``: it rests until a time of the wall clock, for ``for_us`` in all."""
 
+    due_us: int
     until_us: int
     for_us: int
 
@@ -63,16 +65,17 @@ class Sent:
     def __len__(self) -> int:
         return len(self._rests)
 
-    def rests(self, id: str, now_us: int) -> bool:
-        """It was sent a short while ago."""
+    def rests(self, id: str, due_us: int, now_us: int) -> bool:
+        """It was sent a short while ago, for what it is due for now."""
         rest = self._rests.get(id)
-        return rest is not None and now_us < rest.until_us
+        return rest is not None and rest.due_us == due_us and rest.until_us - rest.for_us <= now_us < rest.until_us
 
-    def note(self, id: str, now_us: int) -> None:
-        """It is sent now; the next time only after twice as long as the last time, if it is still due by then."""
+    def note(self, id: str, due_us: int, now_us: int) -> None:
+        """It is sent now; the next time only after twice as long as the last time, if nothing has moved it by then."""
         before = self._rests.get(id)
-        for_us = min(REST_MAX_US, 2 * before.for_us) if before else REST_US
-        self._rests[id] = Rest(now_us + for_us, for_us)
+        again = before is not None and before.due_us == due_us
+        for_us = min(REST_MAX_US, 2 * before.for_us) if before and again else REST_US
+        self._rests[id] = Rest(due_us, now_us + for_us, for_us)
 
     def forget(self, now_us: int) -> None:
         """What was not due any more when its rest was over is done with, until it is due the next time."""
@@ -82,7 +85,7 @@ class Sent:
 class Swept(Struct, frozen=True, kw_only=True):
     """What a sweep saw. None: it could not be read, or is not configured."""
 
-    due: int = 0  # payments and webhooks, up to READ_MAX
+    due: int = 0  # payments and webhooks that were looked at
     oldest_s: float = 0.0  # how long the one that has waited longest is due
     sent: int = 0
     queued: int | None = None
@@ -118,7 +121,7 @@ async def sweep(app: App, sent: Sent, left_ms: int) -> Swept:
     the function's errors are alarmed on."""
     end_us = app.clock.monotonic_us() + (left_ms - END_MS) * 1000
     queued, dead = await _length(app, "wake.queue_url"), await _length(app, "wake.dead_letter_url")
-    swept = await _send(app, sent, room=min(SENT_MAX, QUEUED_MAX - (queued or 0)))
+    swept = await _send(app, sent, min(SENT_MAX, QUEUED_MAX - (queued or 0)), end_us)
     eyes = breakers = None
     if app.clock.monotonic_us() < end_us:
         eyes, breakers = await _eyes(app), await _breakers(app)
@@ -129,25 +132,38 @@ async def sweep(app: App, sent: Sent, left_ms: int) -> Swept:
     return swept
 
 
-async def _send(app: App, sent: Sent, room: int) -> Swept:
+async def _send(app: App, sent: Sent, room: int, end_us: int) -> Swept:
     """The ids of what is due, the longest due first."""
-    now_us, at_us = app.clock.now_us(), app.clock.monotonic_us()
-    sent.forget(at_us)
-    limit = min(READ_MAX, max(1, room) + len(sent))
+    now_us = app.clock.now_us()  # rests too: between two sweeps the monotonic clock may stand still
+    sent.forget(now_us)
+    limit = max(1, room) + len(sent)  # what rests never hides what is due after it
     rows = [(row.due_us, row.payment_id) for row in await app.store.due(now_us, limit)]
-    if app.webhooks:
-        rows += [(row.due_us, row.id) for row in await app.webhooks.due(now_us, limit)]
-    rows.sort()
-    chosen = [id for _, id in rows if not sent.rests(id, at_us)][: max(0, room)]
-    for id in chosen:
-        app.wake.send(id)
-    told = await app.wake.flush()
-    known = told if isinstance(told, int) else len(chosen)
-    if known == len(chosen):  # else which of them are on their way is not known: all once more with the next sweep
-        for id in chosen:
-            sent.note(id, at_us)
-    oldest_us = now_us - rows[0][0] if rows else 0
-    return Swept(due=len(rows), oldest_s=max(0, oldest_us) / 1_000_000, sent=known)
+    hints = [(row.due_us, row.id) for row in await app.webhooks.due(now_us, limit)] if app.webhooks else []
+    awake = [[(due_us, id) for due_us, id in each if not sent.rests(id, due_us, now_us)] for each in (rows, hints)]
+    chosen, known = _chosen(awake[0], awake[1], max(0, room)), 0
+    for start in range(0, len(chosen), PART):
+        part = chosen[start : start + PART]
+        for _, id in part:
+            app.wake.send(id)
+        told = await app.wake.flush()
+        known += told if isinstance(told, int) else len(part)
+        if isinstance(told, int) and told < len(part):  # which of these are on their way is not known: once more, next time
+            break
+        for due_us, id in part:
+            sent.note(id, due_us, now_us)
+        if app.clock.monotonic_us() >= end_us:
+            break
+    oldest_us = now_us - min(rows + hints)[0] if rows or hints else 0
+    return Swept(due=len(rows) + len(hints), oldest_s=max(0, oldest_us) / 1_000_000, sent=known)
+
+
+_Row = tuple[int, str]  # when it is due, and its id
+
+
+def _chosen(payments: list[_Row], hints: list[_Row], room: int) -> list[_Row]:
+    """The longest due first. Webhooks get what payments leave, and a part in any case."""
+    few = min(len(hints), max(room // HINTS_PART, room - len(payments)))
+    return sorted(payments[: room - few] + hints[:few])
 
 
 async def _length(app: App, setting: str) -> int | None:
@@ -166,6 +182,9 @@ async def _length(app: App, setting: str) -> int | None:
 async def _eyes(app: App) -> int | None:
     try:
         return len((await app.store.list(app.scope, Filters(attention=True), EYES_MAX)).payments)
+    except (InvariantViolated, NewerSchema) as error:  # then that one needs eyes, and the others cannot be counted
+        log.error("a payment that needs eyes cannot be read", error=str(error))  # noqa: TRY400
+        return 1
     except PayonceError as error:
         log.warning("what needs eyes cannot be counted", error=str(error))
         return None

@@ -35,6 +35,7 @@ from . import runtime
 from .written import Written, written
 
 MARGIN_MS: Final = 3_000  # of an invocation: to record what a call said, to send ids again, and to answer
+HEED_S: Final = 1.0  # between two looks at the hold
 ANSWER_MS: Final = 2_000  # the last of it: what is not done by then is cut, so that the rest of the batch is not lost with it
 TELL_S: Final = (0.8, 5.0)  # for the queue to be told, twice: at least, and at most where there is time
 LATER_MAX_US: Final = 900_000_000
@@ -106,13 +107,15 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
             log.error("a message without an id of ours; it goes to the dead letters", message=record.body[:BODY_SHOWN])
             failed.append(record)
     tasks = {id: asyncio.create_task(_advanced(app, book, id), name=f"advance {id}") for id in by_id}
+    heeding = asyncio.create_task(_heed(app), name="heed the hold")
     if tasks:
-        await asyncio.wait(tasks.values(), timeout=max(0, left_ms - ANSWER_MS) / 1000)
+        await asyncio.wait(tasks.values(), timeout=max(0, (end_us - clock.monotonic_us()) / 1_000_000 - ANSWER_MS / 1000))
     for id, task in tasks.items():
         if not task.done():
             task.cancel()
             log.error("cut at the end of the invocation; what it sent is on record and will be read", id=id)
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    heeding.cancel()
+    await asyncio.gather(*tasks.values(), heeding, return_exceptions=True)
     for id, task in tasks.items():
         if task.cancelled() or not task.result():
             failed += by_id[id]
@@ -121,6 +124,13 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
         with suppress(TimeoutError):  # the sweeper finds what was not sent; what is not shown again waits for its visibility
             await asyncio.wait_for(told, min(max(left_s / 2 - 0.2, TELL_S[0]), TELL_S[1]))
     return failed
+
+
+async def _heed(app: App) -> None:
+    """A hold that begins in the middle of an invocation binds it within about a second, as it does a server."""
+    while True:
+        await asyncio.sleep(HEED_S)
+        await runtime.respect_hold(app)
 
 
 async def _advanced(app: App, book: Written, id: str) -> bool:

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from payonce.bootstrap import App
 from payonce.engine import Engine
-from payonce.ports import Change, Committed, Conflict, Inbox, Store, Unclear, Webhook
+from payonce.ports import Change, Clock, Committed, Conflict, Inbox, Store, Unclear, Webhook
 
 
 class Written:
@@ -40,8 +40,8 @@ class Written:
 class _Payments:
     """A store that notes what is written through it. All else goes straight to the real one."""
 
-    def __init__(self, store: Store, book: Written) -> None:
-        self._store, self._book = store, book
+    def __init__(self, store: Store, book: Written, clock: Clock) -> None:
+        self._store, self._book, self._clock = store, book, clock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -55,6 +55,8 @@ class _Payments:
     async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         """A due time that only stays where it is was not moved by us: somebody else sends the id for it."""
         before = self._book.known_due(payment_id)
+        if before is not None and before > self._clock.now_us() and (due_us is None or due_us >= before):
+            return False  # a delivery that came early: it is looked at when it is due, and that one moves it
         done = await self._store.defer(payment_id, version, due_us)
         if done and due_us != before:
             self._book.note(payment_id, due_us)
@@ -83,7 +85,7 @@ def written(app: App) -> Written:
     book = _BOOKS.get(app.engine)
     if book is None:
         book = _BOOKS[app.engine] = Written(app.engine.store)
-        app.engine.store = cast("Store", _Payments(app.engine.store, book))
+        app.engine.store = cast("Store", _Payments(app.engine.store, book, app.clock))
         if app.webhooks:
             app.webhooks.inbox = cast("Inbox", _Webhooks(app.webhooks.inbox, book))
     return book

@@ -37,6 +37,7 @@ UNSIGNED: Final = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+SIGNED_BY: Final = ("x-amzn-requestid", "x-amzn-request-id", "x-amz-request-id")  # every answer of AWS has one
 TOLD: Final = frozenset({"__type", "message", "Message"})  # of an error, beside what comes with it
 MESSAGE_CHARS_MAX: Final = 1000
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
@@ -51,8 +52,14 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         said: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Lost(f"HTTP {status} without an answer of AWS")
+    if status == 200 and not any(name in headers for name in SIGNED_BY):
+        return Lost("HTTP 200 without an answer of AWS")
+    try:
+        said = _bytes(said)
+    except msgspec.ValidationError:
+        return Lost("the answer was damaged on its way")
     if status == 200:
-        return Done(_bytes(said))
+        return Done(said)
     named = str(said.get("__type") or headers.get("x-amzn-errortype") or "")
     code = named.rpartition("#")[2].partition(":")[0]
     if code in BUSY:
@@ -62,7 +69,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     if code in UNSIGNED:
         return Denied(code, "The signature was refused.")
     message = str(said.get("message") or said.get("Message") or "")
-    return Denied(code, message[:MESSAGE_CHARS_MAX], _bytes({k: v for k, v in said.items() if k not in TOLD}))
+    return Denied(code, message[:MESSAGE_CHARS_MAX], {k: v for k, v in said.items() if k not in TOLD})
 
 
 def _bytes(value: Any) -> Any:

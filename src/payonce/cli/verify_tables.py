@@ -15,7 +15,7 @@ from payonce.ports import KeyRow, Scope
 from payonce.stores.dynamodb import DynamoStore
 from payonce.stores.dynamodb.asking import Item, get_item, pages
 from payonce.stores.dynamodb.items import due_of, key_key, list_scope, listed_at, row_key
-from payonce.stores.dynamodb.tables import shard, spread
+from payonce.stores.dynamodb.tables import shard_names, spread
 from payonce.stores.rows import needs_eyes, provider_of
 
 from .audit import names_beside
@@ -164,14 +164,13 @@ class TableAudit:
         here = {name: _value(item, name) for name in wanted} | {"head": _value(item, "head", b"").hex()}
         differing = [name for name, value in wanted.items() if here[name] != value and name != "listKey"]
         # Fewer shards were configured when it was written: it is found in any.
-        differing += [] if str(here["listKey"]).startswith(f"{scope}#") else ["listKey"]
+        differing += [] if here["listKey"] in shard_names(scope, self._tables.shards) else ["listKey"]
         if "provider" in item and _value(item, "provider") != provider_of(p):
             differing.append("provider")
         due, at = due_of(item), int(item["dueAt"]["N"]) if "dueAt" in item else None
         if (due is None) != (at is None) or (due is not None and at is not None and at > due):
             differing.append("dueAt")
-        kind = shard("payment", p.id, self._tables.shards).partition("#")[0]
-        if due is not None and not str(_value(item, "dueShard")).startswith(f"{kind}#"):
+        if due is not None and _value(item, "dueShard") not in shard_names("payment", self._tables.shards):
             differing.append("dueShard")
         return differing
 

@@ -34,17 +34,18 @@ class Indexes:
     async def due(self, before_us: int | None, limit: int) -> tuple[Due, ...]:
         """Exact, though the index may have rows a little too early: it reads on until no further one can come before those
         found."""
-        found: list[Due] = []
+        times: dict[str, int] = {}  # a payment that moves on meanwhile is nominated again, at its new place
         size = min(BATCH_MAX, limit + SPARE)
         page = 2 * size // self._tables.shards + SPARE
         async for batch in _batched(self._due_entries(before_us, page), size):
             reached = int(batch[-1]["dueAt"]["N"])
-            for id, due_us in (await self._due_times(batch)).items():
-                if before_us is None or due_us <= before_us:
-                    found.append(Due(id, due_us))
-            if sum(due.due_us < reached for due in found) >= limit:
+            now = await self._due_times(batch)
+            times = {id: due_us for id, due_us in times.items() if id not in now} | now
+            if before_us is not None:
+                times = {id: due_us for id, due_us in times.items() if due_us <= before_us}
+            if sum(due_us < reached for due_us in times.values()) >= limit:
                 break
-        found.sort(key=lambda due: (due.due_us, due.payment_id))
+        found = sorted((Due(*each) for each in times.items()), key=lambda due: (due.due_us, due.payment_id))
         return tuple(found[:limit])
 
     async def _due_times(self, batch: Sequence[Item]) -> dict[str, int]:

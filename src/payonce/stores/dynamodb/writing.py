@@ -24,6 +24,7 @@ from .changing import Written, deferred, written
 from .items import Row
 from .reading import Reading, entries_of
 
+AGE_MAX_US: Final = 120_000_000  # of one call of commit: later its caller is gone
 LOST_MAX: Final = 3  # lost answers to one write; each may have taken a whole timeout
 ROUNDS_MAX: Final = 4  # new starts of one write, because what lies beside the log was changed under it
 TOKEN_CHARS: Final = 36  # of a ClientRequestToken at most (API reference, TransactWriteItems, read 2026-11)
@@ -89,6 +90,7 @@ class _Attempt:
         p = change.payment
         self._scope = Scope(p.merchant_id, p.mode)
         self.lost = False
+        self._began = self._clock.now_us(), self._clock.monotonic_us()
 
     async def run(self) -> Committed | Conflict | Unclear:
         change = self._change
@@ -143,7 +145,14 @@ class _Attempt:
                 break
             await self._clock.sleep(pause_s)
             pause_s *= 2
+            if self._aged():
+                break
         return said
+
+    def _aged(self) -> bool:
+        """It began so long ago, by either clock (a freeze), that nobody waits for it any more: nothing is sent again."""
+        aged = (now - then for now, then in zip((self._clock.now_us(), self._clock.monotonic_us()), self._began, strict=True))
+        return max(aged) > AGE_MAX_US
 
     def _request(self, new: Written) -> tuple[str, dict[str, Any]]:
         if self._change.key is None:
