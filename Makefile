@@ -14,9 +14,11 @@ SOURCES := src tests tools benchmarks examples
 # One more than there are cores: many tests wait for real processes.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
-TORTURE := tests/blackbox
+# Real processes and the deployed stack under kills and silence; and the simulator's own tests.
+TORTURE := tests/blackbox tests/aws/deployed tests/test_on_dynamodb.py
+SIMULATION := tests/simulation
 
-.PHONY: help run aws-local aws-package test browser torture sim sim-long check lint types imports docs docs-check wheel aws-cost fmt clean
+.PHONY: help run torture-aws aws-local aws-package test browser torture sim sim-long check lint types imports docs docs-check wheel aws-cost fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,16 +32,20 @@ aws-local: $(VENV)/.dev ## deploy the AWS template into a local emulator and wat
 aws-package: $(VENV)/.dev ## build the package of the AWS functions (arm64) and say its size
 	@$(BIN)/python -m tools.aws_package $(ARGS)
 
-test: $(VENV)/.dev ## run all tests but those of the browser and of torture
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach path,$(BROWSER) $(TORTURE),--ignore $(path)) $(ARGS)
+test: $(VENV)/.dev ## run all tests but those of the browser, of torture and of the simulator
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach path,$(BROWSER) $(TORTURE) $(SIMULATION),--ignore $(path)) $(ARGS)
 
 browser: $(VENV)/.dev ## a customer in a real browser, and the README's tour; skipped where there is no Chromium
 	@$(BIN)/python -m pytest $(BROWSER)
 
-torture: $(VENV)/.dev ## real processes: outages, webhooks, kill -9, and comparison with the vendors' books
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TORTURE)
+torture: $(VENV)/.dev ## real processes and the deployed stack: outages, kill -9, and comparison with the vendors' books
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TORTURE)
+
+torture-aws: $(VENV)/.dev ## ten minutes: 500 payments through the deployed stack under kills, and every test of the API there
+	@AWS_TORTURE_PAYMENTS=$${AWS_TORTURE_PAYMENTS:-500} $(BIN)/python -m pytest -n0 -s $(ARGS) tests/blackbox/test_aws_torture.py
 
 sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, every crash point, and what once failed
+	@$(BIN)/python -m pytest -n $(WORKERS) $(SIMULATION)
 	@$(BIN)/payonce simulate --seeds 2000 --twice 40 --points --kept tests/simulation/seeds.txt $(ARGS)
 
 sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was stopped
