@@ -8,7 +8,7 @@ A backlog is not made worse:
   row of a newer version, a provider that is drained) costs little, and does not keep what is due after it from being sent.
   What was sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
 
-What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and S of the
+What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and one of the
 index of what needs eyes, each half a read unit; one query of the registry for the hold and one for the breakers, each half a
 unit to one (they are consistent); two requests to SQS for the lengths of the two queues; and every tenth minute 2 S queries
 for old webhooks. Nothing is written.
@@ -40,7 +40,9 @@ PART: Final = 40  # ids of one flush: what the queue took is noted part by part
 HINTS_PART: Final = 4  # webhooks get at least this part of a sweep, and at most what payments leave
 REST_US: Final = 55_000_000  # from the first send of an id to the next, doubled up to
 REST_MAX_US: Final = 32 * 60_000_000
-EYES_MAX: Final = 100  # payments that need eyes are counted up to here
+EYES_MAX: Final = 100  # payments that need eyes, a page; they are counted
+EYES_PAGES: Final = 5  # up to so many pages
+DECIDED: Final = "amount_accepted"  # the attention that stays after a person has decided: nobody need look again
 TIDY_US: Final = 600_000_000  # between two looks for old webhooks
 END_MS: Final = 5_000  # of an invocation: no further part is begun
 NAMESPACE: Final = "payonce"
@@ -90,7 +92,7 @@ class Swept(Struct, frozen=True, kw_only=True):
     sent: int = 0
     queued: int | None = None
     dead: int | None = None
-    eyes: int | None = None  # IN_DOUBT or in need of attention, up to EYES_MAX
+    eyes: int | None = None  # IN_DOUBT or in need of attention
     breakers: int | None = None
 
 
@@ -181,13 +183,23 @@ async def _length(app: App, setting: str) -> int | None:
 
 async def _eyes(app: App) -> int | None:
     try:
-        return len((await app.store.list(app.scope, Filters(attention=True), EYES_MAX)).payments)
+        return await _counted(app)
     except (InvariantViolated, NewerSchema) as error:  # then that one needs eyes, and the others cannot be counted
         log.error("a payment that needs eyes cannot be read", error=str(error))  # noqa: TRY400
         return 1
     except PayonceError as error:
         log.warning("what needs eyes cannot be counted", error=str(error))
         return None
+
+
+async def _counted(app: App) -> int:
+    seen, cursor = 0, None
+    for _ in range(EYES_PAGES):
+        page = await app.store.list(app.scope, Filters(attention=True), EYES_MAX, cursor)
+        seen += sum(p.status == "IN_DOUBT" or p.attention != DECIDED for p in page.payments)
+        if (cursor := page.next) is None:
+            break
+    return seen
 
 
 async def _breakers(app: App) -> int | None:
