@@ -3,7 +3,7 @@
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -113,6 +113,59 @@ def test_a_bug_while_sweeping_does_not_end_the_worker(tmp_path: Path) -> None:
         await loop
 
     asyncio.run(check())
+
+
+class UnreadableHold:
+    """The registry that has the mark does not answer, at the first ``broken`` looks."""
+
+    def __init__(self, *, broken: int) -> None:
+        self.looks, self.broken = 0, broken
+
+    async def on(self) -> bool:
+        self.looks += 1
+        if self.looks <= self.broken:
+            raise StoreUnavailable("the registry does not answer")
+        return False
+
+
+def test_hints_do_not_make_it_ask_a_silent_registry_again_and_again(tmp_path: Path) -> None:
+    """While the hold cannot be read it is asked for once a second, whatever is hinted meanwhile, and what is due is advanced
+    afterwards."""
+
+    async def check(loop: SimLoop) -> None:
+        engine, hold = CountingEngine(), UnreadableHold(broken=100)
+        engine.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=8, store=LookedAt(stuck=True), clock=VirtualClock(loop))
+        worker.app = replace(worker.app, hold=cast("Any", hold))
+        worker.wake.send("pay_1")
+        running = loop.create_task(worker.run())
+        for second in range(1, 11):
+            await loop.until(second)
+            worker.wake.send(f"pay_{second}")
+        assert 9 <= hold.looks <= 12
+        assert engine.done == 0
+        hold.broken = 0
+        await loop.until(15)
+        assert engine.done >= 1
+        await worker.stop(5)
+        await running
+
+    run(random.Random(1), check)
+
+
+def test_a_worker_ends_at_once_although_the_registry_is_silent(tmp_path: Path) -> None:
+    """The pause before the next look does not hold up the end."""
+
+    async def check(loop: SimLoop) -> None:
+        worker = worker_on(CountingEngine(), tmp_path, concurrency=8, clock=VirtualClock(loop))
+        worker.app = replace(worker.app, hold=cast("Any", UnreadableHold(broken=100)))
+        running = loop.create_task(worker.run())
+        await loop.until(5.3)
+        assert await worker.stop(5)
+        await running
+        assert loop.time() < 5.4
+
+    run(random.Random(1), check)
 
 
 def test_what_cannot_be_advanced_is_no_reason_to_look_again_and_again(tmp_path: Path) -> None:

@@ -12,20 +12,23 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from payonce import embedded
-from payonce.bootstrap import App, LocalWake, open_app
+from payonce import embedded, storage
+from payonce.bootstrap import App, LocalWake, SystemClock, open_app
 from payonce.config import Settings, in_one_process, load
+from payonce.core.errors import ConfigError
 from payonce.hold import FileHold, RecordHold
 from payonce.ports import Page
 from payonce.process import Worker
 from payonce.serving import COUNTED_MAX, ready
 from payonce.stores.dynamodb import DynamoStore
+from payonce.stores.memory import MemoryRegistry
 from payonce.stores.sqlite import SqliteStore
 from payonce.wake.sqs import SqsWake
 
 from .aws.emulator import emulator
 from .tables_of_their_own import tables_at
 
+AT_SANDBOX = {"PAYONCE_SANDBOX_URL": "http://127.0.0.1:9"}
 QUEUE = "http://127.0.0.1:9/000000000000/due"
 
 
@@ -85,6 +88,92 @@ def test_a_named_file_is_a_file(tables: Mapping[str, str], tmp_path: Path) -> No
     assert not embedded.at(settings, tmp_path / "pay.db").on_dynamodb
     alone = in_one_process(settings, "demo")
     assert (alone.on_dynamodb, alone.sandbox_here, alone.text("wake.queue_url")) == (False, True, "")
+
+
+def shards_of(tables: Mapping[str, str], count: int) -> Settings:
+    return load(env={**tables, **AT_SANDBOX, "PAYONCE_INDEX_SHARDS": str(count)})
+
+
+def kept_shards(tables: Mapping[str, str]) -> list[int]:
+    """What the registry says."""
+
+    async def main() -> list[int]:
+        async with storage.opened(shards_of(tables, 100), SystemClock(), checked=False) as kept:
+            return [json.loads(record.value) for record in await kept.store.registry.all("store") if record.name == "shards"]
+
+    return asyncio.run(main())
+
+
+def looked_at(settings: Settings) -> None:
+    """Opened to look only."""
+
+    async def main() -> None:
+        async with storage.opened_to_read(settings, SystemClock()):
+            pass
+
+    asyncio.run(main())
+
+
+def test_fewer_shards_than_ever_are_refused(tables: Mapping[str, str]) -> None:
+    """Rows in the shards beyond would not be seen: who writes and who looks is refused, with the number that is needed. More
+    shards are kept on record, by who writes only."""
+    looked_at(shards_of(tables, 3))
+    assert kept_shards(tables) == [], "who looks writes nothing"
+    opened(shards_of(tables, 4))
+    opened(shards_of(tables, 4))
+    assert kept_shards(tables) == [4]
+    for refused in (opened, looked_at):
+        with pytest.raises(ConfigError, match=r"PAYONCE_INDEX_SHARDS=4 or more.* Nothing was started"):
+            refused(shards_of(tables, 3))
+    looked_at(shards_of(tables, 7))
+    assert kept_shards(tables) == [4]
+    opened(shards_of(tables, 7))
+    assert kept_shards(tables) == [7]
+    with pytest.raises(ConfigError, match="was 7"):
+        opened(shards_of(tables, 4))
+
+
+def test_functions_do_not_look_at_shards_when_they_start(tables: Mapping[str, str]) -> None:
+    """With ``checked`` False nothing is asked and nothing is written; ``keep_shards`` does it later."""
+
+    async def keep(count: int) -> None:
+        settings = shards_of(tables, count)
+        async with open_app(settings, env={}, checked=False) as app:
+            await storage.keep_shards(app.store.registry, settings)
+
+    opened(shards_of(tables, 9), checked=False)
+    assert kept_shards(tables) == []
+    asyncio.run(keep(9))
+    opened(shards_of(tables, 8), checked=False)
+    with pytest.raises(ConfigError, match="was 9"):
+        asyncio.run(keep(8))
+    assert kept_shards(tables) == [9]
+
+
+def test_shards_are_raised_by_one_of_many() -> None:
+    """Two processes with more shards start at once: the larger number stays, whoever was first, and the other is refused."""
+
+    class Rival(MemoryRegistry):
+        at = 12
+
+        async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
+            if self.at:
+                at, self.at = self.at, 0
+                assert await super().put(kind, name, json.dumps(at).encode(), expected_version)
+            return await super().put(kind, name, value, expected_version)
+
+    async def main() -> None:
+        registry = Rival()
+        with pytest.raises(ConfigError, match="was 12"):
+            await storage.keep_shards(registry, load(env={"PAYONCE_INDEX_SHARDS": "5"}))
+        registry.at = 13
+        await storage.keep_shards(registry, load(env={"PAYONCE_INDEX_SHARDS": "20"}))
+        assert [(r.name, r.value) for r in await registry.all("store")] == [("shards", b"20")]
+        assert await registry.put("store", "shards", b"many", 3)
+        with pytest.raises(ConfigError, match="is no number"):
+            await storage.keep_shards(registry, load(env={"PAYONCE_INDEX_SHARDS": "20"}))
+
+    asyncio.run(main())
 
 
 class Doubts:

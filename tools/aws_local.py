@@ -2,7 +2,9 @@
 """The real template on this machine: `make aws-local`. It starts the local AWS emulator and the sandbox, packages, deploys,
 posts payments through the HTTP API, watches them settle through the queue and the worker function, compares every one with
 the providers' ledgers, and stays up for curl until Ctrl-C. ``--exit`` ends after the comparison; the exit code is 1 when
-anything differs."""
+anything differs or something failed.
+
+The shell's own settings, AWS profiles and the payonce.toml of the current folder do not count: it works on what it starts."""
 
 import argparse
 import asyncio
@@ -11,16 +13,19 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import httpx2
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
-from tests.aws.stack import Stack, deployed
+from tests.aws.stack import Stack, deployed, leads_elsewhere
 
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings, load
-from payonce.core.payment import FINAL, Payment
+from payonce.core.errors import PayonceError
+from payonce.core.payment import FINAL
 from payonce.demo.balance import balance
 from payonce.demo.ground import Ground, ground_of
 from payonce.demo.script import Post, script
@@ -34,6 +39,9 @@ TELL_S: Final = 3.0
 CALL_S: Final = 60.0
 AT_ONCE: Final = 6  # requests: each one more is a process of the emulator
 OK, FAILURE, INTERRUPTED = 0, 1, 130
+WHY_CHARS_MAX: Final = 600
+# What a machine can do to it; anything else is a bug of this script and shows as one.
+TROUBLE: Final = (PayonceError, OSError, RuntimeError, httpx2.HTTPError, BotoCoreError, ClientError)
 
 
 class Doors(httpx2.AsyncBaseTransport):
@@ -61,25 +69,53 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--exit", action="store_true", help="end after the comparison")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="over how long payments arrive (default %(default)s)")
     wish = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="payonce-aws-") as name:
-        print("Packaging, and starting the emulator and the sandbox ...", flush=True)
-        try:
-            with deployed(Path(name)) as stack:
-                os.environ.update(stack.env)
-                print(
-                    f"Deployed deploy/aws/template.yaml; logs of all functions: {stack.folder / 'emulator.log'}\n", flush=True
-                )
-                code = asyncio.run(_run(stack, wish.seconds, stay=not wish.exit))
-                print("Stopping the emulator, its functions and the sandbox ...", flush=True)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+    try:
+        code = _deploy_and_run(wish.seconds, stay=not wish.exit)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except (*TROUBLE, ExceptionGroup) as error:
+        if isinstance(error, ExceptionGroup) and error.split(TROUBLE)[1] is not None:
+            raise
+        print(f"aws-local: {why(error)}", file=sys.stderr, flush=True)
+        code = FAILURE
     print("Everything is stopped.")
     return code
 
 
-async def _run(stack: Stack, seconds: float, *, stay: bool) -> int:
+def why(error: BaseException) -> str:
+    """One line for a person: of a group its first error, of a long text the beginning and the end."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = " ".join(str(error).split()) or type(error).__name__
+    half = WHY_CHARS_MAX // 2
+    text = text if len(text) <= WHY_CHARS_MAX else f"{text[:half]} ... {text[-half:]}"
+    return f"it failed: {text.rstrip('.')} ({type(error).__name__}). Only simulated money is concerned; start it again."
+
+
+def _deploy_and_run(seconds: float, *, stay: bool) -> int:
+    elsewhere = leads_elsewhere(os.environ)
+    with tempfile.TemporaryDirectory(prefix="payonce-aws-", ignore_cleanup_errors=True) as name:
+        print("Packaging, and starting the emulator and the sandbox ...", flush=True)
+        with deployed(Path(name)) as stack:
+            env = environment_on(stack)
+            os.environ.update(env)
+            print(f"Deployed deploy/aws/template.yaml; logs of all functions: {stack.folder / 'emulator.log'}\n", flush=True)
+            code = asyncio.run(_run(stack, env, seconds, hints=_hints(stack, env, elsewhere) if stay else ""))
+            print("Stopping the emulator, its functions and the sandbox ...", flush=True)
+    return code
+
+
+def environment_on(stack: Stack) -> dict[str, str]:
+    """What makes payonce work on the stack, whatever lies in the current folder: with a configuration file of its own."""
+    config = stack.folder / "aws-local.toml"
+    config.write_text("version = 1\n", encoding="utf-8")
+    return {**stack.env, "PAYONCE_CONFIG": str(config)}
+
+
+async def _run(stack: Stack, env: Mapping[str, str], seconds: float, *, hints: str) -> int:
+    """``hints``: what to print before it stays up; empty: it does not."""
     ended = asyncio.create_task(until_signal(), name="signal")
-    show = asyncio.create_task(_show(stack, seconds), name="show")
+    show = asyncio.create_task(_show(stack, env, seconds), name="show")
     await asyncio.wait({show, ended}, return_when=asyncio.FIRST_COMPLETED)
     if not show.done():
         show.cancel()
@@ -87,18 +123,18 @@ async def _run(stack: Stack, seconds: float, *, stay: bool) -> int:
         print("\nStopped in the middle.", flush=True)
         return INTERRUPTED
     ended_well = show.result()
-    if stay:
-        _hints(stack)
+    if hints:
+        print(hints, flush=True)
         await ended
     ended.cancel()
     return OK if ended_well else FAILURE
 
 
-async def _show(stack: Stack, seconds: float) -> bool:
+async def _show(stack: Stack, env: Mapping[str, str], seconds: float) -> bool:
     """Post, watch, compare; whether all is right."""
-    settings = load(env=stack.env)
+    settings = load(env=env)
     async with (
-        open_app(settings, env=stack.env) as app,
+        open_app(settings, env=env) as app,
         httpx2.AsyncClient(transport=Doors(stack), base_url="http://stack.invalid", timeout=CALL_S) as client,
     ):
         traffic = Traffic(client, *_posts(settings), app, seconds)
@@ -109,7 +145,7 @@ async def _show(stack: Stack, seconds: float) -> bool:
             await posting
         finally:
             posting.cancel()
-            await asyncio.wait({posting})
+            await asyncio.gather(posting, return_exceptions=True)
         if not settled:
             print(f"\nNot all are settled after {SETTLE_S:.0f} s.", flush=True)
         result = await balance(client, app.store, traffic)
@@ -143,19 +179,17 @@ async def _watched(app: App, traffic: Traffic, posting: "asyncio.Task[None]") ->
     return False
 
 
-def _at_rest(p: Payment) -> bool:
-    return p.status in (*FINAL, "IN_DOUBT") and all(o.state != "PENDING" for o in p.operations[1:])
-
-
-def _hints(stack: Stack) -> None:
+def _hints(stack: Stack, env: Mapping[str, str], elsewhere: tuple[str, ...]) -> str:
+    """``elsewhere``: names of this shell that another one probably has too."""
     body = shlex.quote('{"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}')
-    exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in stack.env.items())
-    print(
+    unset = [name for name in elsewhere if name not in env]
+    lines = [f"  unset {' '.join(unset)}"] if unset else []
+    exports = "\n".join(lines + [f"  export {name}={shlex.quote(value)}" for name, value in env.items()])
+    return (
         f"\nIt stays up until Ctrl-C. Post a payment:\n\n  api='{stack.api}'\n"
         f'  curl -i "$api/payments" -H "Idempotency-Key: try-1" -H "Content-Type: application/json" -d {body}\n\n'
         f"The command line on the same tables, in another shell:\n\n{exports}\n  payonce list\n  payonce doctor\n\n"
-        f"The sandbox with its ledger and faults: {stack.sandbox_url}/sandbox\n",
-        flush=True,
+        f"The sandbox with its ledger and faults: {stack.sandbox_url}/sandbox\n"
     )
 
 

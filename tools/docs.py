@@ -40,6 +40,14 @@ PROVIDER_KEYS_SAY: Final = {
     "settle_s": "how long a payment may look for a provider that takes it; test mode only",
 }
 
+REFERENCES: Final = (
+    ("`env:NAME`", "an environment variable"),
+    ("`file:PATH`", "a file"),
+    ("`aws-secret:NAME`", "a secret of AWS Secrets Manager, by name or ARN"),
+    ("`aws-secret:NAME#KEY`", "one key of such a secret that is a JSON object"),
+    ("`aws-ssm:NAME`", "a parameter of AWS Systems Manager, decrypted"),
+)
+
 FAULTS_SAY: Final = {
     "latency_ms": ("0 to 60000", "milliseconds before a request is looked at"),
     "error_rate": ("0 to 1", "the fraction of requests answered 500 before anything is booked"),
@@ -120,8 +128,11 @@ def settings_page() -> str:
             "",
             "## `[providers.NAME]`: provider accounts",
             "",
-            "Every other key is a credential, written as a reference: `env:NAME` or `file:PATH`, never the secret itself.",
-            "Variables named `PAYONCE_SECRET_*` are free for that.",
+            "Every other key is a credential, written as a reference and never as the secret itself:",
+            "",
+            *table(("reference", "where the secret is"), REFERENCES),
+            "",
+            "Variables named `PAYONCE_SECRET_*` are free for that. Secrets at AWS are read once, when the process starts.",
             "",
             *table(("key", "meaning"), accounts),
             "",

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from .awsapi import Aws, Busy, Denied, Done, Lost
@@ -26,6 +27,9 @@ SETTING_OF: Final[Mapping[str, str]] = {
     "idempotency": "store.idempotency_table",
     "registry": "store.registry_table",
 }
+SHARDS_KIND: Final = "store"  # of the record in the registry that says over how many shards the indexes were ever spread
+SHARDS_NAME: Final = "shards"
+RACES_MAX: Final = 20
 
 
 class ReadStore(Protocol):
@@ -89,6 +93,8 @@ async def opened(settings: Settings, clock: Clock, aws: Aws | None = None, *, ch
         else:
             kept = await _sqlite(settings)
         stack.push_async_callback(kept.store.close)
+        if settings.on_dynamodb and checked:
+            await keep_shards(kept.store.registry, settings)
         yield kept
 
 
@@ -97,14 +103,17 @@ async def opened_to_read(settings: Settings, clock: Clock) -> AsyncIterator[Show
     """Open the store that is there, to look only: a read-only backup of the file does. Raises ConfigError, NewerSchema,
     StoreUnavailable."""
     if settings.on_dynamodb:
-        async with opened(settings, clock) as kept:
+        async with aws_client(clock) as aws, AsyncExitStack() as stack:
+            kept = await _dynamodb(settings, clock, aws, checked=True)
+            stack.push_async_callback(kept.store.close)
+            await require_shards(kept.store.registry, settings)
             yield Shown(kept.store, kept.hold, kept.aws)
         return
     from .stores.sqlite import open_to_read
 
     store = await open_to_read(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
     try:
-        yield Shown(store, FileHold(settings.store_path))
+        yield Shown(store, FileHold(settings.store_path, settings.mode))
     finally:
         await store.close()
 
@@ -124,7 +133,7 @@ async def _sqlite(settings: Settings) -> Kept:
 
     make_folder(settings, settings.store_path.parent)
     store = await open_store(settings.store_path, busy_timeout_ms=settings.number("store.busy_timeout_ms"))
-    return Kept(store, FileHold(settings.store_path))
+    return Kept(store, FileHold(settings.store_path, settings.mode))
 
 
 def make_folder(settings: Settings, *folders: Path) -> None:
@@ -154,7 +163,38 @@ async def _dynamodb(settings: Settings, clock: Clock, aws: Aws, *, checked: bool
     if checked:
         await check_tables(aws, tables)
     store = open_store(aws, clock, tables)
-    return Kept(store, RecordHold(store.registry, clock), aws)
+    return Kept(store, RecordHold(store.registry, clock, settings.mode), aws)
+
+
+async def require_shards(registry: Registry, settings: Settings) -> tuple[int, int]:
+    """The largest number of shards with which the tables were ever opened to be written, and the version of the record that
+    says so; 0 and 0 when none does. Raises ConfigError when the settings have fewer: what lies in the others would not be
+    seen. Raises StoreUnavailable."""
+    most, version = 0, 0
+    for record in await registry.all(SHARDS_KIND):
+        if record.name == SHARDS_NAME:
+            try:
+                most, version = msgspec.json.decode(record.value, type=int), record.version
+            except msgspec.DecodeError as error:
+                raise ConfigError(f"The registry's record {SHARDS_KIND}/{SHARDS_NAME} is no number. {NOTHING}") from error
+    configured = settings.number("store.index_shards")
+    if configured < most:
+        raise ConfigError(
+            f"store.index_shards is {configured} and was {most}; set PAYONCE_INDEX_SHARDS={most} or more: with fewer, part of "
+            f"the payments would not be seen. {NOTHING}"
+        )
+    return most, version
+
+
+async def keep_shards(registry: Registry, settings: Settings) -> None:
+    """The same, and the record is raised to the number of the settings. For who writes; where tables are not looked at when
+    they are opened (``checked`` False) somebody has to call it later. Raises ConfigError, StoreUnavailable."""
+    configured = settings.number("store.index_shards")
+    for _ in range(RACES_MAX):
+        most, version = await require_shards(registry, settings)
+        if configured == most or await registry.put(SHARDS_KIND, SHARDS_NAME, msgspec.json.encode(configured), version):
+            return
+    raise StoreUnavailable(f"The record of the number of shards is being changed by others all the time. {NOTHING} Try again.")
 
 
 async def check_tables(aws: Aws, tables: "Tables") -> None:

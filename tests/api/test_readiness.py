@@ -13,10 +13,11 @@ import apsw
 import httpx2
 import pytest
 
-from payonce.api.app import create_app
+from payonce.api.app import SAID_CHARS_MAX, create_app
+from payonce.core.errors import StoreUnavailable
 from payonce.stores.sqlite import SqliteStore, open_store, store
 
-from .service import GOOD, TEST, Service, engine_over, problem_of
+from .service import GOOD, TEST, Service, engine_over, problem_of, serving
 
 
 def over_file(path: Path, check: Callable[[Service, SqliteStore], Awaitable[None]]) -> None:
@@ -70,6 +71,40 @@ def test_a_refused_write_makes_it_unready_until_writes_work_again(tmp_path: Path
         assert (await s.post()).status_code == 202
 
     over_file(tmp_path, check)
+
+
+def test_why_the_store_refused_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the caller is not told: the error's own text, under the request id of the answer, and nothing that was sent."""
+
+    async def check(s: Service, rows: SqliteStore) -> None:
+        forbid(rows, writes=True)
+        answer = await s.post({**GOOD, "metadata": {"name": "Asha"}}, key="key-of-asha")
+        assert answer.status_code == 503
+        (said,) = [r.getMessage() for r in caplog.records if r.name == "payonce.api"]
+        assert "read-only" in said
+        assert answer.headers["request-id"] in said
+        assert "/payments" in said
+        assert "asha" not in said.lower()
+
+    over_file(tmp_path, check)
+
+
+def test_what_the_log_says_of_a_refusal_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """One line, cut, with secrets masked; readiness that cannot be told is logged the same way."""
+
+    async def ready() -> Mapping[str, str]:
+        raise StoreUnavailable(f"DynamoDB refused GetItem: sk_live_abcdef123456\n{'x' * 5000}")
+
+    async def check(s: Service) -> None:
+        answer = await s.get("/readyz")
+        assert (answer.status_code, "the log says what" in problem_of(answer)["detail"]) == (503, True)
+
+    serving(check, ready=ready)
+    (said,) = [r.getMessage() for r in caplog.records if r.name == "payonce.api"]
+    assert "DynamoDB refused GetItem" in said
+    assert "abcdef123456" not in said
+    assert "\\n" not in said
+    assert len(said) < 2 * SAID_CHARS_MAX
 
 
 def test_a_good_write_ends_the_trouble_and_one_that_writes_nothing_does_not(tmp_path: Path) -> None:

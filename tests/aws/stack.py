@@ -49,6 +49,8 @@ from botocore.config import Config
 from msgspec import Struct
 from tools.aws_package import ROOT, build
 
+from payonce.config import SETTINGS
+
 from .emulator import REGION, emulator, environment
 
 TEMPLATE: Final = ROOT / "deploy" / "aws" / "template.yaml"
@@ -58,17 +60,26 @@ NAME: Final = "payonce-local"
 BUCKET: Final = "payonce-packages"
 STACK_S: Final = 60.0
 # For a stack that is tried out: it may be deleted, and few executions at once are enough.
-TRIED_OUT: Final = {"DeletionProtection": "false", "WorkerConcurrency": "4", "LogDays": "1"}
+TRIED_OUT: Final = {
+    "Mode": "test",
+    "IndexShards": "16",
+    "DeletionProtection": "false",
+    "WorkerConcurrency": "4",
+    "LogDays": "1",
+}
+SETTINGS_NAMES: Final = frozenset(name for s in SETTINGS for name in s.env)  # the starter's names are among them
+HARMLESS: Final = frozenset({"PAYONCE_VENDOR_SPECS"})  # read by tests alone
 
 T = TypeVar("T")
 
 
 class Stack(Struct, frozen=True, kw_only=True):
-    """What is deployed. ``outputs`` are those of the template."""
+    """What is deployed. ``outputs`` are those of the template, ``parameters`` what it was given."""
 
     emulator_url: str
     sandbox_url: str
     outputs: dict[str, str]
+    parameters: dict[str, str]
     folder: Path
 
     @property
@@ -81,6 +92,8 @@ class Stack(Struct, frozen=True, kw_only=True):
         """What makes the payonce command line work on this stack."""
         return {
             **environment(self.emulator_url),
+            "PAYONCE_MODE": self.parameters["Mode"],
+            "PAYONCE_INDEX_SHARDS": self.parameters["IndexShards"],
             "PAYONCE_TRANSACTIONS_TABLE": self.outputs["TransactionsTable"],
             "PAYONCE_IDEMPOTENCY_TABLE": self.outputs["IdempotencyTable"],
             "PAYONCE_REGISTRY_TABLE": self.outputs["RegistryTable"],
@@ -144,11 +157,32 @@ def client(service: str, url: str) -> Any:
     )
 
 
+def leads_elsewhere(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Names in an environment that would make payonce or a client of AWS do something else than on a bare machine: settings
+    under any of their names, what payonce would refuse as unknown, and everything of AWS (a profile, an endpoint of one
+    service, a configuration file, credentials)."""
+    ours = [n for n in env if n in SETTINGS_NAMES or n.startswith(("PAYONCE_", "AWS_"))]
+    return tuple(sorted(set(ours) - HARMLESS))
+
+
+@contextmanager
+def bare_environment() -> Iterator[None]:
+    """Without those names in this process and in what it starts; they are as they were afterwards."""
+    kept = {name: os.environ.pop(name) for name in leads_elsewhere(os.environ)}
+    try:
+        yield
+    finally:
+        for name in leads_elsewhere(os.environ):
+            del os.environ[name]
+        os.environ.update(kept)
+
+
 @contextmanager
 def sandbox_server(folder: Path) -> Iterator[str]:
     """`payonce sandbox` on a free port with its ledger in ``folder``; the value is its URL."""
     log = folder / "sandbox.log"
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("PAYONCE_", "AWS_"))}
+    elsewhere = leads_elsewhere(os.environ)
+    own = {k: v for k, v in os.environ.items() if k not in elsewhere}
     command = [sys.executable, "-m", "payonce", "sandbox", "--port", "0", "--json", "--ledger", str(folder / "ledger.db")]
     with log.open("wb") as err:
         process = subprocess.Popen(command, cwd=folder, env=own, stdout=subprocess.PIPE, stderr=err, start_new_session=True)
@@ -179,10 +213,11 @@ def deployed(
 ) -> Iterator[Stack]:
     """Everything, with files in ``folder``. ``parameters`` of the template, over those of ``TRIED_OUT``; ``package``: a zip
     that is built already; ``prepare``: called with the URLs of the emulator and the sandbox before the stack is made, returns
-    further parameters. Raises RuntimeError with the emulator's reasons when the stack does not come up."""
+    further parameters. Settings and AWS names of the shell do not count, in this process neither until the block ends. Raises
+    RuntimeError with the emulator's reasons when the stack does not come up."""
     zipped = package or build(folder / "payonce.zip", local=True, python=PYTHON)
-    quiet = {name: "" for name in os.environ if name.startswith("PAYONCE_")}  # the shell's own settings are not the stack's
-    with sandbox_server(folder) as sandbox_url, emulator(folder, {**quiet, "AUTH": "true" if auth else "false"}) as url:
+    auth_mode = {"AUTH": "true" if auth else "false"}
+    with bare_environment(), sandbox_server(folder) as sandbox_url, emulator(folder, auth_mode) as url:
         wanted = {
             **TRIED_OUT,
             "SandboxUrl": sandbox_url,
@@ -190,7 +225,7 @@ def deployed(
             **(prepare(url, sandbox_url) if prepare else {}),
         }
         outputs = deploy(url, zipped, wanted)
-        stack = Stack(emulator_url=url, sandbox_url=sandbox_url, outputs=outputs, folder=folder)
+        stack = Stack(emulator_url=url, sandbox_url=sandbox_url, outputs=outputs, parameters=wanted, folder=folder)
         send_webhooks(stack)
         yield stack
 

@@ -1,9 +1,11 @@
 """The real template, deployed: a payment goes in through the HTTP API and comes out settled, under the template's rights."""
 
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,33 @@ pytestmark = pytest.mark.xdist_group("deployed")  # one stack for all of them
 
 BODY = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}
 SETTLE_S = 60.0
+ELSEWHERE = {
+    "TRAN_TABLE": "x",
+    "IDEM_TABLE": "y",
+    "SQS_QUEUE_URL": "https://sqs.invalid/1/z",
+    "MAX_RETRIES": "none",
+    "PAYONCE_MODE": "live",
+    "PAYONCE_CONFIG": "/nonexistent/payonce.toml",
+    "PAYONCE_OF_TOMORROW": "1",
+    "AWS_PROFILE": "nobody",
+    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with deployed(tmp_path_factory.mktemp("stack")) as up:
+    with shell_of_somebody(), deployed(tmp_path_factory.mktemp("stack")) as up:
         yield up
+
+
+@contextmanager
+def shell_of_somebody() -> Iterator[None]:
+    """Names that a shell may have, none of which may count: the starter's, a profile, an endpoint, a live mode."""
+    with pytest.MonkeyPatch.context() as shell:
+        for name, value in ELSEWHERE.items():
+            shell.setenv(name, value)
+        yield
+        assert {name: os.environ.get(name) for name in ELSEWHERE} == ELSEWHERE
 
 
 def asked(url: str, body: Any = None, key: str = "") -> tuple[int, Any]:

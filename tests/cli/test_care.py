@@ -76,9 +76,9 @@ def test_reconcile_asks_the_provider_and_lifts_the_hold(payonce: Payonce, paid: 
     paid("tok_ok")
     pending = paid("tok_lost_response", wait="0.1")
     assert pending["status"] == "PENDING"
-    (data / "payments.db.hold").touch()
+    (data / "payments.db.hold").write_text("test\n")
     ran = payonce("reconcile", "--json")
-    assert ran.code == 0
+    assert (ran.code, "The hold is lifted." in ran.err) == (0, True)
     assert [(line["payment"], line["before"], line["after"], line["answered"]) for line in ran.lines] == [
         (pending["transactionId"], "PENDING", "SUCCESS", True)
     ]
@@ -88,15 +88,61 @@ def test_reconcile_asks_the_provider_and_lifts_the_hold(payonce: Payonce, paid: 
 def test_reconcile_without_an_answer_keeps_the_hold(payonce: Payonce, paid: Paid, data: Path) -> None:
     """A provider that is down leaves the payment unread: exit code 6, the hold stays, unless it is released by hand."""
     paid("tok_never_resolves", wait="0.1")
-    (data / "payments.db.hold").touch()
+    (data / "payments.db.hold").write_text("test\n")
     ledger = apsw.Connection(str(data / "sandbox-ledger.db"))
     ledger.execute("INSERT OR REPLACE INTO settings VALUES ('faults', '{\"outage\": true}')")
     ledger.close()
     ran = payonce("reconcile", "--timeout", "0.3", "--json")
-    assert (ran.code, ran.lines[0]["answered"]) == (6, False)
+    assert (ran.code, ran.lines[0]["answered"], "The hold stays. Run it again" in ran.err) == (6, False, True)
     assert (data / "payments.db.hold").exists()
-    assert payonce("reconcile", "--once", "--release").code == 6
+    ran = payonce("reconcile", "--once", "--release")
+    assert (ran.code, "The hold is lifted." in ran.err) == (6, True)
     assert not (data / "payments.db.hold").exists()
+    ran = payonce("reconcile", "--once")
+    assert (ran.code, "hold" in ran.err, "Run it again." in ran.err) == (6, False, True)
+
+
+def in_live_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on; there are no live accounts."""
+    Path("payonce.toml").write_text("version = 1\n")  # the working folder is the test's
+    monkeypatch.setenv("PAYONCE_MODE", "live")
+
+
+def test_reconcile_leaves_the_hold_of_another_mode(
+    payonce: Payonce, paid: Paid, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It compares the payments of its own mode only: what holds the other mode stays, is named with the command that lifts it,
+    and by doctor and providers list too."""
+    assert paid("tok_ok")["status"] == "SUCCESS"
+    hold, command = data / "payments.db.hold", "`PAYONCE_MODE=live payonce reconcile`"
+    hold.write_text("live\n")
+    assert paid("tok_ok")["status"] == "SUCCESS", "nothing holds test mode"
+    ran = payonce("reconcile")
+    assert (ran.code, hold.read_text()) == (0, "live\n")
+    assert f"The hold of live mode stays: run {command}." in ran.err
+    assert "is lifted" not in ran.err
+    assert f"A hold is on for live mode: nothing is fired there. Run {command}." in payonce("providers", "list").err
+    (check,) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "hold"]
+    assert (check["state"], "live mode" in check["says"], command in check["fix"]) == ("warn", True, True)
+    in_live_mode(monkeypatch)
+    ran = payonce("reconcile")
+    assert (ran.code, hold.exists(), "The hold is lifted." in ran.err) == (0, False, True)
+
+
+def test_a_hold_of_an_earlier_version_is_lifted_mode_by_mode(
+    payonce: Payonce, paid: Paid, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file holds both modes; each is lifted after its own comparison."""
+    paid("tok_ok")
+    hold = data / "payments.db.hold"
+    hold.touch()
+    assert payonce("providers", "list", "--json").json["hold"] == ["test", "live"]
+    ran = payonce("reconcile")
+    assert ("The hold is lifted." in ran.err, "The hold of live mode stays" in ran.err) == (True, True)
+    assert hold.read_text() == "live\n"
+    in_live_mode(monkeypatch)
+    assert payonce("reconcile").code == 0
+    assert not hold.exists()
 
 
 def charges(data: Path) -> list[tuple[str, str, int]]:
@@ -123,7 +169,7 @@ def test_a_restore_finds_what_was_charged_at_another_account(payonce: Payonce, d
         (data / name).unlink(missing_ok=True)
     kept.replace(file)
     assert payonce("providers", "resume", "razorpay_mock").code == 0
-    (data / "payments.db.hold").touch()
+    (data / "payments.db.hold").write_text("test\n")
     assert payonce(*buy, "--wait", "0.3").json["status"] == "PENDING"  # a worker under hold begins nothing
     ran = payonce("reconcile", "--json")
     assert (ran.code, [(line["payment"], line["after"]) for line in ran.lines]) == (0, [(payment, "SUCCESS")])
@@ -175,7 +221,7 @@ def test_doctor_is_content(payonce: Payonce, paid: Paid) -> None:
     assert (ran.code, ran.json["ok"]) == (0, True)
     states = {c["name"]: c["state"] for c in ran.json["checks"]}
     names = {"python", "sqlite", "configuration", "payments file", "data folder", "disk", "clock", "port", "store", "due"}
-    names |= {"payments", "webhooks"}
+    names |= {"payments", "webhooks", "hold"}
     assert names | {"account mock"} == set(states)
     assert states["store"] == states["account mock"] == "ok"
 

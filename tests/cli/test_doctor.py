@@ -56,3 +56,14 @@ def test_doctor_warns_of_an_open_door(payonce: Payonce, monkeypatch: pytest.Monk
     (warned, *_) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "settings"]
     assert (warned["state"], "no authentication" in warned["says"]) == ("warn", True)
     assert warned["fix"]
+
+
+def test_doctor_names_a_hold(payonce: Payonce, data: Path) -> None:
+    """Without a mark all is well; with one the modes are named, and what ends it."""
+    payonce("pay", "--amount", "5", "--currency", "INR")
+    holds = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "hold"]
+    assert [(c["state"], c["fix"]) for c in holds] == [("ok", "")]
+    (data / "payments.db.hold").touch()
+    holds = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "hold"]
+    assert [(c["state"], mode in c["says"]) for c, mode in zip(holds, ("test", "live"), strict=True)] == [("warn", True)] * 2
+    assert [c["fix"].partition(":")[0] for c in holds] == ["`payonce reconcile`", "`PAYONCE_MODE=live payonce reconcile`"]

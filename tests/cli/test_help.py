@@ -88,7 +88,7 @@ def test_a_damaged_file_is_not_called_safe() -> None:
     for cause, safe in ((apsw.CorruptError("x"), False), (apsw.NotADBError("x"), False), (apsw.FullError("x"), True)):
         error = unavailable(cause)
         error.__cause__ = cause
-        assert ("safe in the file" in told(error)) == safe
+        assert ("safe in the store" in told(error)) == safe
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line != ["demo"]], ids=" ".join)

@@ -17,7 +17,7 @@ from payonce.stores.dynamodb import Tables, open_store
 from payonce.stores.dynamodb.items import row_key
 from payonce.testing.inbox_contract import webhook
 from tests.aws.emulator import emulator
-from tests.tables_of_their_own import tables_at
+from tests.tables_of_their_own import asked, tables_at
 
 from .conftest import Payonce
 
@@ -118,6 +118,29 @@ def test_webhooks_are_listed_and_replayed(payonce: Payonce, tables: Mapping[str,
     assert len(payonce("webhooks", "replay", "--parked", "--json").json["replayed"]) == 2
     unknown = payonce("webhooks", "show", "wh_unknown")
     assert (unknown.code, f"the DynamoDB table {tables['PAYONCE_TRANSACTIONS_TABLE']}" in unknown.err) == (3, True)
+
+
+def test_a_replay_is_told_to_the_queue(payonce: Payonce, tables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a queue the id is in it at once. Without, or when it takes nothing, the sweeper is named; the replay stands."""
+    kept = webhook(1, state="unmatched", due_us=None)
+
+    async def put(_: AwsClient, store: Any) -> None:
+        await store.inbox.put(kept)
+        await store.inbox.settle(kept)
+
+    at_the_tables(tables, put)
+    unheard = payonce("webhooks", "replay", kept.id)
+    assert (unheard.code, "within a minute" in unheard.err, "within a second;" in unheard.err) == (0, True, False)
+    queue = asked(tables, "sqs", "CreateQueue", {"QueueName": "replays"})["QueueUrl"]
+    monkeypatch.setenv("PAYONCE_QUEUE_URL", queue)
+    heard = payonce("webhooks", "replay", kept.id)
+    assert (heard.code, "The queue is told" in heard.err) == (0, True)
+    received = asked(tables, "sqs", "ReceiveMessage", {"QueueUrl": queue, "MaxNumberOfMessages": 10})["Messages"]
+    assert [message["Body"] for message in received] == [kept.id]
+    monkeypatch.setenv("PAYONCE_QUEUE_URL", queue + "-of-nobody")
+    refused = payonce("webhooks", "replay", kept.id)
+    assert (refused.code, "within a minute" in refused.err) == (0, True)
+    assert payonce("webhooks", "list", "--json").json["webhooks"][0]["state"] == "new"
 
 
 def test_verify_sees_damage(payonce: Payonce, tables: Mapping[str, str], paid: Paid) -> None:
@@ -275,18 +298,46 @@ def test_no_answer_is_no_store(payonce: Payonce, tables: Mapping[str, str], monk
 
 
 @pytest.mark.usefixtures("tables")
-def test_the_hold_is_a_record(payonce: Payonce, paid: Paid, tables: Mapping[str, str]) -> None:
-    """A hold binds every process on the tables until reconcile has run."""
+def test_the_hold_is_a_record(payonce: Payonce, paid: Paid, tables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hold binds every process of its mode on the tables until reconcile has run in that mode; one of an earlier version,
+    that says no mode, binds both."""
 
     async def hold(_: AwsClient, store: Any) -> bool:
         return bool(await store.registry.put("hold", "store", b"{}", 0))
 
+    async def kept(_: AwsClient, store: Any) -> list[bytes]:
+        return [record.value for record in await store.registry.all("hold")]
+
     assert at_the_tables(tables, hold)
     waiting = payonce("pay", "--amount", "9", "--currency", "INR", "--method", "tok_ok", "--wait", "0.3", "--json")
     assert (waiting.code, waiting.json["status"]) == (6, "PENDING")
-    assert payonce("reconcile", "--timeout", "20").code == 0
+    assert "`payonce reconcile`" in payonce("providers", "list").err
+    ran = payonce("reconcile", "--timeout", "20")
+    assert (ran.code, "The hold is lifted." in ran.err, "The hold of live mode stays: run" in ran.err) == (0, True, True)
+    assert at_the_tables(tables, kept) == [b'{"modes":["live"]}']
     assert json.loads(payonce("show", waiting.json["transactionId"], "--json").out)["payment"]["status"] == "PENDING"
-    assert paid("tok_ok")["status"] == "SUCCESS"
+    assert paid("tok_ok")["status"] == "SUCCESS", "nothing holds test mode any more"
+    monkeypatch.setenv("PAYONCE_MODE", "live")
+    assert payonce("reconcile").code == 0
+    assert at_the_tables(tables, kept) == []
+
+
+@pytest.mark.usefixtures("tables")
+def test_fewer_shards_are_refused(payonce: Payonce, paid: Paid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer shards than the rows were written with some would not be seen: every command says so and does nothing."""
+    monkeypatch.setenv("PAYONCE_INDEX_SHARDS", "20")
+    paid("tok_ok")
+    monkeypatch.setenv("PAYONCE_INDEX_SHARDS", "16")
+    said = "store.index_shards is 16 and was 20; set PAYONCE_INDEX_SHARDS=20 or more"
+    for command in (("list",), ("reconcile",), ("worker",)):
+        ran = payonce(*command)
+        assert (ran.code, ran.out, said in ran.err) == (2, "", True), ran
+    verified = payonce("verify")
+    assert (verified.code, said in verified.out) == (1, True), "no good news about payments"
+    (check,) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "store"]
+    assert (check["state"], "PAYONCE_INDEX_SHARDS=20" in check["says"]) == ("fail", True)
+    monkeypatch.setenv("PAYONCE_INDEX_SHARDS", "20")
+    assert len(payonce("list", "--json").json["data"]) == 1
 
 
 @pytest.mark.usefixtures("tables", "one_account")

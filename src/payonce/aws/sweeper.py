@@ -9,9 +9,9 @@ A backlog is not made worse:
   What was sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
 
 What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and one of the
-index of what needs eyes, each half a read unit; one query of the registry for the hold and one for the breakers, each half a
-unit to one (they are consistent); two requests to SQS for the lengths of the two queues; and every tenth minute 2 S queries
-for old webhooks. Nothing is written.
+index of what needs eyes, each half a read unit; up to three queries of the registry, half a unit to one each (they are
+consistent); two requests to SQS for the lengths of the two queues; and every tenth minute 2 S queries for old webhooks.
+Nothing is written but, once, the number of shards.
 
 The figures leave as one line of CloudWatch's embedded metric format (docs.aws.amazon.com, CloudWatch user guide, "Embedded
 metric format specification", read 2026-11): no call, no permission.
@@ -26,8 +26,9 @@ import msgspec
 from msgspec import Struct
 
 from payonce.bootstrap import App
-from payonce.core.errors import InvariantViolated, NewerSchema, PayonceError
+from payonce.core.errors import InvariantViolated, NewerSchema, PayonceError, StoreUnavailable
 from payonce.ports import Clock, Filters
+from payonce.storage import keep_shards
 from payonce.telemetry import get_logger
 from payonce.wake.sqs import standing
 
@@ -131,6 +132,7 @@ async def sweep(app: App, sent: Sent, left_ms: int) -> Swept:
         await _tidy(app, end_us)
     swept = msgspec.structs.replace(swept, queued=queued, dead=dead, eyes=eyes, breakers=breakers)
     log.info("swept", **msgspec.to_builtins(swept))
+    await _shards(app)
     return swept
 
 
@@ -166,6 +168,15 @@ def _chosen(payments: list[_Row], hints: list[_Row], room: int) -> list[_Row]:
     """The longest due first. Webhooks get what payments leave, and a part in any case."""
     few = min(len(hints), max(room // HINTS_PART, room - len(payments)))
     return sorted(payments[: room - few] + hints[:few])
+
+
+async def _shards(app: App) -> None:
+    """Keep on record over how many shards the rows of these functions are spread. Raises ConfigError when there were more: what
+    is due in the others is not seen, and only the function's errors can say so."""
+    try:
+        await keep_shards(app.store.registry, app.settings)
+    except StoreUnavailable as error:
+        log.warning("the number of shards cannot be kept", error=str(error))
 
 
 async def _length(app: App, setting: str) -> int | None:

@@ -97,7 +97,7 @@ def told(error: PayonceError) -> str:
         case StoreUnavailable() if type(error.__cause__).__name__ in DAMAGED:
             return f"payonce: {text}"  # nothing may be promised of a damaged file; the text says what to do
         case StoreUnavailable():
-            return f"payonce: {text}\nAccepted payments are safe in the file; the same key may be used again."
+            return f"payonce: {text}\nAccepted payments are safe in the store; the same key may be used again."
         case NewerSchema():
             return f"payonce: {text}\nNothing was touched. Use the payonce version that wrote it, or a newer one."
         case InvariantViolated():

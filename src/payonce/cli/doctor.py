@@ -31,6 +31,7 @@ from .app import wait_for
 from .options import HERE, Json, Where
 from .output import clean, paint, put, put_json, span
 from .reading import Books, books
+from .standing import lifting
 
 FREE_WARN_BYTES = 1024**3
 FREE_FAIL_BYTES = 50 * 1024**2
@@ -200,6 +201,12 @@ async def _file(book: Books) -> AsyncIterator[Check]:
 
 
 async def _payments(book: Books) -> AsyncIterator[Check]:
+    held = await book.kept.hold.modes()
+    for mode in held:
+        fix = f"{lifting(mode, book.settings.mode)}: it asks the providers, then lifts it."
+        yield Check("hold", "warn", f"a hold is on for {mode} mode: nothing is fired there", fix)
+    if not held:
+        yield Check("hold", "ok", "none is on")
     due, now = await book.store.next_due(), book.clock.now_us()
     late = now - due if due is not None else 0
     if late > OVERDUE_WARN_US:

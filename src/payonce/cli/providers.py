@@ -22,6 +22,7 @@ from .options import HERE, STRICT, Exit, Json, Where, closest
 from .output import clean, put, put_json, relative, say, stamp, table
 from .pages import Pages
 from .reading import books, changing
+from .standing import lifting
 
 ACTOR: Final = "operator:cli"
 REASON_MAX: Final = 200  # characters
@@ -165,13 +166,15 @@ def _moment(text: str) -> int | None:
 async def _list(settings: Settings, *, as_json: bool) -> int:
     async with books(settings) as book:
         now_us = book.clock.now_us()
-        states = await Health(book.store.registry, book.clock).states()
+        states, held = await Health(book.store.registry, book.clock).states(), await book.kept.hold.modes()
     rows = [_view(settings, name, states.get(name, CLOSED), now_us) for name in _names(settings, states)]
     if as_json:
-        put_json({"providers": rows})
+        put_json({"providers": rows, "hold": held})
         return OK
     head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY")
     table(head, [_row(row, states.get(str(row["name"]), CLOSED), now_us) for row in rows])
+    for mode in held:
+        say(f"A hold is on for {mode} mode: nothing is fired there. Run {lifting(mode, settings.mode)}.")
     return OK
 
 

@@ -18,7 +18,7 @@ from .app import wait_for
 from .options import HERE, Json, Where, start_logging
 from .output import counted, put, put_json, say
 from .reading import require_store
-from .standing import money
+from .standing import lifting, money
 
 PAGE = 100
 AT_ONCE = 32  # providers' limits are per account; a silent one must not hold up the others
@@ -42,8 +42,9 @@ def reconcile(
     """Compare every payment that is not certain with its provider: it is read, nothing is fired.
 
     Works beside a running server. Under a hold (`serve --hold`, after a restore) every account is asked as well for
-    attempts that the backup does not have. When every provider has answered, the hold is lifted and every process on the
-    store begins to fire. Exit code 6 when some did not answer.
+    attempts that the backup does not have. When every provider has answered, the hold is lifted and every process of this
+    mode on the store begins to fire; the hold of the other mode stays, as its payments were not compared. Exit code 6 when
+    some did not answer.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def reconcile(
     timeout
         Seconds for each payment.
     release
-        Lift the hold even though some provider did not answer.
+        Lift the hold of this mode even though some provider did not answer.
     json
         One line of JSON per payment (NDJSON).
     """
@@ -79,13 +80,18 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
             else:
                 note = "" if result.answered else "  NO ANSWER, ask again"
                 put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
-        if not silent or release:
+        if lifted := restored and (release or not silent):
             await app.hold.lift()
+        others = [mode for mode in await app.hold.modes() if mode != settings.mode]
         if restored and (names := blind(app.engine)):
             say(f"Cannot be asked by our reference: {', '.join(names)}. Compare what was lost with its own records.")
     say(f"{counted(count, 'payment')} compared, {silent} without an answer.")
-    if silent and not release:
-        say("A hold stays. Run it again, or lift it with --release.")
+    if lifted:
+        say("The hold is lifted.")
+    elif silent:
+        say("The hold stays. Run it again, or lift it with --release." if restored else "Run it again.")
+    for mode in others:
+        say(f"The hold of {mode} mode stays: run {lifting(mode, settings.mode)}.")
     return UNAVAILABLE if silent else OK
 
 

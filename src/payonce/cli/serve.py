@@ -40,8 +40,8 @@ def serve(
     no_worker
         Only the API: payments wait for a `payonce worker` on the same store.
     hold
-        After a restore: read and close, but fire nothing until `payonce reconcile` has run. Holds every process on
-        this store, and later starts too.
+        After a restore: read and close, but fire nothing until `payonce reconcile` has run. Holds every process of
+        this mode on this store, and later starts too; start it once for each mode.
     json
         Print where it listens as one line of JSON.
     """
@@ -82,7 +82,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             if not worker:
                 put(f"  no worker here: start `payonce worker` on the same {store}")
             if facts["hold"]:
-                put(f"  HOLD: no process fires anything until `payonce reconcile` has run on the same {store}")
+                put(f"  HOLD: no {settings.mode} process fires anything until `payonce reconcile` has run on the same {store}")
             put("Ctrl-C stops it; payments go on where they were at the next start.")
         await stopped(lambda: say("draining ..."))
 

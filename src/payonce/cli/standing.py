@@ -4,7 +4,7 @@ from payonce.api.views import Action
 from payonce.core.errors import REASONS
 from payonce.core.money import display
 from payonce.core.operations import excluding
-from payonce.core.payment import Operation, Payment
+from payonce.core.payment import Mode, Operation, Payment
 from payonce.core.verdict import acting_until_us, verdict
 
 from .output import clean, stamp
@@ -32,6 +32,11 @@ def money(p: Payment, action: Action | None = None) -> tuple[str, str]:
         case _:
             void = " It is to be voided." if p.cancel_asked else ""
             return _pending(p, amount) + void, "Nothing: it is being worked on (a worker must be running)."
+
+
+def lifting(held: Mode, here: Mode) -> str:
+    """The command that ends the hold of a mode, for who works in the mode ``here``."""
+    return "`payonce reconcile`" if held == here else f"`PAYONCE_MODE={held} payonce reconcile`"
 
 
 def waits_for(action: Action) -> str:

@@ -21,8 +21,8 @@ from .reading import Books, books, found, require_store
 
 IDS_A_PAGE = 200
 LIMIT = (
-    "It shows bugs, damage and partial edits, not an attacker who rebuilds the whole chain, nor a file put back from an older "
-    "day: keep the head digest elsewhere."
+    "It shows bugs, damage and partial edits, not an attacker who rebuilds the whole chain, nor a store put back from an "
+    "older day: keep the head digest elsewhere."
 )
 
 
@@ -84,8 +84,8 @@ def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = F
 
     Exit code 1 when anything is wrong. Safe while a server runs, and on a read-only backup. Customer data of a settled
     payment that owes nothing may be missing: it counts as erased. Not checked: provider references, and the ledger of
-    the provider (that is `payonce reconcile`). It shows bugs, damage and partial edits of the file, not an attacker who
-    rebuilds the whole chain, nor a file put back from an older day: keep the head digest that it prints somewhere else.
+    the provider (that is `payonce reconcile`). It shows bugs, damage and partial edits of the store, not an attacker who
+    rebuilds the whole chain, nor a store put back from an older day: keep the head digest that it prints somewhere else.
 
     Parameters
     ----------

@@ -10,6 +10,8 @@ from payonce.config import Settings
 from payonce.core.redact import mask, masked
 from payonce.inbox import replay as replay_one
 from payonce.ports import Inbox, Webhook, WebhookState
+from payonce.storage import Kept
+from payonce.wake.sqs import SqsWake
 
 from . import NOT_FOUND, OK, USAGE
 from .app import wait_for
@@ -140,6 +142,7 @@ async def _replay(settings: Settings, id: str | None, *, as_json: bool) -> int:
         now, inbox = SystemClock().now_us(), kept.store.inbox
         wanted = [id] if id is not None else [w for state in WITHOUT_PAYMENT for w in await _all(inbox, state)]
         done = [each for each in wanted if await replay_one(inbox, each, now)]
+        told = await _hinted(settings, kept, done)
     if id is not None and not done:
         raise _unknown(id, settings)
     if as_json:
@@ -147,8 +150,28 @@ async def _replay(settings: Settings, id: str | None, *, as_json: bool) -> int:
         return OK
     put(f"{counted(len(done), 'webhook')} will be looked up again.")
     if done:
-        say("A running `payonce serve` or `payonce worker` does it within a second; `payonce webhooks list` shows the end.")
+        say(f"{_when(settings, all_told=told == len(done))}; `payonce webhooks list` shows the end.")
     return OK
+
+
+async def _hinted(settings: Settings, kept: Kept, ids: list[str]) -> int:
+    """Tell the queue, where there is one; how many of them it is known to have. One that it has not is due all the same."""
+    queue_url = settings.text("wake.queue_url")
+    if kept.aws is None or not queue_url:
+        return 0
+    wake = SqsWake(kept.aws, queue_url, SystemClock())
+    for id in ids:
+        wake.send(id)
+    return await wake.flush()
+
+
+def _when(settings: Settings, *, all_told: bool) -> str:
+    """Who does it, and how soon."""
+    if not settings.on_dynamodb:
+        return "A running `payonce serve` or `payonce worker` does it within a second"
+    if all_told:
+        return "The queue is told: a worker does it within seconds"
+    return "The sweeper finds them within a minute, a running `payonce serve` or `payonce worker` on these tables sooner"
 
 
 async def _all(inbox: Inbox, state: WebhookState) -> list[str]:
