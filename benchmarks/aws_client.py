@@ -48,7 +48,7 @@ Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 TWO_BOTO = "s = botocore.session.get_session(); [s.create_client(n, region_name='us-east-1') for n in ('dynamodb', 'sqs')]"
 CHAIN = "import botocore.auth, botocore.awsrequest, botocore.session; botocore.session.get_session().get_credentials()"
 # with the ports and msgspec, which payonce needs anyway
-OURS = "import payonce.awsclient as a; a.AwsClient(None); ssl.create_default_context()"
+OURS = "import payonce.awsclient.client as a; a.AwsClient(None); ssl.create_default_context()"
 IMPORTS = {
     "empty": "pass",
     "asyncio": "import asyncio",
@@ -203,7 +203,7 @@ async def signer_httpcore2(url: str) -> Call:
 async def payonce_client(_url: str) -> Call:
     sys.path.insert(0, str(ROOT / "src"))
     from payonce.awsapi import Done
-    from payonce.awsclient import AwsClient
+    from payonce.awsclient.client import AwsClient
 
     client = AwsClient(Machine())
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from payonce.awsapi import Done, Service
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.stores.dynamodb import Tables, create_tables
 

@@ -27,7 +27,7 @@ from typing import Final
 from tests.aws.emulator import emulator, environment
 from tools.aws_package import build
 
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.stores.dynamodb import Tables, create_tables
 

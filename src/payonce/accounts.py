@@ -89,7 +89,7 @@ def offers_of(accounts: Iterable[ProviderConfig], adapters: Mapping[str, Adapter
 
 def resolve_secret(reference: str, env: Mapping[str, str], where: str, fetched: Mapping[str, str] = {}) -> str:
     """The value behind ``env:NAME`` or ``file:PATH``, or that of a reference to AWS among those that were ``fetched``
-    (``awssecrets.fetch``). Raises ConfigError; the value itself is never in a message."""
+    (``awsclient.secrets.fetch``). Raises ConfigError; the value itself is never in a message."""
     require_reference(reference, where)
     kind, _, name = reference.partition(":")
     if kind in AWS_KINDS:

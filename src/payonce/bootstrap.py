@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, aws_references, require_host_of_mode, resolve_secret
 from .adapter import Adapter
 from .awsapi import Aws
-from .awssecrets import fetch
+from .awsclient.secrets import fetch
 from .config import Settings
 from .core.errors import ConfigError, NewerSchema
 from .core.payment import Payment, PaymentStatus, StoredRequest

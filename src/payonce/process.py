@@ -20,6 +20,7 @@ from .telemetry import get_logger
 
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
 LOOK_MIN_S = 0.02  # between two looks for work
+PAUSE_S: Final = 1.0  # after a look that failed
 TIDY_US, TIDY_ON_US = 600_000_000, 1_000_000  # between two removals of old webhooks; the second while there are more
 HINTS_PART: Final = 4  # webhooks get at most this part of the concurrency: ten thousand that are due must not hold payments up
 RERUN_MAX_US = 60_000_000  # a row that stays due although we looked (a newer version's) is looked at this rarely
@@ -48,10 +49,10 @@ class Worker:
     async def run(self) -> None:
         """Until ``stop``. Survives what stores and networks can do."""
         while not self._stopping.is_set():
-            wait_s = self.poll_s
+            wait_s, hints = self.poll_s, self.wake.take()  # taken first: one that waits would end every wait at once
             try:
                 await self.app.heed_hold()
-                for payment_id in self.wake.take():
+                for payment_id in hints:
                     self._rested.pop(payment_id, None)
                     if len(self._tasks) < self.concurrency:  # the rest is due in the store
                         self._start(payment_id)
@@ -59,11 +60,19 @@ class Worker:
                     wait_s = await self._sweep()
             except PayonceError as error:
                 log.warning("cannot read what is due; trying again", error=str(error))
-                wait_s = 1.0
+                await self._pause()
             except Exception:  # a worker that ended would leave every payment where it is
                 log.exception("bug: cannot look for what is due; trying again")
-                wait_s = 1.0
-            await self.wake.wait(wait_s)
+                await self._pause()
+            else:
+                await self.wake.wait(wait_s)
+
+    async def _pause(self) -> None:
+        """After a failed look, which hints do not cut short: what they name is still due, and each would be one more question
+        to what does not answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE_S):
+                await self._stopping.wait()
 
     async def stop(self, drain_s: float) -> bool:
         """Claim nothing more and wait for calls in flight. After ``drain_s`` they are cut: their steps are on record

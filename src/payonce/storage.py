@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from .awsapi import Aws, Busy, Denied, Done, Lost
-from .awsopening import NOTHING, open_aws, unusable
+from .awsclient.opening import NOTHING, open_aws, unusable
 from .config import Settings
 from .core.errors import ConfigError, StoreUnavailable
 from .core.events import Entry

@@ -1,5 +1,6 @@
 """The local AWS emulator as a process of its own: on a free port, on loopback, stopped at the end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -54,12 +55,13 @@ def emulator(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str
         _wait_until_up(process, url, log)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its workers are of its group
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGTERM)  # its workers are of its group
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

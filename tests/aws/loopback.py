@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from payonce.awsapi import Answer
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 TOKEN, SECRET = "session-token-value", "secret-value"

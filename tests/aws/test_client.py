@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from payonce import awsclient
 from payonce.awsapi import Answer, Busy, Denied, Done, Lost
-from payonce.awsclient import AwsClient, lines
+from payonce.awsclient import client, lines
+from payonce.awsclient.client import AwsClient
 from payonce.awsclient.signing import Address
 
 from .emulator import emulator, environment
@@ -174,14 +174,14 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with serving(_hang) as server:
         poll = use(server.url, lambda c: c.call("sqs", "ReceiveMessage", {"WaitTimeSeconds": 0}))
         assert poll == Lost("timeout while waiting for the answer")
-    assert awsclient._poll_s("ReceiveMessage", {"WaitTimeSeconds": 7}) == 7
-    assert awsclient._poll_s("ReceiveMessage", {}) == 20  # the queue may say so
-    assert awsclient._poll_s("SendMessage", {}) == 0
+    assert client._poll_s("ReceiveMessage", {"WaitTimeSeconds": 7}) == 7
+    assert client._poll_s("ReceiveMessage", {}) == 20  # the queue may say so
+    assert client._poll_s("SendMessage", {}) == 0
 
 
 def test_a_call_has_an_end_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of the whole call holds where no single wait is too long; the thread ends with it."""
-    monkeypatch.setattr(awsclient, "CALL_S", 0.1)
+    monkeypatch.setattr(client, "CALL_S", 0.1)
     with serving(_hang) as server:
         assert use(server.url, get) == Lost("timeout after 0.1 s")
         assert server.ended.acquire(timeout=END_S)
@@ -189,7 +189,7 @@ def test_a_call_has_an_end_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_limits_are_as_stated() -> None:
     """Connecting 2 s, an answer 5 s, the whole call 10 s: less than any function's time."""
-    assert (lines.CONNECT_S, lines.READ_S, awsclient.CALL_S, lines.IDLE_S) == (2.0, 5.0, 10.0, 20.0)
+    assert (lines.CONNECT_S, lines.READ_S, client.CALL_S, lines.IDLE_S) == (2.0, 5.0, 10.0, 20.0)
 
 
 # --- connections that rest ------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_cancelled_task_leaves_nothing_behind() -> None:
 
 def test_what_was_cancelled_before_it_was_sent_never_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that still waits for a thread when its task is cancelled does not leave later."""
-    monkeypatch.setattr(awsclient, "THREADS", 1)
+    monkeypatch.setattr(client, "THREADS", 1)
     go, busy = threading.Event(), threading.Event()
 
     def answer(_seen: Seen) -> bytes:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payonce.awsapi import Answer, Denied, Done, Lost
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.awsclient.signing import Address, Ask, Keys, signed
 from payonce.awsclient.surroundings import Missing, Ready, Surroundings
 
@@ -142,7 +142,7 @@ def test_credentials_come_from_a_program_that_the_profile_names(monkeypatch: pyt
     [("AWS_ACCESS_KEY_ID", "NoCredentialsError"), ("AWS_REGION", "NoRegionError")],
 )
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, without: str, reason: str) -> None:
-    """Nothing is sent, and the reason is the word that ``awsopening`` explains."""
+    """Nothing is sent, and the reason is the word that ``opening`` explains."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.stores.dynamodb import Tables, create_tables
 

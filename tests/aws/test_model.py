@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from payonce.awsapi import Answer, Denied, Done
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.testing.amazon import ModelAws
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from payonce.awsapi import Denied, Done
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.testing.amazon import ModelAws, Weather
 
 from .test_model import FixedClock, emulated

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from payonce.awsapi import Answer, Aws, Done
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.core import ids
 from payonce.core.errors import ConfigError, StoreUnavailable
 from payonce.ports import Wake

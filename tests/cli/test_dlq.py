@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from payonce.awsapi import Aws
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.core import ids
 from payonce.stores.dynamodb import Tables, create_tables

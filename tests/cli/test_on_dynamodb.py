@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.core.payment import Payment
 from payonce.stores.dynamodb import Tables, open_store
@@ -281,7 +281,7 @@ def test_swapped_tables_are_seen(payonce: Payonce, tables: Mapping[str, str], mo
 def test_a_missing_library_is_named(payonce: Payonce, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra what the environment says is enough; where a profile or role is needed the extra is named."""
     real = importlib.util.find_spec
-    monkeypatch.setattr("payonce.awsopening.find_spec", lambda name: None if name == "botocore" else real(name))
+    monkeypatch.setattr("payonce.awsclient.opening.find_spec", lambda name: None if name == "botocore" else real(name))
     monkeypatch.setitem(__import__("sys").modules, "botocore", None)  # importing it fails
     monkeypatch.setitem(__import__("sys").modules, "botocore.session", None)
     assert payonce("list").code == 0

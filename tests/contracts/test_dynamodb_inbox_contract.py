@@ -14,7 +14,7 @@ from tests.aws.emulator import emulator, environment
 from tests.aws.spoiling import Fate, Hasty, Spoiled, once
 
 from payonce.awsapi import Aws
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.core.errors import StoreUnavailable
 from payonce.ports import WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Inbox, Webhook
 from payonce.stores.dynamodb.inbox import PAGE, DynamoInbox

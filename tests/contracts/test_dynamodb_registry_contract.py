@@ -12,7 +12,7 @@ from tests.aws.emulator import emulator, environment
 from tests.aws.spoiling import Fate, Hasty, Spoiled, once
 
 from payonce.awsapi import Aws
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.core.errors import StoreUnavailable
 from payonce.ports import RECORD_BYTES_MAX, Record, Registry
 from payonce.stores.dynamodb.registry import DynamoRegistry

@@ -18,7 +18,7 @@ from payonce.aws.sweeper import Sent, sweep
 from payonce.aws.worker import work
 from payonce.awsapi import Answer, Done, Lost, Service
 from payonce.awsclient.answers import read
-from payonce.awssecrets import fetch
+from payonce.awsclient.secrets import fetch
 from payonce.bootstrap import App
 from payonce.cli.verify_tables import TableAudit
 from payonce.core.idempotency import normalise

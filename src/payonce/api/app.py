@@ -33,6 +33,7 @@ Handler = Callable[[Request], Awaitable[Answer]]
 Ready = Callable[[], Awaitable[Mapping[str, str]]]
 
 CUT_S: Final = 1.0  # for the answer to a request that is cut: a client that reads nothing must not hold up the end
+SAID_CHARS_MAX: Final = 800  # of an error's text in the log
 _NO_CSP: Final = b"default-src 'none'; frame-ancestors 'none'"
 SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -156,7 +157,9 @@ class Envelope:
                     await give(problem(cut, request, headers=(CLOSE,)), sealed)
             raise
         except Exception as error:
-            if not isinstance(error, Refused | StoreUnavailable):
+            if isinstance(error, StoreUnavailable):
+                _log_refusal(error, request)
+            elif not isinstance(error, Refused):
                 _log(error, scope, request_id)
             if started:
                 raise
@@ -185,6 +188,18 @@ def _log(error: Exception, scope: AsgiScope, request_id: str) -> None:
         error=type(error).__name__,
         said=said,
         where=frames,
+    )
+
+
+def _log_refusal(error: StoreUnavailable, request: Request) -> None:
+    """Why the store did not do it, for whoever runs it. The store writes these texts itself: they name files, tables, ids and
+    roles, and quote neither a request nor a credential; the logger masks besides."""
+    log.warning(
+        "the store refused a request",
+        request_id=request.request_id,
+        method=request.scope["method"],
+        route=getattr(request.scope.get("route"), "path", ""),
+        said=" ".join(str(error).split())[:SAID_CHARS_MAX],
     )
 
 
@@ -217,6 +232,7 @@ def _readiness(ready: Ready) -> Handler:
         try:
             checks = dict(await ready())
         except StoreUnavailable as error:
+            _log_refusal(error, request)
             return problem(error, request)
         bad = sorted(name for name, finding in checks.items() if finding != "ok" and not finding.startswith("ok:"))
         if bad:

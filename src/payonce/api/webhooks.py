@@ -11,11 +11,15 @@ from starlette.requests import ClientDisconnect
 from payonce.core.errors import Refused, StoreUnavailable
 from payonce.inbox import Receiver
 from payonce.ports import WEBHOOK_BYTES_MAX
+from payonce.telemetry import get_logger
 
 from .incoming import BODY_S, DRAINED_BYTES_MAX, Request
 from .problems import RETRY_AFTER_S, Answer, NoSuchPath, problem
 
+SAID_CHARS_MAX: Final = 800  # of an error's text in the log
 RETRY: Final = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
+
+log = get_logger("api")
 
 
 class WebhookReceipt(Struct, frozen=True):
@@ -47,7 +51,8 @@ class WebhookDoor:
             raise NoSuchPath
         try:
             stored = await self._webhooks.hear(request.path_value("account"), _headers(request), body)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            log.warning("the store took no webhook", request_id=request.request_id, said=str(error)[:SAID_CHARS_MAX])
             return problem(Refused("webhook_not_stored", "The store took no write."), request, headers=RETRY)
         except Refused as refused:
             if refused.code == "not_found":

@@ -28,7 +28,7 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 class Missing(Struct, frozen=True):
-    """Nothing can be sent. ``word`` says why, mostly with a name of botocore's, which ``awsopening`` explains."""
+    """Nothing can be sent. ``word`` says why, mostly with a name of botocore's, which ``opening`` explains."""
 
     word: str
 

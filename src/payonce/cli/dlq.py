@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from cyclopts import App, Parameter
 from msgspec import Struct
 
-from payonce.awsopening import unusable
+from payonce.awsclient.opening import unusable
 from payonce.bootstrap import SystemClock
 from payonce.config import Settings
 from payonce.core.errors import ConfigError, PayonceError

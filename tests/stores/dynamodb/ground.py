@@ -9,7 +9,7 @@ from typing import Any
 from tests.aws.emulator import emulator, environment
 
 from payonce.awsapi import Answer, Aws, Service
-from payonce.awsclient import AwsClient
+from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.ports import Clock
 from payonce.stores.dynamodb import DynamoStore, Tables, create_tables

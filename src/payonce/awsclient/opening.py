@@ -3,9 +3,9 @@
 from importlib.util import find_spec
 from typing import Final
 
-from .awsapi import Answer, Aws, Denied, Lost
-from .core.errors import ConfigError
-from .ports import Clock
+from payonce.awsapi import Answer, Aws, Denied, Lost
+from payonce.core.errors import ConfigError
+from payonce.ports import Clock
 
 NOTHING: Final = "Nothing was started."
 # What the client says when nothing can be sent: its own words, and names of botocore's errors (botocore.exceptions, 1.43).
@@ -44,7 +44,7 @@ _THEIRS: Final = {
 def open_aws(clock: Clock) -> Aws:
     """A client, to be closed. Region, endpoint and credentials come from where AWS tools look for them; whether they are there
     shows at the first call, see ``unusable``."""
-    from .awsclient import AwsClient
+    from .client import AwsClient
 
     return AwsClient(clock)
 

@@ -6,10 +6,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .awsapi import Aws, Denied, Done, Service, insist
-from .awsopening import NOTHING, unusable
-from .core.errors import ConfigError
-from .ports import Clock
+from payonce.awsapi import Aws, Denied, Done, Service, insist
+from payonce.core.errors import ConfigError
+from payonce.ports import Clock
+
+from .opening import NOTHING, unusable
 
 
 class Ask(NamedTuple):

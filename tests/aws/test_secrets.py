@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from payonce.awsapi import Answer, Busy, Denied, Done, Lost, Service
-from payonce.awsclient import AwsClient
-from payonce.awssecrets import fetch
+from payonce.awsclient.client import AwsClient
+from payonce.awsclient.secrets import fetch
 from payonce.bootstrap import SystemClock, open_app
 from payonce.config import load
 from payonce.core.errors import ConfigError, StoreUnavailable
+from tests.tables_of_their_own import asked
 
-from .aws.emulator import emulator, environment
-from .tables_of_their_own import asked
+from .emulator import emulator, environment
 
 VALUE = "whsec-never-shown"
 ACCOUNT = 'version = 1\n[providers.mock]\nbase_url = "https://mock.invalid"\n'
