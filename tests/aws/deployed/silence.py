@@ -72,7 +72,7 @@ class Door:
             piece = b""
         if not piece:
             for each in (here, there):
-                with suppress(KeyError, OSError):
+                with suppress(KeyError, ValueError, OSError):  # the other end of it came first, in the same look
                     ways.unregister(each)
                 each.close()
 
