@@ -87,8 +87,7 @@ def test_deleting_every_message_loses_nothing(site: Site) -> None:
         site.purge()
         assert site.lengths() == (0, 0, 0)
     assert {site.get(id)["status"] for id in ids} == {"PENDING"}
-    swept = site.sweep()
-    assert swept["sent"] >= 5, swept
+    site.sweep()  # the scheduled one may be first with some of them: what counts is that each is found
     for id in ids:
         site.becomes(id, "SUCCESS")
     site.within(lambda: site.get(paid)["refunded"] == 50 or None, lambda: f"the refund is not done: {site.get(paid)}")
