@@ -18,7 +18,7 @@ BROWSER := tests/browser
 TORTURE := tests/blackbox tests/aws/deployed tests/test_on_dynamodb.py tests/test_example_provider.py
 SIMULATION := tests/simulation
 
-.PHONY: help run torture-aws aws-local aws-package test browser torture sim sim-long check lint types imports docs docs-check wheel aws-cost fmt clean
+.PHONY: help run torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,10 @@ sim: $(VENV)/.dev torture ## torture, then payments in 2,000 simulated worlds, e
 sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was stopped
 	@$(BIN)/python -m tests.simulation.long $(ARGS)
 
-check: lint types imports docs-check wheel test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
+fuzz: $(VENV)/.dev ## spoil bytes from outside for as long as ARGS="--minutes 10" says, and keep what fails; ARGS=TARGET
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+check: lint types imports docs-check audit wheel test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
 
 lint: $(VENV)/.dev ## ruff: rules and format; cfn-lint: the AWS template
 	@$(BIN)/ruff check $(SOURCES)
@@ -70,6 +73,9 @@ docs: $(VENV)/.dev ## write docs/reference from the code
 
 docs-check: $(VENV)/.dev ## docs/reference is what the code says
 	@$(BIN)/python tools/docs.py --check
+
+audit: $(VENV)/.dev ## known vulnerabilities in what uv.lock names; without a network it says so and passes
+	@$(BIN)/python tools/audit.py $(ARGS)
 
 wheel: $(VENV)/.dev ## build the wheel and run its demo in an empty environment
 	@UV="$(UV)" sh tools/wheel.sh $(BIN)/python

@@ -13,7 +13,8 @@ from payonce.adapter import WebhookEvent, WebhookRefused
 from payonce.core.payment import Payment
 from payonce.dispatch import Account
 from payonce.inbox import Receiver
-from payonce.ports import Ref, Webhook
+from payonce.mail import Webhook
+from payonce.ports import Ref
 from payonce.stores.memory import MemoryInbox, MemoryStore
 from payonce.testing.store_changes import accept, fire_event, grow, put, success_event
 

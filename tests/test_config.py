@@ -115,19 +115,20 @@ def test_words_are_taken_in_any_case() -> None:
 
 
 def test_what_may_not_be_meant_is_warned_of() -> None:
-    """An open bind address (and with it the sandbox's faults), and live mode without a live account; else nothing."""
+    """An open bind address (keys travel in the clear; and the sandbox's pages), and live mode without a live account; else
+    nothing."""
     assert warnings_of(load()) == []
     for host in ("localhost", "127.0.0.2", "::1"):
         assert warnings_of(load({"server.host": host})) == []
     for host in ("0.0.0.0", "::", "10.1.2.3", "shop.example"):  # noqa: S104  never bound here
-        (warning,) = warnings_of(load({"server.host": host}))
-        assert "no authentication" in warning
-        assert "/sandbox/faults" in warning
+        clear, sandbox = warnings_of(load({"server.host": host}))
+        assert "speaks TLS" in clear
+        assert "the sandbox runs in this process" in sandbox
     (warning,) = warnings_of(load({"server.mode": "live"}))
     assert "no live provider account" in warning
     toml("[server]\nhost = '0.0.0.0'\nmode = 'live'\n[providers.p]\nadapter = 'mock'\nbase_url = 'https://x.invalid'\n")
     (warning,) = warnings_of(load())
-    assert "/sandbox/faults" not in warning
+    assert "speaks TLS" in warning
 
 
 def test_the_version_line_is_needed() -> None:

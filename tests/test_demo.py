@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict
 
+from payonce.bootstrap import SystemClock, SystemEntropy
 from payonce.cli import USAGE, main
 from payonce.config import load
 from payonce.core import breaker
@@ -30,6 +31,8 @@ from payonce.demo.switches import changes
 from payonce.demo.traffic import Traffic
 from payonce.demo.watch import Lines, News, Quiet, awaited
 from payonce.health import Drain, State
+from payonce.merchants.journal import Journal
+from payonce.merchants.keys import Keyring
 from payonce.sandbox.faults import TOKENS
 from payonce.sandbox.ledger import Ledger
 from payonce.stores.sqlite import open_store
@@ -193,7 +196,7 @@ def test_the_news_of_a_provider_are_told_once() -> None:
     assert [len(lines) for lines in said] == [1, 0, 1, 1, 1, 1, 1]
     flat = " | ".join(line for lines in said for line in lines)
     assert "opens, nothing new goes there: 5 of 5 failed" in flat
-    assert re.search(r"lets one call through.*stays open.*closes.*drained by operator:cli: maintenance.*resumed", flat)
+    assert re.search(r"lets one call through.*stays open.*closes.*drained by operator: maintenance.*resumed", flat)
 
 
 def test_a_late_success_has_its_time_to_come() -> None:
@@ -418,6 +421,24 @@ def test_the_demo_shows_every_scene_and_ends_by_itself(tmp_path: Path) -> None:
     assert counted["refunds asked for: 1 FAILED, 2 SUCCEEDED"] == 3
     assert counted["had to wait for their customer: 1 FAILED, 1 SUCCESS"] == 2
     compare_again(tmp_path / "kept", list(said))
+    look_at_the_key(tmp_path / "kept", out)
+
+
+def look_at_the_key(folder: Path, out: str) -> None:
+    """A test key is printed, ready to be pasted; it is on record and in the journal, and its text is in no file."""
+    (token,) = re.findall(r"^  key +export PAYONCE_API_KEY=(sk_test_[0-9a-z]{52}) ", out, re.MULTILINE)
+
+    async def check() -> None:
+        store = await open_store(folder / "payments.db")
+        key = await Keyring(store.registry, SystemClock(), SystemEntropy()).check(token)
+        acts = [(w.act.what, w.act.subject, w.act.actor) for w in await Journal(store.registry, SystemClock()).read()]
+        await store.close()
+        assert key is not None
+        assert (key.merchant_id, key.mode, key.name) == ("mer_default", "test", "demo")
+        assert ("key.created", key.id, "cli") in acts
+
+    asyncio.run(check())
+    assert not [file for file in folder.rglob("*") if file.is_file() and token[28:].encode() in file.read_bytes()]
 
 
 def test_ctrl_c_in_the_middle_of_the_demo(tmp_path: Path) -> None:

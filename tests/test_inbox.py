@@ -8,7 +8,7 @@ import pytest
 
 from payonce.core.errors import Refused
 from payonce.inbox import deaf, id_of, storable
-from payonce.ports import WEBHOOK_BYTES_MAX, WEBHOOK_NAMES_MAX, Waiting
+from payonce.mail import WEBHOOK_BYTES_MAX, WEBHOOK_NAMES_MAX, Waiting
 
 from .api.service import CARD, account
 from .hearing import OLD_SECRET, SECOND_US, SECRET, TOLERANCE_US, Room, event, headers, hearing_account, using

@@ -12,7 +12,8 @@ from payonce.core.events import Asked, Hinted
 from payonce.core.payment import Payment
 from payonce.engine import Engine, Policy, Ports
 from payonce.inbox import FORGET_MAX, KEEP_US, RETRIES_S, Receiver, replay
-from payonce.ports import Ref, Webhook
+from payonce.mail import Webhook
+from payonce.ports import Ref
 from payonce.stores.memory import MemoryInbox
 from payonce.testing.store_changes import grow, payment_id, put
 

@@ -1,6 +1,7 @@
 """Real processes on DynamoDB's tables at the local emulator: the same server as on a file, several of them, and a sandbox that
 is a server of its own."""
 
+import datetime as dt
 import json
 import os
 import signal
@@ -13,8 +14,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook as Verifier
+
+from payonce.outbound.endpoints import ACTIVE_AFTER_US
 
 from .aws.emulator import emulator
+from .aws.receiver import Receiver
 from .blackbox.running import free_port, until
 from .tables_of_their_own import asked, tables_at
 
@@ -200,6 +205,34 @@ def test_a_server_without_a_worker_tells_the_queue(room: Room) -> None:
     worker = room.start("worker")
     until(is_now(server.url, id, "SUCCESS"), "the worker finds it in the tables")
     assert [worker.end(), server.end()] == [0, 0]
+
+
+def test_merchants_are_told_from_the_tables(room: Room) -> None:
+    """An endpoint that is made at one server hears of a payment that another one settles, once, and a page of events has
+    it. Without a signing key there are no endpoints, and that is said."""
+    bare = room.start("serve", "--port", "0", "--no-worker")
+    refused = httpx2.post(f"{bare.url}/webhook-endpoints", json={"url": "https://shop.example/hooks"}, timeout=20)
+    assert (refused.status_code, refused.json()["code"]) == (503, "webhooks_unavailable")
+    assert bare.end() == 0
+    signs = {"PAYONCE_WEBHOOK_SIGNING_KEY": "env:SIGNING", "SIGNING": "s" * 40, "PAYONCE_WEBHOOK_ALLOW_HOSTS": "127.0.0.1"}
+    with Receiver().up() as receiver:
+        one, two = (room.start("serve", "--port", "0", *worker, **signs) for worker in (("--no-worker",), ()))
+        made = httpx2.post(f"{one.url}/webhook-endpoints", json={"url": receiver.url}, timeout=20).json()
+        since = dt.datetime.fromisoformat(made["createdAt"]) + dt.timedelta(microseconds=ACTIVE_AFTER_US)
+        until(lambda: dt.datetime.now(dt.UTC) > since, "the endpoint counts")
+        id = post(one.url, "told")
+        until(is_now(one.url, id, "SUCCESS"), "it is settled")
+        until(lambda: bool(receiver.got), "the merchant is told")
+        headers, body = receiver.got[0]
+        event = Verifier(made["secret"]).verify(body, headers)
+        assert (event["type"], event["data"]["payment"]["transactionId"]) == ("payment.succeeded", id)
+
+        def shown() -> list[dict[str, Any]]:
+            return list(httpx2.get(f"{one.url}/events", timeout=20).json()["data"])
+
+        assert until(shown, "the feed has it") == [event]
+        assert [two.end(), one.end()] == [0, 0]
+    assert len(receiver.got) == 1
 
 
 def test_a_hold_binds_servers_that_run(room: Room) -> None:

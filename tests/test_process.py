@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from payonce.bootstrap import App, LocalWake, SystemClock
 from payonce.config import load
-from payonce.core.errors import StoreUnavailable
+from payonce.core.errors import NewerSchema, StoreUnavailable
 from payonce.hold import FileHold
 from payonce.inbox import FORGET_MAX, KEEP_US, Receiver
+from payonce.mail import Waiting
 from payonce.ports import Clock, Due
 from payonce.process import TIDY_US, Worker
 from payonce.stores.memory import MemoryInbox, MemoryStore
@@ -58,6 +59,8 @@ def worker_on(
     clock: Clock | None = None,
     poll_ms: int = 20,
     webhooks: Receiver | None = None,
+    courier: "Tells | None" = None,
+    deliveries: int = 4,
 ) -> Worker:
     any_port: Any = engine
     app = App(
@@ -71,9 +74,14 @@ def worker_on(
         hold=FileHold(folder / "payments.db"),
         sandbox=None,
         health=any_port,
+        merchants=any_port,
+        keys=any_port,
+        journal=any_port,
         webhooks=webhooks,
+        courier=cast("Any", courier),
+        endpoints=cast("Any", courier),
     )
-    return Worker(app, concurrency=concurrency, poll_ms=poll_ms)
+    return Worker(app, concurrency=concurrency, poll_ms=poll_ms, deliveries=deliveries)
 
 
 async def until(holds: Any) -> None:
@@ -346,3 +354,142 @@ def test_the_worker_removes_old_webhooks_in_small_batches(tmp_path: Path) -> Non
         await running
 
     run(random.Random(1), check)
+
+
+# --- what merchants are told ------------------------------------------------------------------------------------------
+
+
+class Tells:
+    """A courier, and the endpoints, with ``many`` deliveries that are due; each lasts until it is let go."""
+
+    def __init__(self, many: int = 0) -> None:
+        self.left = {f"dlv_{n}": 0 for n in range(many)}
+        self.told, self.tidied, self.refreshed, self.asked = list[str](), 0, 0, 0
+        self.running = self.most = 0
+        self.gate = asyncio.Event()
+        self.broken = False
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
+
+    async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
+        self.asked += 1
+        if self.broken:
+            raise NewerSchema("an endpoint of a newer version")
+        return tuple(Waiting(id, at) for id, at in list(self.left.items())[:limit])
+
+    async def resolve(self, id: str) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.gate.wait()
+        self.running -= 1
+        self.told.append(id)
+        self.left.pop(id, None)
+
+    async def tidy(self) -> bool:
+        self.tidied += 1
+        return False
+
+
+def test_the_worker_tells_merchants_beside_settling_payments(tmp_path: Path) -> None:
+    """What is due by itself, and what it was told of: notices, deliveries and recoveries."""
+
+    async def check() -> None:
+        engine, tells = CountingEngine(), Tells(9)
+        engine.gate.set()
+        tells.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=8, store=LookedAt(stuck=True), courier=tells)
+        for id in ("not_1", "whe_1"):
+            worker.app.wake.send(id)
+        loop = asyncio.create_task(worker.run())
+        await until(lambda: len(set(tells.told)) == 11 and engine.done and tells.tidied == 1)
+        assert await worker.stop(5)
+        await loop
+        assert tells.most <= 4
+        assert tells.refreshed
+
+    asyncio.run(check())
+
+
+def test_payments_are_never_held_up_by_merchants_that_are_slow(tmp_path: Path) -> None:
+    """Ten thousand deliveries that do not end have places of their own; every payment's place is still there."""
+
+    async def check() -> None:
+        engine, tells = CountingEngine(), Tells(10_000)
+        store = LookedAt()
+        worker = worker_on(engine, tmp_path, concurrency=8, store=store, courier=tells)
+        for n in range(100):
+            worker.app.wake.send(f"dlv_{n}")
+        loop = asyncio.create_task(worker.run())
+        await until(lambda: tells.running == 4)
+        for n in range(20):
+            worker.app.wake.send(f"pay_{n}")
+        await until(lambda: engine.running == 8)
+        assert (tells.running, tells.most, engine.most) == (4, 4, 8)
+        engine.gate.set()
+        tells.gate.set()
+        assert await worker.stop(5)
+        await loop
+
+    asyncio.run(check())
+
+
+def test_deliveries_go_on_while_all_payments_are_slow(tmp_path: Path) -> None:
+    """Providers that hang are no reason to tell merchants nothing."""
+
+    async def check() -> None:
+        engine, tells = CountingEngine(), Tells()
+        tells.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=2, courier=tells)
+        for n in range(5):
+            worker.app.wake.send(f"pay_{n}")
+        loop = asyncio.create_task(worker.run())
+        await until(lambda: engine.running == 2)
+        tells.left |= {f"dlv_{n}": 0 for n in range(20)}
+        await until(lambda: len(tells.told) == 20)
+        assert engine.done == 0
+        engine.gate.set()
+        assert await worker.stop(5)
+        await loop
+
+    asyncio.run(check())
+
+
+def test_endpoints_that_cannot_be_read_hold_no_payment_up(tmp_path: Path) -> None:
+    """One of a newer version, say: payments are settled, and it is said once a minute, not at each look."""
+
+    async def check(loop: SimLoop) -> None:
+        engine, tells = CountingEngine(), Tells(1)
+        engine.gate.set()
+        tells.gate.set()
+        tells.broken = True
+        clock = VirtualClock(loop)
+        worker = worker_on(engine, tmp_path, concurrency=8, store=LookedAt(stuck=True), clock=clock, poll_ms=500, courier=tells)
+        running = loop.create_task(worker.run())
+        await loop.until(60)
+        assert (tells.told, engine.done > 0, tells.asked > 10) == ([], True, True)
+        tells.broken = False
+        await loop.until(62)
+        assert tells.told == ["dlv_0"]
+        await worker.stop(5)
+        await running
+
+    run(random.Random(1), check)
+
+
+def test_without_a_courier_a_hint_for_one_is_nothing(tmp_path: Path) -> None:
+    """A process that was not set up for it leaves it to others."""
+
+    async def check() -> None:
+        engine = CountingEngine()
+        engine.gate.set()
+        worker = worker_on(engine, tmp_path, concurrency=8)
+        for id in ("not_1", "dlv_1", "whe_1", "pay_1"):
+            worker.app.wake.send(id)
+        loop = asyncio.create_task(worker.run())
+        await until(lambda: engine.done == 1)
+        assert await worker.stop(5)
+        await loop
+        assert engine.done == 1
+
+    asyncio.run(check())

@@ -8,7 +8,16 @@ import pytest
 from payonce.core.errors import ConfigError
 from payonce.core.payment import Mode
 from payonce.core.routing import HIGH_VALUE_MINOR, Asked, Offer, Rule, Rules, When, route
-from payonce.rules import covers, currency_warnings, read_high_value, read_rules, use_in_words, warnings, when_in_words
+from payonce.rules import (
+    covers,
+    currency_warnings,
+    merchant_warnings,
+    read_high_value,
+    read_rules,
+    use_in_words,
+    warnings,
+    when_in_words,
+)
 from payonce.tomlfile import TomlFile, shipped
 
 ACCOUNTS: dict[str, Mode] = {"mock": "test", "razorpay_mock": "test", "cashfree_mock": "test", "real": "live"}
@@ -289,6 +298,30 @@ def test_a_first_account_that_does_not_take_the_currency_is_warned_of() -> None:
         )
     )
     assert currency_warnings(table, offers) == ["Rule one uses cashfree_mock, which does not take EUR or JPY."]
+
+
+def test_accounts_that_do_not_serve_the_rules_merchants_are_warned_of() -> None:
+    """Such an account is passed over without a word to the merchant, so whoever checks the rules hears of it."""
+    whose = {"all": None, "a": ("mer_a",), "ab": ("mer_a", "mer_b"), "gone": ()}
+    table = Rules(
+        rules=(
+            Rule(name="one", when=When(merchant=("mer_a", "mer_b")), use=("a", "ab", "all")),
+            Rule(name="two", when=When(merchant=("mer_b",)), use=("all",), fallback=("a",)),
+            Rule(name="three", when=When(merchant=("acme",)), use=("all",)),
+            Rule(name="four", use=("gone", "all")),
+            Rule(name="five", use=("a", "ab"), fallback=()),
+            Rule(name="six", use=("a", "ab")),
+            Rule(name="seven", when=When(merchant=("mer_a",)), use=("a",), fallback=()),
+        )
+    )
+    assert merchant_warnings(table, whose) == [
+        "Rule one names a, which does not serve mer_b.",
+        "Rule two names a, which does not serve mer_b.",
+        "Rule three is for acme, which is no merchant's id (mer_...).",
+        "Rule four names gone, which takes no merchant's payments any more.",
+        "Rule five has accounts for mer_a and mer_b only: payments of others that it matches are refused.",
+    ]
+    assert merchant_warnings(Rules(), whose) == []
 
 
 def test_rules_in_words() -> None:

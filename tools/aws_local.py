@@ -45,7 +45,7 @@ TROUBLE: Final = (PayonceError, OSError, RuntimeError, httpx2.HTTPError, BotoCor
 
 
 class Doors(httpx2.AsyncBaseTransport):
-    """One client for both: what begins with /sandbox goes to the sandbox, all else to the deployed API."""
+    """One client for both: what begins with /sandbox goes to the sandbox, all else to the deployed API, with its key."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack, self._http = stack, httpx2.AsyncHTTPTransport()
@@ -56,6 +56,8 @@ class Doors(httpx2.AsyncBaseTransport):
         base = self._stack.sandbox_url if path.startswith("/sandbox") else self._stack.api
         request.url = httpx2.URL(base + path)
         request.headers["host"] = request.url.netloc.decode()
+        if base == self._stack.api:
+            request.headers.update(self._stack.bearer)
         async with self._room:
             return await self._http.handle_async_request(request)
 
@@ -182,12 +184,19 @@ async def _watched(app: App, traffic: Traffic, posting: "asyncio.Task[None]") ->
 def _hints(stack: Stack, env: Mapping[str, str], elsewhere: tuple[str, ...]) -> str:
     """``elsewhere``: names of this shell that another one probably has too."""
     body = shlex.quote('{"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}')
+    endpoint = shlex.quote('{"url": "http://127.0.0.1:9000/hooks"}')
     unset = [name for name in elsewhere if name not in env]
     lines = [f"  unset {' '.join(unset)}"] if unset else []
     exports = "\n".join(lines + [f"  export {name}={shlex.quote(value)}" for name, value in env.items()])
     return (
-        f"\nIt stays up until Ctrl-C. Post a payment:\n\n  api='{stack.api}'\n"
-        f'  curl -i "$api/payments" -H "Idempotency-Key: try-1" -H "Content-Type: application/json" -d {body}\n\n'
+        f"\nIt stays up until Ctrl-C. Post a payment:\n\n  api='{stack.api}'\n  key='{stack.key}'\n"
+        f'  curl -i "$api/payments" -H "Authorization: Bearer $key" -H "Idempotency-Key: try-1" '
+        f'-H "Content-Type: application/json" -d {body}\n\n'
+        "The key is one of test mode, made for this run: it may do everything.\n"
+        "Hear of what happens: ask for it, or make an endpoint and let something listen there:\n\n"
+        '  PAYONCE_API_KEY="$key" payonce listen --url "$api" --forward-to http://127.0.0.1:9000/hooks\n'
+        f'  curl -i "$api/webhook-endpoints" -H "Authorization: Bearer $key" -H "Content-Type: application/json" '
+        f"-d {endpoint}\n\n"
         f"The command line on the same tables, in another shell:\n\n{exports}\n  payonce list\n  payonce doctor\n\n"
         f"The sandbox with its ledger and faults: {stack.sandbox_url}/sandbox\n"
     )

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001, S603  a script beside the package, which runs uv
-"""Build the package of the functions, one zip for all three: `make aws-package`, or `python -m tools.aws_package --local`.
+"""Build the package of the functions, one zip for all four: `make aws-package`, or `python -m tools.aws_package --local`.
 
 The default is what Lambda runs: arm64, Python 3.13, with the wheels that uv.lock pins, fetched by uv. ``--local`` is for the
 emulator, which runs functions on this machine: the same, from the packages that are installed in this environment, without

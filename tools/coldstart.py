@@ -31,7 +31,7 @@ from payonce.awsclient.client import AwsClient
 from payonce.bootstrap import SystemClock
 from payonce.stores.dynamodb import Tables, create_tables
 
-HANDLERS: Final = ("payonce.aws.api", "payonce.aws.worker", "payonce.aws.sweeper")
+HANDLERS: Final = ("payonce.aws.api", "payonce.aws.worker", "payonce.aws.deliver", "payonce.aws.sweeper")
 CLIENTS: Final = "[boto3.client(name, region_name='eu-west-1') for name in ('dynamodb', 'sqs')]"
 EMPTY: Final = "def handler(event, context): return {}"
 TABLES: Final = Tables(transactions="Transactions", idempotency="Idempotency", registry="Registry")
@@ -40,7 +40,8 @@ SETTINGS: Final = {
     "PAYONCE_TRANSACTIONS_TABLE": TABLES.transactions,
     "PAYONCE_IDEMPOTENCY_TABLE": TABLES.idempotency,
     "PAYONCE_REGISTRY_TABLE": TABLES.registry,
-    "PAYONCE_QUEUE_URL": "http://127.0.0.1:9/000000000000/due",  # nobody asks it
+    "PAYONCE_QUEUE_URL": "http://127.0.0.1:9/000000000000/due",  # nobody asks them
+    "PAYONCE_DELIVERIES_URL": "http://127.0.0.1:9/000000000000/deliveries",
     "PAYONCE_SANDBOX_URL": "http://127.0.0.1:9",
 }
 
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(table(measure(wish.rounds, package, around | SETTINGS)))
         packed, unpacked = (sum(size) / 1000 for size in zip(*((f.compress_size, f.file_size) for f in files), strict=True))
         code = sum(f.file_size for f in files if f.filename.endswith(".pyc")) / 1000
-    print(f"\none package for all three: {packed:.0f} kB packed, {unpacked:.0f} kB unpacked, {code:.0f} kB of it byte code")
+    print(f"\none package for all four: {packed:.0f} kB packed, {unpacked:.0f} kB unpacked, {code:.0f} kB of it byte code")
     return 0
 
 

@@ -7,6 +7,7 @@ Usage: python tools/docs.py [--check]
 import difflib
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -18,6 +19,7 @@ from msgspec.structs import fields
 
 from payonce import providers
 from payonce.adapter import Adapter, Declined
+from payonce.api.openapi import document
 from payonce.cli.reference import render as cli_page
 from payonce.config import PROVIDER_KEYS, SANDBOX_TERMS, SETTINGS, Setting
 from payonce.core.errors import DECLINES, PROBLEMS, REASONS
@@ -38,6 +40,9 @@ PROVIDER_KEYS_SAY: Final = {
     "horizon_s": "after this an unresolved attempt is IN_DOUBT; test mode only",
     "watch_s": "how long a final payment's tries are still read; test mode only",
     "settle_s": "how long a payment may look for a provider that takes it; test mode only",
+    "merchants": "whose payments it takes: ids of merchants, or `*` for everybody's; default: everybody's at the sandbox, "
+    "else those of `mer_default` alone",
+    "calls_max": "calls of one process at once, 1 to 4096; default: no limit",
 }
 
 REFERENCES: Final = (
@@ -408,6 +413,11 @@ def _docstring(adapter: Adapter) -> Iterator[str]:
             yield line
 
 
+def openapi_page() -> str:
+    """The document that a server serves under /openapi.json: in the repository, so that a change of the API is seen."""
+    return json.dumps(document(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "states.md": states_page,
     "settings.md": settings_page,
@@ -415,6 +425,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "sandbox.md": sandbox_page,
     "providers.md": providers_page,
     "cli.md": cli_page,
+    "openapi.json": openapi_page,
 }
 
 

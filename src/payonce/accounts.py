@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -11,7 +11,9 @@ from msgspec import Struct
 from .adapter import Adapter
 from .core.errors import ConfigError
 from .core.payment import Mode
-from .core.routing import Offer
+from .core.routing import MERCHANT_ID, Offer
+from .dispatch import host_of_other_mode
+from .merchants import DEFAULT_MERCHANT
 from .outside import offer
 from .tomlfile import TomlFile, ended, suggest
 
@@ -23,7 +25,28 @@ SECRET_KINDS: Final = ("env", "file", *AWS_KINDS)
 # Keys of [providers.NAME] that are not credentials; times shorten the adapter's own in test mode only.
 CALL_TIMEOUT_MS_MAX: Final = 120_000  # a lease lasts a little longer than a call
 TERM_S_MAX: Final = 31 * 86_400
-PROVIDER_KEYS: Final = ("adapter", "mode", "base_url", "credential_id", "timeout_ms", "horizon_s", "watch_s", "settle_s")
+CALLS_MAX: Final = 4096  # as many as a worker may have at once
+MERCHANTS_MAX: Final = 1000  # of one account; for more, "*"
+EVERYBODY: Final = "*"
+PROVIDER_KEYS: Final = (
+    "adapter",
+    "mode",
+    "base_url",
+    "credential_id",
+    "timeout_ms",
+    "horizon_s",
+    "watch_s",
+    "settle_s",
+    "merchants",
+    "calls_max",
+)
+# Times that a table may shorten: its key -> field of Terms.
+TERM_KEYS: Final = {
+    "timeout_ms": "call_timeout_ms",
+    "horizon_s": "horizon_s",
+    "watch_s": "watch_s",
+    "settle_s": "settle_s",
+}
 NAME: Final = re.compile(r"(?!refund$)[A-Za-z0-9][A-Za-z0-9._-]{0,39}")  # "refund" holds ids of refunds
 SIGNING: Final = "webhook_secret"  # how the keys of secrets begin that sign webhooks: no part of who the account is
 # A sandbox account forgets soon, so that a demo shows the whole life of a payment within two minutes.
@@ -50,6 +73,17 @@ class ProviderConfig(Struct, frozen=True, kw_only=True):
     credentials: dict[str, str]
     terms: dict[str, int | tuple[int, ...]]
     origin: str
+    merchants: tuple[str, ...] | None = None  # whose payments it takes; None = everybody's, empty = nobody's any more
+    calls_max: int = 0  # of one process at a time; 0 = no limit
+
+    def serves(self, merchant_id: str) -> bool:
+        """As ``dispatch.Account.serves``, for who has no credentials at hand; the mode is looked at there."""
+        return self.merchants is None or merchant_id in self.merchants
+
+    @property
+    def whose(self) -> str:
+        """For people: ``*``, ids of merchants, or ``nobody``."""
+        return EVERYBODY if self.merchants is None else ", ".join(self.merchants) or "nobody"
 
 
 def read_accounts(file: TomlFile, mode: Mode) -> tuple[ProviderConfig, ...]:
@@ -72,10 +106,8 @@ def adapter_of(p: ProviderConfig, adapters: Mapping[str, Adapter]) -> Adapter:
 def require_host_of_mode(p: ProviderConfig, adapter: Adapter) -> None:
     """A vendor whose credentials do not tell test from live tells it by the host: money of a test is no money, and a test
     must take none. Raises ConfigError for a host that the adapter declares to be of the other mode."""
-    other = "test" if p.mode == "live" else "live"
-    hosts: frozenset[str] = getattr(adapter, f"{other.upper()}_HOSTS", frozenset())
-    host = (urlsplit(p.base_url).hostname or "").rstrip(".")
-    if host in hosts:
+    if host := host_of_other_mode(adapter, p.mode, p.base_url):
+        other = "test" if p.mode == "live" else "live"
         raise ConfigError(
             f"{p.origin}: providers.{p.name}: {host} is the provider's {other} host, and the account is in {p.mode} mode. "
             "Correct one of them. Nothing was started."
@@ -140,56 +172,110 @@ def _is_http(url: str) -> bool:
         return False
 
 
-def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderConfig:
-    def at(key: str = "") -> str:
-        written = file.place("providers", name, key) if key else file.place("providers", name)
-        return f"{written}: providers.{name}" + (f".{key}" if key else "")
+class _Table:
+    """One [providers.NAME] table while it is read."""
 
-    if not isinstance(table, dict) or not all(isinstance(v, str | int) and not isinstance(v, bool) for v in table.values()):
-        raise ConfigError(f"{at()} must be a table of strings and whole numbers.")
-    if not NAME.fullmatch(name):
-        rule = "an account's name has 1 to 40 letters, digits or ._-, begins with a letter or digit, and is not refund"
-        raise ConfigError(f"{at()}: {rule}: it is part of an address, /webhooks/NAME. Nothing was started.")
-    account_mode = str(table.get("mode", mode))
-    if account_mode not in ("test", "live"):
-        raise ConfigError(f"{at('mode')} must be test or live.")
-    base_url = str(table.get("base_url", "")).rstrip("/")
-    sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
-    if sandboxed and account_mode == "live":
-        raise ConfigError(f"{at()}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
-    if _is_http(base_url) and urlsplit(base_url).username is not None:
-        raise ConfigError(f"{at('base_url')} must not hold a user or password: it is stored with every payment.")
-    if account_mode == "live" and not base_url.startswith("https://"):
-        raise ConfigError(f"{at('base_url')} must begin with https:// in live mode. Nothing was started.")
-    if not sandboxed and not _is_http(base_url):
-        raise ConfigError(f"{at('base_url')} must begin with http:// or https:// and name a host. Nothing was started.")
-    adapter = str(table.get("adapter", name.removesuffix("_mock")))
-    credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
-    at_will = {k for k in credentials if k.startswith(SIGNING) or k.endswith("_old")}  # changed without being another account
-    names = sorted(v for k, v in credentials.items() if k not in at_will)
-    for key, value in credentials.items():
-        require_reference(value, at(key))
-    terms = dict(SANDBOX_TERMS) if sandboxed else {}
-    for key, field in (
-        ("timeout_ms", "call_timeout_ms"),
-        ("horizon_s", "horizon_s"),
-        ("watch_s", "watch_s"),
-        ("settle_s", "settle_s"),
-    ):
-        if key in table:
-            if account_mode == "live" and key != "timeout_ms":
-                raise ConfigError(f"{at(key)} can be changed in test mode only: in live mode the provider's facts count.")
-            most = CALL_TIMEOUT_MS_MAX if key == "timeout_ms" else TERM_S_MAX
-            if not isinstance(table[key], int) or not 1 <= table[key] <= most:
-                raise ConfigError(f"{at(key)} must be a whole number from 1 to {most}.")
-            terms[field] = table[key]
-    return ProviderConfig(
-        name=name,
-        adapter=adapter,
-        mode="live" if account_mode == "live" else "test",
-        base_url=f"{SANDBOX_URL}/{adapter}" if sandboxed else base_url,
-        credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(names))),
-        credentials=credentials,
-        terms=terms,
-        origin=file.place("providers", name, "adapter"),
+    def __init__(self, file: TomlFile, name: str, table: dict[str, Any], mode: Mode) -> None:
+        self.file, self.name, self.table = file, name, table
+        self.mode = str(table.get("mode", mode))
+
+    def at(self, key: str = "") -> str:
+        """Where it is written, and what it is called."""
+        place = self.file.place("providers", self.name, *([key] if key else []))
+        return f"{place}: providers.{self.name}" + (f".{key}" if key else "")
+
+    def account(self) -> ProviderConfig:
+        at, table = self.at, self.table
+        if not NAME.fullmatch(self.name):
+            rule = "an account's name has 1 to 40 letters, digits or ._-, begins with a letter or digit, and is not refund"
+            raise ConfigError(f"{at()}: {rule}: it is part of an address, /webhooks/NAME. Nothing was started.")
+        if self.mode not in ("test", "live"):
+            raise ConfigError(f"{at('mode')} must be test or live.")
+        base_url = str(table.get("base_url", "")).rstrip("/")
+        sandboxed = self.sandboxed(base_url)
+        adapter = str(table.get("adapter", self.name.removesuffix("_mock")))
+        credentials = {k: str(v) for k, v in table.items() if k not in PROVIDER_KEYS}
+        at_will = {k for k in credentials if k.startswith(SIGNING) or k.endswith("_old")}  # without being another account
+        names = sorted(v for k, v in credentials.items() if k not in at_will)
+        for key, value in credentials.items():
+            require_reference(value, at(key))
+        return ProviderConfig(
+            name=self.name,
+            adapter=adapter,
+            mode="live" if self.mode == "live" else "test",
+            base_url=f"{SANDBOX_URL}/{adapter}" if sandboxed else base_url,
+            credential_id=str(table.get("credential_id", "sandbox" if sandboxed else ",".join(names))),
+            credentials=credentials,
+            terms=(dict(SANDBOX_TERMS) if sandboxed else {}) | self.terms(),
+            origin=self.file.place("providers", self.name, "adapter"),
+            merchants=self.merchants(sandboxed=sandboxed),
+            calls_max=self.number("calls_max", CALLS_MAX) if "calls_max" in table else 0,
+        )
+
+    def sandboxed(self, base_url: str) -> bool:
+        """It pays at the sandbox. Raises ConfigError for an address that the account may not have."""
+        at, live = self.at, self.mode == "live"
+        sandboxed = base_url in ("", "sandbox") or base_url.startswith(SANDBOX_URL)
+        if sandboxed and live:
+            raise ConfigError(f"{at()}: the sandbox is refused in live mode. Give the provider's base_url and credentials.")
+        if _is_http(base_url) and urlsplit(base_url).username is not None:
+            raise ConfigError(f"{at('base_url')} must not hold a user or password: it is stored with every payment.")
+        if live and not base_url.startswith("https://"):
+            raise ConfigError(f"{at('base_url')} must begin with https:// in live mode. Nothing was started.")
+        if not sandboxed and not _is_http(base_url):
+            raise ConfigError(f"{at('base_url')} must begin with http:// or https:// and name a host. Nothing was started.")
+        return sandboxed
+
+    def terms(self) -> dict[str, int | tuple[int, ...]]:
+        """The times that the table shortens."""
+        found: dict[str, int | tuple[int, ...]] = {}
+        for key, field in TERM_KEYS.items():
+            if key not in self.table:
+                continue
+            if self.mode == "live" and key != "timeout_ms":
+                at = self.at(key)
+                raise ConfigError(f"{at} can be changed in test mode only: in live mode the provider's facts count.")
+            found[field] = self.number(key, CALL_TIMEOUT_MS_MAX if key == "timeout_ms" else TERM_S_MAX)
+        return found
+
+    def number(self, key: str, most: int) -> int:
+        value = self.table[key]
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise ConfigError(f"{self.at(key)} must be a whole number from 1 to {most}.")
+        return value
+
+    def merchants(self, *, sandboxed: bool) -> tuple[str, ...] | None:
+        """Whose payments it takes; None = everybody's. Without the key: everybody's money of the sandbox, and the default
+        merchant's alone where it is real."""
+        if "merchants" not in self.table:
+            return None if sandboxed else (DEFAULT_MERCHANT,)
+        given = self.table["merchants"]
+        listed = [given] if isinstance(given, str) else given
+        if listed == [EVERYBODY]:
+            return None
+        at = self.at("merchants")
+        if not isinstance(listed, list):
+            raise ConfigError(f'{at} must be "*" (everybody), a merchant\'s id or a list of ids. Nothing was started.')
+        for each in listed:
+            if each == EVERYBODY:
+                raise ConfigError(f'{at}: "*" is everybody and stands alone: merchants = "*". Nothing was started.')
+            if not isinstance(each, str) or not MERCHANT_ID.fullmatch(each):
+                rule = 'a merchant\'s id is mer_ and 1 to 40 of a-z, 0-9 and _ (`payonce merchant list`); "*" is everybody'
+                raise ConfigError(f"{at}: {rule}. Nothing was started.")
+        if twice := [each for each in listed if listed.count(each) > 1]:
+            raise ConfigError(f"{at} names {twice[0]} twice. Nothing was started.")
+        if len(listed) > MERCHANTS_MAX:
+            raise ConfigError(
+                f'{at} names {len(listed)} merchants, the limit is {MERCHANTS_MAX}: write "*". Nothing was started.'
+            )
+        return tuple(listed)
+
+
+def _account(file: TomlFile, name: str, table: object, mode: Mode) -> ProviderConfig:
+    plain = isinstance(table, dict) and all(
+        key == "merchants" or (isinstance(v, str | int) and not isinstance(v, bool)) for key, v in table.items()
     )
+    if not isinstance(table, dict) or not plain:
+        place = f"{file.place('providers', name)}: providers.{name}"
+        raise ConfigError(f"{place} must be a table of strings and whole numbers (merchants may be a list).")
+    return _Table(file, name, table, mode).account()

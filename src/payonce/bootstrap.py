@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .accounts import SANDBOX_URL, ProviderConfig, adapter_of, aws_references, require_host_of_mode, resolve_secret
+from .accounts import AWS_KINDS, SANDBOX_URL, ProviderConfig, adapter_of, aws_references, require_host_of_mode, resolve_secret
 from .adapter import Adapter
 from .awsapi import Aws
 from .awsclient.secrets import fetch
@@ -25,6 +25,14 @@ from .engine import Engine, Policy, Ports
 from .health import Health
 from .hold import Hold
 from .inbox import Receiver
+from .merchants import DEFAULT_MERCHANT, Merchants
+from .merchants.journal import Journal
+from .merchants.keys import Keyring
+from .outbound.courier import Courier
+from .outbound.endpoints import Endpoints
+from .outbound.opening import Opened, chosen
+from .outbound.opening import opened as open_outbound
+from .outbound.signing_key import FILE_NAME, KeyFile, SigningKey
 from .outside import Outside
 from .ports import Clock, Entropy, Filters, Lost, Response, Scope, Transport, Wake
 from .providers import load_adapters
@@ -35,7 +43,6 @@ if TYPE_CHECKING:
     from .sandbox.server import Sandbox
     from .transport import HttpTransport
 
-DEFAULT_MERCHANT = "mer_default"
 log = get_logger("bootstrap")
 
 OPEN_CHECKED_MAX: Final = 10_000  # unresolved payments looked at for re-pointed accounts at start,
@@ -105,11 +112,16 @@ class App(Struct, frozen=True):
     transport: Transport
     wake: Hints
     clock: Clock
-    scope: Scope
+    scope: Scope  # of who comes without a key: the default merchant
     hold: Hold
     sandbox: "Sandbox | None"  # when it runs in this process
     health: Health
+    merchants: Merchants
+    keys: Keyring
+    journal: Journal
     webhooks: Receiver | None = None  # None: none are taken or looked up here
+    endpoints: Endpoints | None = None  # None: merchants are told of nothing here
+    courier: Courier | None = None  # as endpoints
     aws: Aws | None = None  # the client, where one is needed
 
     async def heed_hold(self) -> None:
@@ -164,10 +176,10 @@ async def open_app(
     Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        wants = aws_references(settings.providers)
-        aws = await stack.enter_async_context(aws_client(clock)) if settings.on_dynamodb or wants else None
-        fetched = await fetch(aws, clock, wants) if aws else {}
-        accounts = accounts_of(settings, os.environ if env is None else env, fetched)
+        env, entropy = os.environ if env is None else env, entropy or SystemEntropy()
+        aws, fetched = await _fetched(settings, clock, stack)
+        accounts = accounts_of(settings, env, fetched)
+        signing_key = _signing_key(settings, env, fetched, entropy)
         sandbox = _sandbox(settings, clock, stack)
         kept = await stack.enter_async_context(opened(settings, clock, aws, checked=checked))
         transport = LazyTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {}, moved_of(settings))
@@ -176,16 +188,70 @@ async def open_app(
             transport.made()
         wake = LocalWake() if worker else _hints(settings, clock, aws)
         stack.push_async_callback(wake.flush)
-        ports = Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy or SystemEntropy(), wake=wake)
+        ports = Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy, wake=wake)
         health = Health(kept.store.registry, clock)
-        holding = hold or (checked and await kept.hold.on())
-        rules, back = settings.rules, settings.return_to
-        engine = Engine(ports, accounts, policy_of(settings), rules=rules, health=health, hold=holding, return_to=back)
+        journal = Journal(kept.store.registry, clock)
+        out = open_outbound(settings, kept.store, ports, journal, signing_key)
+        stack.push_async_callback(out.close)
+        engine = _engine(settings, ports, accounts, health, out, hold=hold or (checked and await kept.hold.on()))
         scope = Scope(DEFAULT_MERCHANT, settings.mode)
         webhooks = Receiver(kept.store.inbox, kept.store, accounts, engine.ingest, clock=clock, wake=wake)
         if checked:
             await (refuse_repointed_due if settings.on_dynamodb else refuse_repointed)(engine, scope)
-        yield App(settings, engine, kept.store, transport, wake, clock, scope, kept.hold, sandbox, health, webhooks, aws)
+        registry = kept.store.registry
+        yield App(
+            settings=settings,
+            engine=engine,
+            store=kept.store,
+            transport=transport,
+            wake=wake,
+            clock=clock,
+            scope=scope,
+            hold=kept.hold,
+            sandbox=sandbox,
+            health=health,
+            merchants=Merchants(registry, clock, entropy),
+            keys=Keyring(registry, clock, entropy),
+            journal=journal,
+            webhooks=webhooks,
+            endpoints=out.endpoints,
+            courier=out.courier,
+            aws=aws,
+        )
+
+
+async def _fetched(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[Aws | None, dict[str, str]]:
+    """The client, where one is needed, and the secrets that lie at AWS."""
+    signing = settings.text("webhooks.signing_key")
+    wants = aws_references(settings.providers)
+    wants |= {signing: "webhooks.signing_key"} if signing.partition(":")[0] in AWS_KINDS else {}
+    if not settings.on_dynamodb and not wants:
+        return None, {}
+    aws = await stack.enter_async_context(aws_client(clock))
+    return aws, await fetch(aws, clock, wants)
+
+
+def _engine(
+    settings: Settings, ports: Ports, accounts: Mapping[str, Account], health: Health, out: Opened, *, hold: bool
+) -> Engine:
+    return Engine(
+        ports,
+        accounts,
+        policy_of(settings),
+        rules=settings.rules,
+        health=health,
+        hold=hold,
+        return_to=settings.return_to,
+        listeners=out.listeners,
+    )
+
+
+def _signing_key(settings: Settings, env: Mapping[str, str], fetched: Mapping[str, str], entropy: Entropy) -> SigningKey | None:
+    """None: there is no place for one, so merchants are told of nothing. Raises ConfigError."""
+    reference = settings.text("webhooks.signing_key")
+    if not reference:
+        return None if settings.on_dynamodb else KeyFile(settings.data_dir / FILE_NAME, entropy)
+    return chosen(resolve_secret(reference, env, "webhooks.signing_key", fetched), reference)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -210,7 +276,7 @@ def _hints(settings: Settings, clock: Clock, aws: Aws | None) -> Hints:
         return LocalWake()
     from .wake.sqs import SqsWake
 
-    return SqsWake(aws, queue_url, clock)
+    return SqsWake(aws, queue_url, clock, deliveries_url=settings.text("wake.deliveries_url"))
 
 
 def _sandbox(settings: Settings, clock: Clock, stack: AsyncExitStack) -> "Sandbox | None":
@@ -279,6 +345,8 @@ def _account(p: ProviderConfig, adapter: Adapter, env: Mapping[str, str] | None,
         credential_id=p.credential_id,
         credentials=credentials,
         terms=replace(adapter.CAPABILITIES.terms, **p.terms),
+        merchants=None if p.merchants is None else frozenset(p.merchants),
+        calls_max=p.calls_max,
     )
 
 

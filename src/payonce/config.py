@@ -12,11 +12,20 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .accounts import PROVIDER_KEYS, SANDBOX_TERMS, SANDBOX_URL, ProviderConfig, read_accounts, resolve_secret
+from .accounts import (
+    AWS_KINDS,
+    PROVIDER_KEYS,
+    SANDBOX_TERMS,
+    SANDBOX_URL,
+    SECRET_KINDS,
+    ProviderConfig,
+    read_accounts,
+    resolve_secret,
+)
 from .core.errors import ConfigError
 from .core.payment import Mode
 from .core.routing import Rules
-from .rules import read_high_value, read_rules
+from .rules import merchant_warnings, read_high_value, read_rules
 from .rules import warnings as rule_warnings
 from .tomlfile import FILE_NAME, TomlFile, ended, read, shipped, suggest, unknown
 
@@ -46,9 +55,16 @@ URLS: Final = {
     "sandbox.url": "http://127.0.0.1:8090",
     "wake.queue_url": "https://sqs.example.com/123456789012/payonce",
     "wake.dead_letter_url": "https://sqs.example.com/123456789012/payonce-dead",
+    "wake.deliveries_url": "https://sqs.example.com/123456789012/payonce-deliveries",
 }
 TABLES: Final = ("store.transactions_table", "store.idempotency_table", "store.registry_table")
-ELSEWHERE_KEYS: Final = (*TABLES, "wake.queue_url", "wake.dead_letter_url", "sandbox.url")  # what is not of this machine
+ELSEWHERE_KEYS: Final = (
+    *TABLES,
+    "wake.queue_url",
+    "wake.dead_letter_url",
+    "wake.deliveries_url",
+    "sandbox.url",
+)  # what is not of this machine
 
 
 class Setting(NamedTuple):
@@ -73,6 +89,14 @@ SETTINGS: Final = (
         "",
         "where customers' browsers reach this server, to come back to from a provider; empty = `payonce serve` gives its own "
         "address in test mode, else they go straight to the merchant",
+    ),
+    Setting(
+        "server.keys",
+        ("PAYONCE_KEYS",),
+        "auto",
+        "who needs an API key: auto (everybody, once there is a key of this mode; without any, whoever is on this machine is "
+        "mer_default) or required (everybody, always)",
+        choices=("auto", "required"),
     ),
     Setting("server.drain_s", ("PAYONCE_DRAIN_S",), 20, "seconds that calls in flight get after SIGTERM", 1, 600),
     Setting(
@@ -132,6 +156,47 @@ SETTINGS: Final = (
         ("PAYONCE_DEAD_LETTER_URL",),
         "",
         "SQS queue of messages that no worker could handle, for `payonce dlq`",
+    ),
+    Setting(
+        "wake.deliveries_url",
+        ("PAYONCE_DELIVERIES_URL",),
+        "",
+        "SQS queue that is told which news and deliveries are due; without it they wait for the next sweep",
+    ),
+    Setting(
+        "webhooks.signing_key",
+        ("PAYONCE_WEBHOOK_SIGNING_KEY",),
+        "",
+        "where the key lies from which endpoints' secrets are derived: env:NAME, file:PATH, aws-secret:NAME or aws-ssm:NAME; "
+        "empty = webhook-signing.key in the data folder, made at the first start (a store in DynamoDB needs one named)",
+    ),
+    Setting(
+        "webhooks.allow_hosts",
+        ("PAYONCE_WEBHOOK_ALLOW_HOSTS",),
+        "",
+        "hosts and networks, with commas between, that endpoints may have although they are private, and http too: "
+        "127.0.0.1,localhost,10.1.0.0/16; empty = public addresses alone",
+    ),
+    Setting("webhooks.concurrency", ("PAYONCE_WEBHOOK_CONCURRENCY",), 16, "deliveries under way at once per process", 1, 1024),
+    Setting("webhooks.timeout_ms", ("PAYONCE_WEBHOOK_TIMEOUT_MS",), 15_000, "how long an endpoint may take", 100, 30_000),
+    Setting(
+        "limits.key_rate_per_s",
+        ("PAYONCE_KEY_RATE_PER_S",),
+        100,
+        "requests a second that one API key may make of one process, where the key says nothing else; a burst may have twice "
+        "as many",
+        1,
+        100_000,
+    ),
+    Setting("limits.requests_max", ("PAYONCE_REQUESTS_MAX",), 1000, "requests handled at once per process", 1, 100_000),
+    Setting("limits.connections_max", ("PAYONCE_CONNECTIONS_MAX",), 4000, "connections held open at once", 1, 100_000),
+    Setting(
+        "limits.backlog_max",
+        ("PAYONCE_BACKLOG_MAX",),
+        10_000,
+        "payments overdue at which new ones are refused until workers have caught up; 0 = never",
+        0,
+        1_000_000,
     ),
     Setting(
         "sandbox.url",
@@ -250,7 +315,10 @@ def load(
 def in_one_process(settings: Settings, origin: str) -> Settings:
     """The same settings on this machine alone: the file and the sandbox in process, whatever tables, queues and servers are
     configured."""
-    return replace(settings, values={**settings.values, **{key: Value("", origin) for key in ELSEWHERE_KEYS}})
+    away = list(ELSEWHERE_KEYS)
+    if settings.text("webhooks.signing_key").partition(":")[0] in AWS_KINDS:
+        away.append("webhooks.signing_key")
+    return replace(settings, values={**settings.values, **{key: Value("", origin) for key in away}})
 
 
 def _refuse_half(values: Mapping[str, Value]) -> None:
@@ -296,12 +364,15 @@ def warnings_of(settings: Settings) -> list[str]:
     found = []
     host = settings.text("server.host")
     if not is_loopback(host):
-        sandbox = settings.sandbox_here
-        faults = ", and make the sandbox fail (/sandbox/faults)" if sandbox else ""
         found.append(
-            f"server.host is {host}: there is no authentication yet, so whoever reaches this port can post, "
-            f"refund and read payments{faults}. Bind 127.0.0.1, or put something in front that lets in only whom you trust."
+            f"server.host is {host}: API keys and payments travel in the clear on the way to it. Put something in front that "
+            "speaks TLS, or bind 127.0.0.1."
         )
+        if settings.sandbox_here:
+            found.append(
+                f"server.host is {host}, and the sandbox runs in this process: whoever reaches this port can act as the "
+                "customer at its pages. It holds no real money."
+            )
     if settings.mode == "live" and not any(p.mode == "live" for p in settings.providers):
         found.append(
             "server.mode is live and there is no live provider account: every payment will be refused (no_route). "
@@ -311,7 +382,19 @@ def warnings_of(settings: Settings) -> list[str]:
         found.append("store.path is not used: payments are kept in DynamoDB. Unset it, or the three tables.")
     if not settings.on_dynamodb and settings.text("wake.queue_url"):
         found.append("wake.queue_url is not used: payments are kept in a file, whose own workers find what is due.")
-    return found + rule_warnings(settings.rules, [p.name for p in settings.providers if p.mode == settings.mode])
+    if settings.mode == "live" and settings.text("webhooks.allow_hosts"):
+        found.append(
+            "webhooks.allow_hosts is set in live mode: merchants can have webhooks sent to these private hosts. Name only what "
+            "is meant for them."
+        )
+    here = [p for p in settings.providers if p.mode == settings.mode]
+    found += [
+        f"The account {p.name} serves nobody (merchants = []): it takes no new payments. What is under way there is settled."
+        for p in here
+        if p.merchants == ()
+    ]
+    whose = {p.name: p.merchants for p in here}
+    return found + rule_warnings(settings.rules, [p.name for p in here]) + merchant_warnings(settings.rules, whose)
 
 
 def is_loopback(host: str) -> bool:
@@ -370,11 +453,14 @@ def _checked(s: Setting, raw: object, origin: str) -> Value:
         raise bad("must not be empty")
     elif s.key in URLS and raw and ("?" in raw or "#" in raw or not PUBLIC_URL.fullmatch(raw)):
         raise bad(f"must be an http or https URL without user, query and fragment, such as {URLS[s.key]}")
+    elif s.key == "webhooks.signing_key" and raw and raw.partition(":")[0] not in SECRET_KINDS:
+        kinds = ", ".join(f"{kind}:NAME" for kind in SECRET_KINDS)
+        raise bad(f"must be a reference ({kinds}); what stands there may be the key itself and is not repeated")
     return Value(raw, origin)
 
 
 def _refuse_unknown_env(env: Mapping[str, str]) -> None:
-    known = {"PAYONCE_CONFIG", "PAYONCE_VENDOR_SPECS", *(name for s in SETTINGS for name in s.env)}
+    known = {"PAYONCE_API_KEY", "PAYONCE_CONFIG", "PAYONCE_VENDOR_SPECS", *(name for s in SETTINGS for name in s.env)}
     for name in env:
         if name.startswith("PAYONCE_") and name not in known and not name.startswith("PAYONCE_SECRET_"):
             raise ConfigError(f"The environment variable {name} {unknown(name, known)} Unset or correct it.")

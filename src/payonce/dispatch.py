@@ -6,6 +6,7 @@ every later send of the same step takes the stored bytes (R2).
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -15,11 +16,13 @@ from .adapter import READS_MAX, Acts, Adapter, HttpRequest, Intent, Moves, Opens
 from .core import ids
 from .core.attempts import why_this_account
 from .core.due import Call, Facts
+from .core.errors import InvariantViolated
 from .core.events import Opened, digest
 from .core.idempotency import Details
 from .core.operations import operation, refund_ref, taken
 from .core.outcome import AnyOutcome, Created, Found, NotSent, RequiresAction, Unknown, Unreadable
 from .core.payment import Attempt, Mode, Operation, Payment, StepKind, StoredRequest, Terms
+from .core.redact import heard
 from .core.retry import SECOND_US
 from .core.verdict import acting_until_us, charge_ref
 from .ports import Lost, Ref, Response, Store, Transport
@@ -42,6 +45,12 @@ class Account(Struct, frozen=True, kw_only=True):
     credential_id: str
     credentials: Any
     terms: Terms
+    merchants: frozenset[str] | None = None  # whose new payments it takes; None = everybody's
+    calls_max: int = 0  # of one process at a time; 0 = no limit
+
+    def serves(self, merchant_id: str, mode: Mode) -> bool:
+        """It may take a new payment of this merchant in this mode."""
+        return mode == self.mode and (self.merchants is None or merchant_id in self.merchants)
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, adapter={self.adapter.name!r}, mode={self.mode!r}, credential={self.credential_id!r})"
@@ -56,12 +65,15 @@ class Prepared(Struct, frozen=True):
 
 def opened(p: Payment, call: Call, account: Account, facts: Facts, now_us: int) -> tuple[Call, Opened | None]:
     """The head of the attempt that this call opens, if it opens one: the account's facts of today are frozen into it, and
-    until when a customer may act in it."""
+    until when a customer may act in it. Raises InvariantViolated for an account that does not serve the payment's merchant
+    and mode."""
     if not call.opens:
         return call, None
     kind: StepKind = "create" if account.terms.container else "fire"
     if call.kind == "read":
         kind = "read"  # a look at what was found: see Facts.found_at
+    elif not account.serves(p.merchant_id, p.mode):  # routes and facts never lead here
+        raise InvariantViolated(f"{account.name} takes no payment of this merchant and mode: no attempt was begun for {p.id}")
     head = Opened(
         n=call.attempt,
         account=account.name,
@@ -122,7 +134,8 @@ async def opening(store: Store, p: Payment, call: Call) -> str:
 
 
 async def prepare(store: Store, p: Payment, call: Call, account: Account, about: Intent) -> Prepared:
-    """The stored request of an earlier send of the same step, or a new one."""
+    """The stored request of an earlier send of the same step, or a new one. Raises InvariantViolated when it must not be sent:
+    see ``forbidden``."""
     kind = SENT_AS.get(call.kind, call.kind)
     steps = operation(p, call.operation).steps if call.operation else ()
     if not call.operation and call.attempt < len(p.attempts):
@@ -130,9 +143,37 @@ async def prepare(store: Store, p: Payment, call: Call, account: Account, about:
     earlier = next((s.request for s in steps if s.kind == kind and s.request), None)
     if earlier is not None:
         place = (p.id, earlier.body_sha256)
-        return Prepared(earlier, (await store.bodies([place])).get(place) if earlier.body_sha256 else b"")
-    built = account.adapter.build(about)
-    return Prepared(stored(account, built), built.body)
+        prepared = Prepared(earlier, (await store.bodies([place])).get(place) if earlier.body_sha256 else b"")
+    else:
+        built = account.adapter.build(about)
+        prepared = Prepared(stored(account, built), built.body)
+    if why := forbidden(account, prepared.request, about):
+        raise InvariantViolated(f"{why}: nothing was recorded or sent for {p.id}")
+    return prepared
+
+
+def forbidden(account: Account, request: StoredRequest, about: Intent) -> str:
+    """Why a request must not leave, empty when it may: a payment of one mode never reaches an account, a key or a host of the
+    other one, nor an account that the request was not made for."""
+    modes = {"payment": about.mode, "request": request.mode, "account": account.mode}
+    modes["key"] = getattr(account.credentials, "mode", account.mode)
+    if len(set(modes.values())) > 1:
+        return f"modes differ at {account.name} ({', '.join(f'{what}: {mode}' for what, mode in modes.items())})"
+    if request.account != account.name:
+        return f"the request on record is one for {request.account}, not for {account.name}"
+    if host := host_of_other_mode(account.adapter, account.mode, request.base_url):
+        return f"{host} is a host of the other mode than {account.name}"
+    return ""
+
+
+def host_of_other_mode(adapter: Adapter, mode: Mode, url: str) -> str:
+    """The host of the URL, if the adapter declares it to be one of the other mode; else empty."""
+    hosts: frozenset[str] = getattr(adapter, "TEST_HOSTS" if mode == "live" else "LIVE_HOSTS", frozenset())
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:  # no URL: nothing gets there
+        return ""
+    return host if host in hosts else ""
 
 
 def stored(account: Account, built: HttpRequest) -> StoredRequest:
@@ -172,8 +213,12 @@ class Heard(Struct, frozen=True):
 async def exchange(
     transport: Transport, account: Account, prepared: Prepared, about: Intent, *, send_by_us: int, timeout_ms: int
 ) -> Heard:
-    """Send once; what the answer, or its absence, means. Never raises for what networks and vendors can do."""
+    """Send once; what the answer, or its absence, means. Never raises for what networks and vendors can do. The last look at
+    modes is here: what would go to the other one is not sent, and that is its outcome."""
     read, reply = about.kind == "read", None
+    if why := forbidden(account, prepared.request, about):
+        log.error("not sent", account=account.name, step=about.kind, reason=why)
+        return Heard(Unreadable(reason=why) if read else NotSent(reason=why))
     if prepared.body is None:
         return Heard(NotSent(reason="the stored body was erased"))
     try:
@@ -182,7 +227,7 @@ async def exchange(
         reply = await _send(transport, account, prepared.request, prepared.body, send_by_us=send_by_us, timeout_ms=timeout_ms)
         if isinstance(reply, Lost):
             return Heard(Unknown(reason=reply.reason) if reply.sent else NotSent(reason=reply.reason), reply)
-        return _beside(account.adapter, about, account.adapter.parse(about, reply), reply)
+        return _beside(account.adapter, about, heard(account.adapter.parse(about, reply), *_ours(account, about)), reply)
     except Exception as error:  # a bug of an adapter must not lose the fact that we sent
         log.exception("adapter failed", account=account.name, step=about.kind)
         reason = f"adapter bug: {type(error).__name__}"
@@ -200,11 +245,16 @@ async def _read(
             return Heard(Unreadable(reason=reply.reason), reply)
         said = account.adapter.parse_read(about, reply)
         if not isinstance(said, HttpRequest):
-            return _beside(account.adapter, about, said, reply)
+            return _beside(account.adapter, about, heard(said, *_ours(account, about)), reply)
         about = replace(about, seen=(*about.seen, reply))
         request, body = stored(account, said), said.body
         send_by_us += timeout_ms * 1000  # the next one may begin when this one may have ended
     raise ValueError(f"a read of {account.adapter.name} asks for more than {READS_MAX} requests")
+
+
+def _ours(account: Account, about: Intent) -> tuple[object, ...]:
+    """What a provider may repeat in its words, and the record must not hold."""
+    return account.credentials, about.payment_method, about.handle, about.description, list(about.metadata.values())
 
 
 def _beside(adapter: Adapter, about: Intent, outcome: AnyOutcome, reply: Response) -> Heard:

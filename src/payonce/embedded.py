@@ -12,10 +12,8 @@ from typing import Any, Final, Literal
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.bodies import HistoryEntry, OperationBody, OperationEntry, PaymentBody, PaymentList
 from .api.operations import action_of
 from .api.problems import NoSuchOperation
-from .api.views import history_entry, operation_body, operation_entry, payment_body
 from .bootstrap import App, open_app
 from .config import TABLES, Settings, Value, load
 from .core.idempotency import normalise, normalise_operation, parse_key
@@ -23,6 +21,8 @@ from .core.payment import FINAL, Payment, PaymentStatus
 from .ports import Filters
 from .process import running_worker
 from .serving import api_of
+from .shown.bodies import HistoryEntry, OperationBody, OperationEntry, PaymentBody, PaymentList
+from .shown.views import history_entry, operation_body, operation_entry, payment_body
 
 POLL_S: Final = 0.05
 PAGE_MAX: Final = 100
@@ -181,7 +181,8 @@ async def open(path: str | Path, *, worker: bool = True, settings: Settings | No
     """Open (or create) the payments file at ``path``, and work on what is due until the block ends.
 
     ``worker=False`` only accepts and reads: something else must work on the file. ``settings`` default to environment
-    and payonce.toml; the sandbox's ledger, where it is used, lies beside the file. Raises ConfigError, NewerSchema and
+    and payonce.toml; the sandbox's ledger, where it is used, lies beside the file. No API key is needed here, whatever
+    ``server.keys`` says: this is the program itself, as ``mer_default``. Raises ConfigError, NewerSchema and
     StoreUnavailable: nothing was started then."""
     settings = at(settings or load(env=os.environ), Path(path))
     async with AsyncExitStack() as stack:
@@ -195,7 +196,8 @@ def at(settings: Settings, path: Path) -> Settings:
     """The same settings with the store at ``path``, and its folder as the data folder: a file, whatever tables are
     configured."""
     here = {"store.path": Value(str(path), "payonce.open"), "store.data_dir": Value(str(path.parent), "payonce.open")}
-    here |= {key: Value("", "payonce.open") for key in (*TABLES, "wake.queue_url")}
+    away = (*TABLES, "wake.queue_url", "wake.deliveries_url")
+    here |= {key: Value("", "payonce.open") for key in away}
     return replace(settings, values={**settings.values, **here})
 
 
@@ -249,5 +251,9 @@ class Mounted:
 
 def asgi_app(settings: Settings | None = None, *, worker: bool = True) -> Mounted:
     """The whole API (payments, /docs, health) as an ASGI application, to serve by itself or to mount under a prefix in
-    a FastAPI, Starlette or Django app. ``settings`` default to environment and payonce.toml, read when it opens."""
+    a FastAPI, Starlette or Django app. ``settings`` default to environment and payonce.toml, read when it opens.
+
+    Who needs an API key is for ``server.keys`` to say: with ``auto``, nobody until the first key of the mode was made
+    (``payonce key create``), as on a machine of one's own; with ``required``, everybody. It cannot see who reaches the app
+    around it: **in a server that others reach, set required** (PAYONCE_KEYS=required)."""
     return Mounted(settings, worker=worker)

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from . import dispatch
 from .adapter import READS_MAX, NextAction
+from .core import ids, news, operations
 from .core.apply import extend
 from .core.due import Call, Facts, Judge, Next, Reverse, held_back
 from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
-from .core.operations import NewOperation, decision_on, news, part_of, resolution, reversal, worth_reading
+from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, worth_reading
 from .core.payment import FINAL, Payment, Step, Terms
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
@@ -26,23 +27,10 @@ from .core.routing import Rules
 from .core.verdict import awaits_read, weigh
 from .dispatch import Account, Heard
 from .health import Admitted, Health, signal
-from .intake import Intake, Policy, Receipt, action_of, details_of, find
+from .intake import Intake, Listeners, Nobody, Policy, Receipt, action_of, details_of, find
+from .lanes import Lanes
 from .outside import Outside
-from .ports import (
-    Change,
-    Clock,
-    Committed,
-    Conflict,
-    Entropy,
-    Lost,
-    Ref,
-    Response,
-    Scope,
-    Store,
-    Transport,
-    Unclear,
-    Wake,
-)
+from .ports import Change, Clock, Committed, Conflict, Entropy, Lost, Ref, Response, Scope, Store, Transport, Unclear, Wake
 from .telemetry import get_logger
 
 __all__ = ["ADMITTED", "LEASE_MARGIN_MS", "SEND_WINDOW_MS", "Engine", "Policy", "Ports", "Receipt"]
@@ -78,14 +66,18 @@ class Engine:
         health: Health | None = None,
         hold: bool = False,
         return_to: str = "",
+        listeners: Listeners | None = None,
     ) -> None:
-        """``return_to``: the URL at which customers come back from a provider, in front of the reference of their attempt;
-        empty: they go straight to the merchant."""
+        """``listeners``: who is told of public events (nobody, if not given). ``return_to``: the URL at which customers come
+        back from a provider, in front of the reference of their attempt; empty: they go straight to the merchant."""
         self.store, self.transport, self.clock = ports.store, ports.transport, ports.clock
         self.entropy, self.wake = ports.entropy, ports.wake
         self.accounts, self.health, self.return_to = dict(accounts), health, return_to
         self.outside = Outside(accounts=self.accounts, rules=rules or Rules())
-        self.intake = Intake(ports.store, ports.clock, ports.entropy, ports.wake, self.accounts, self.outside, policy)
+        self.listeners = listeners or Nobody()
+        parts = (ports.store, ports.clock, ports.entropy, ports.wake, self.accounts, self.outside, policy, self.listeners)
+        self.intake = Intake(*parts)
+        self.lanes = Lanes({a.name: a.calls_max for a in self.accounts.values()})
         self.hold = hold  # after a restore: read and close, but fire nothing
         self.gone_by_us: int | None = None  # monotonic: this process ends then, so no call may outlast it
 
@@ -147,8 +139,12 @@ class Engine:
                 return False
             case Call() as call if self.gone_by_us is not None and self._ends_us(p, call) > self.gone_by_us:
                 return False  # it stays due, for a process that lives longer
+            case Call() as call if self.lanes.full(call.account):
+                await self.store.defer(p.id, p.version, self.lanes.turn_us(call.account, now))
+                return False
             case Call() as call:
-                return await self._admitted(p, call, facts)
+                with self.lanes.flight(call.account, self.clock):
+                    return await self._admitted(p, call, facts)
             case None:
                 raise InvariantViolated("plan named a time but no action")
 
@@ -244,7 +240,7 @@ class Engine:
                 if p is None or owner is None or owner[1].outcome is not None:
                     return p is not None  # the first outcome per step wins
                 part, step = owner
-                weighed = news(p, weigh(p, part, step, heard.outcome))
+                weighed = operations.news(p, weigh(p, part, step, heard.outcome))
                 names = dispatch.refs(part, weighed)
                 if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=names, bodies=heard.beside):
                     return True
@@ -355,7 +351,11 @@ class Engine:
         now = self.clock.now_us()
         after, entries = extend(p, events, at_us=now, actor=actor)
         due_us = plan(after, now, self._facts(after)).at_us
-        return after, Change(payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs)
+        told = news.of_change(p, after, entries)
+        notify = bool(told) and self.listeners.any(p.merchant_id, p.mode)
+        return after, Change(
+            payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs, news=told, notify=notify
+        )
 
     async def _write(
         self,
@@ -370,6 +370,8 @@ class Engine:
         after, change = self._change(p, events, bodies or {}, refs, actor)
         if not isinstance(await self.store.commit(change, p.version), Committed):
             return None
+        if change.notify:
+            self.wake.send(ids.notice_id(p.id))
         if after.status != p.status:
             log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
         return after

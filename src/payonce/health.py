@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from .core import breaker
+from .core.actors import for_merchants
 from .core.breaker import NEUTRAL, RECENT, Breaker, Heard, Signal
 from .core.due import Block
 from .core.errors import PayonceError, StoreUnavailable
@@ -105,7 +106,7 @@ class Health:
             if breaker.blocks(b, now_us):
                 found[name] = Block(f"circuit breaker open: {b.why}", breaker.look_again_us(b, now_us))
         for name, d in self._drains.items():
-            found[name] = Block(f"drained by {d.actor}: {d.reason}", drained=True)
+            found[name] = Block(f"drained by {for_merchants(d.actor)}: {d.reason}", drained=True)
         return found
 
     async def admit(self, account: str) -> Admitted | None:

@@ -19,21 +19,11 @@ from .adapter import Adapter, Hears, WebhookEvent, WebhookRefused
 from .core import ids
 from .core.errors import NewerSchema, Refused, StoreUnavailable
 from .core.payment import Attempt, Payment
-from .core.redact import has_card_number, mask, masked
+from .core.redact import has_card_number, mask, masked, without
 from .core.retry import DAY_US, SECOND_US
 from .dispatch import Account
-from .ports import (
-    WEBHOOK_BYTES_MAX,
-    WEBHOOK_CHARS_MAX,
-    WEBHOOK_NAMES_MAX,
-    Clock,
-    Inbox,
-    Store,
-    Waiting,
-    Wake,
-    Webhook,
-    WebhookState,
-)
+from .mail import WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Inbox, Waiting, Webhook, WebhookState
+from .ports import Clock, Store, Wake
 from .telemetry import get_logger
 
 PREFIX: Final = "wh_"  # of the ids of webhooks
@@ -46,7 +36,7 @@ REFUND: Final = "refund"  # the account under which the store keeps the provider
 _MATTERS: Final = re.compile(r"^(?:content-type|user-agent)$|signature|timestamp|event|delivery|webhook-(?:id|version|attempt)")
 NUMBERS_MAX, JOINED_MAX = 30_000, 5_000  # digit groups of a body that is kept; those of them that another one follows at once
 _NUMBER: Final = re.compile(r"[0-9]+")
-_JOINED: Final = re.compile(r"[0-9](?=[ \-._\u00a0]{1,2}[0-9])")
+_JOINED: Final = re.compile(r"[0-9](?=[^0-9A-Za-z,:\"]{1,3}[0-9])")
 _SECRET: Final = re.compile(r"secret|token|auth|cookie|password|key")
 
 log = get_logger("inbox")
@@ -111,7 +101,7 @@ class Receiver:
             references=_names(event.references),
             refs=_names(event.refs),
             headers=_kept(headers),
-            body=storable(body),
+            body=storable(without(body, known.credentials)),
             received_us=now,
             last_us=now,
             due_us=now,
@@ -243,7 +233,8 @@ def _names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _short(text: str) -> str:
-    return mask(_text(text[:WEBHOOK_CHARS_MAX]))[:WEBHOOK_CHARS_MAX]
+    """Masked before it is cut: half a card number is not seen as one."""
+    return mask(_text(text[: 4 * WEBHOOK_CHARS_MAX]))[:WEBHOOK_CHARS_MAX]
 
 
 def _text(text: str) -> str:

@@ -2,7 +2,7 @@
 stands for, as it is now; the same key with another request is refused."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import msgspec
@@ -10,14 +10,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .adapter import NextAction
-from .core import idempotency, ids
+from .core import idempotency, ids, news
 from .core.apply import extend
-from .core.errors import FieldError, Refused, StoreUnavailable
+from .core.errors import FieldError, PayonceError, Refused, StoreUnavailable
 from .core.events import Accepted, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, asking
 from .core.outcome import RequiresAction
-from .core.payment import LateSuccess, Operation, Payment
+from .core.payment import LateSuccess, Mode, Operation, Payment
 from .core.verdict import acting_until_us, evidence
 from .dispatch import Account
 from .outside import Outside
@@ -34,6 +34,27 @@ class Policy(Struct, frozen=True, kw_only=True):
     attempts_max: int = 3
     late_success: LateSuccess = "refund"
     action_s: int = ACTION_S
+
+
+class Listeners(Protocol):
+    """Who wants to hear of payments: ``outbound.endpoints``."""
+
+    def any(self, merchant_id: str, mode: Mode) -> bool:
+        """Somebody may want the news of this merchant's payments; True as well while that is not known."""
+
+    async def refresh(self) -> None:
+        """Look again who there is. Raises PayonceError."""
+
+
+class Nobody:
+    """No endpoints here."""
+
+    def any(self, merchant_id: str, mode: Mode) -> bool:
+        del merchant_id, mode
+        return False
+
+    async def refresh(self) -> None:
+        return
 
 
 class Receipt(Struct, frozen=True):
@@ -56,6 +77,7 @@ class Intake(Struct, frozen=True):
     accounts: Mapping[str, Account]
     outside: Outside
     policy: Policy
+    listeners: Listeners
 
     async def payment(self, scope: Scope, request: NewPayment, key: str, *, actor: str, request_id: str) -> Receipt:
         """Accept a payment: one atomic write of payment, key and due time."""
@@ -103,6 +125,8 @@ class Intake(Struct, frozen=True):
     async def operation(self, scope: Scope, request: NewOperation, key: str, *, actor: str, request_id: str) -> Receipt:
         """Append an operation: one conditional write of event, key and due time. What it needs (a status, what is left to give
         back) is a condition of that write: when somebody else was first, it is looked at again."""
+        with suppress(PayonceError):  # then everybody may want to hear of it
+            await self.listeners.refresh()
         for race in range(RACES_MAX):
             p = await find(self.store, scope, request.payment_id)
             if known := await self.store.find_key(scope, key):
@@ -115,10 +139,20 @@ class Intake(Struct, frozen=True):
             asked = asking(p, request, key, now, partial=self._partial(p))
             self._require_step(p, request)
             after, entries = extend(p, [asked], at_us=now, actor=actor, request_id=request_id)
-            change = Change(payment=after, entries=tuple(entries), due_us=now, key=_row(key, request.kind, p.id, request))
+            told = news.of_change(p, after, entries)
+            change = Change(
+                payment=after,
+                entries=tuple(entries),
+                due_us=now,
+                key=_row(key, request.kind, p.id, request),
+                news=told,
+                notify=bool(told) and self.listeners.any(p.merchant_id, p.mode),
+            )
             match await self.store.commit(change, p.version):
                 case Committed():
                     self.wake.send(p.id)
+                    if change.notify:
+                        self.wake.send(ids.notice_id(p.id))
                     return Receipt(after, details, replayed=False, operation=after.operations[-1])
                 case Unclear():
                     with _unclear(request.kind):

@@ -18,6 +18,7 @@ from .dispatch import Account
 from .ports import Scope
 
 GONE = Block("it is not in this configuration")
+TAKEN = Block(GONE.why, drained=True)  # for this payment's merchant: left in the way that seals what is under way there
 
 
 def offer(name: str, mode: Mode, can: Capabilities) -> Offer:
@@ -45,13 +46,14 @@ class Outside(Struct, frozen=True, kw_only=True):
         found = self._route(scope, request, request.details)
         if found.taken:
             return None
-        if request.provider and request.provider not in self.accounts:  # its name is the caller's text: it is not repeated
-            known = ", ".join(a.name for a in self.accounts.values() if a.mode == scope.mode) or "none"
+        served = [a.name for a in self.accounts.values() if a.serves(scope.merchant_id, scope.mode)]
+        if request.provider and request.provider not in served:  # its name is the caller's text: it is not repeated
+            known = ", ".join(served) or "none"
             return Refused("no_route", f"The provider that it names is no account in {scope.mode} mode. Accounts: {known}.")
         plain = replace(request, capture_method="automatic")
         if request.capture_method == "manual" and self._route(scope, plain, request.details).taken:
             return Refused("capture_method_unsupported", "No account that may take this payment can hold money.")
-        why = "; ".join(f"{c.account}: {c.why}" for c in found.candidates) or "no account is configured"
+        why = "; ".join(f"{c.account}: {c.why}" for c in found.candidates) or "no account is configured for this merchant"
         return Refused("no_route", f"No account can take it in {scope.mode} mode ({why}).")
 
     def facts(self, p: Payment, details: Details | None, blocked: Mapping[str, Block], *, hold: bool) -> Facts:
@@ -61,14 +63,14 @@ class Outside(Struct, frozen=True, kw_only=True):
         if not p.route and details is not None:
             chosen = self._route(Scope(p.merchant_id, p.mode), p, details)
         names = [c.account for c in chosen.taken]
-        gone = [name for name in names if (a := self.accounts.get(name)) is None or a.mode != p.mode]
+        gone = {name: block for name in names if (block := self._away(p, name))}
         settle = [self.accounts[name].terms.settle_s for name in names if name in self.accounts]
         look = (a.name for a in self.accounts.values() if hold and a.terms.readable)  # what a lost tail of a backup has sent
         return Facts(
             rule=chosen.rule,
             route=chosen.candidates,
             settle_s=max(settle, default=Facts().settle_s),
-            blocked={**blocked, **dict.fromkeys(gone, GONE)},
+            blocked={**blocked, **gone},
             lost=frozenset(a.n for a in p.attempts if self.lost(p, a)),
             hold=hold,
             look_first=frozenset(look),
@@ -86,6 +88,14 @@ class Outside(Struct, frozen=True, kw_only=True):
         held = p.winner if p.status == "AUTHORIZED" else None
         return [a.account for a in p.attempts if (unresolved(a) or a.n == held) and self.lost(p, a)]
 
+    def _away(self, p: Payment, account: str) -> Block | None:
+        """Why nothing new of this payment goes to an account of its route: it is not there any more, for anybody or for its
+        merchant. What is under way there is read, captured, closed and given back all the same."""
+        now = self.accounts.get(account)
+        if now is None or now.mode != p.mode:
+            return GONE
+        return None if now.serves(p.merchant_id, p.mode) else TAKEN
+
     def lost(self, p: Payment, a: Attempt) -> bool:
         """The account is missing or is another one now (other base URL, credential, adapter or mode)."""
         now = self.accounts.get(a.account)
@@ -93,7 +103,8 @@ class Outside(Struct, frozen=True, kw_only=True):
         return now is None or (now.base_url, now.credential_id, now.adapter.name, now.mode) != then
 
     def _route(self, scope: Scope, asking: Payment | NewPayment, details: Details) -> routing.Route:
-        """What the rules of today say."""
+        """What the rules of today say. Accounts that do not serve the merchant in this mode are not there at all: neither
+        in the route, which is on record, nor in what is said of it."""
         asked = Asked(
             mode=scope.mode,
             merchant_id=scope.merchant_id,
@@ -105,5 +116,6 @@ class Outside(Struct, frozen=True, kw_only=True):
             provider=asking.provider,
             manual=asking.capture_method == "manual",
         )
-        offers = [offer(a.name, a.mode, a.adapter.CAPABILITIES) for a in self.accounts.values()]
+        served = (a for a in self.accounts.values() if a.serves(scope.merchant_id, scope.mode))
+        offers = [offer(a.name, a.mode, a.adapter.CAPABILITIES) for a in served]
         return routing.route(self.rules, asked, offers)

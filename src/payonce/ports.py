@@ -2,7 +2,7 @@
 in ``payonce.testing`` quote these docstrings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -45,6 +45,8 @@ class Change(Struct, frozen=True, kw_only=True):
     key: KeyRow | None = None  # only when the change is an operation that came with a key
     bodies: Mapping[str, bytes] = {}  # sha256 -> bytes, erasable
     refs: tuple[Ref, ...] = ()
+    news: tuple[int, ...] = ()  # seqs of the entries that hold public events (core/news.py): their place in the feed
+    notify: bool = False  # somebody is subscribed to them: the payment is put on the notices in the same write
 
 
 class Committed(Struct, frozen=True):
@@ -84,6 +86,21 @@ class Page(Struct, frozen=True):
     next: str | None  # opaque cursor; None = no more
 
 
+class Fed(Struct, frozen=True):
+    """A place in the feed: this event of this payment holds news."""
+
+    payment_id: str
+    seq: int
+
+
+class FeedPage(Struct, frozen=True):
+    """``next`` always continues, also at the end of what there is today; ``more``: there is something behind it already."""
+
+    entries: tuple[Fed, ...]
+    next: str
+    more: bool
+
+
 class Store(Protocol):
     """Payments, strictly. Implementations: ``stores.memory``, ``stores.sqlite``, ``stores.dynamodb``.
 
@@ -118,6 +135,12 @@ class Store(Protocol):
     async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
         """Newest first (created, then id). A cursor continues after the last row seen, whatever was written since.
         Raises ValueError for a cursor that is not ours."""
+
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage:
+        """Places of public events, of changes that named them in ``news``, in the order of the writes. Without a cursor from
+        the first event at or after ``since_us``. Whoever goes on from ``next`` misses none. On DynamoDB events of the last
+        seconds wait, the order is that of the writers' clocks, and an event may come twice, and late where a writer's clock was
+        far behind. Raises ValueError for a cursor that is not ours."""
 
     async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
         """What is due before or at a time, earliest first; every merchant's."""
@@ -169,84 +192,6 @@ class Registry(Protocol):
         ``expected_version`` 0."""
 
 
-WEBHOOK_BYTES_MAX = 262_144  # of a body
-WEBHOOK_NAMES_MAX = 32  # references of one webhook, and as many ids of the provider
-WEBHOOK_CHARS_MAX = 512  # of each text in it
-
-WebhookState = Literal["new", "matched", "parked", "unmatched"]
-
-
-class Webhook(Struct, frozen=True, kw_only=True):
-    """A verified webhook as it was heard: a hint, never evidence (R9). ``id`` is derived from account and event."""
-
-    id: str
-    account: str
-    event: str  # the provider's identity of it: the same for every delivery
-    kind: str  # the provider's word
-    references: tuple[str, ...] = ()  # ours in it
-    refs: tuple[str, ...] = ()  # the provider's ids in it
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    received_us: int  # the first delivery
-    state: WebhookState = "new"
-    payment_ids: tuple[str, ...] = ()  # whose read it pulled forward
-    tries: int = 0  # how often its payment was looked for in vain
-    version: int = 1
-    deliveries: int = 1
-    last_us: int  # the newest delivery
-    due_us: int | None = None  # when it is looked at next
-
-
-class WebhookPage(Struct, frozen=True):
-    webhooks: tuple[Webhook, ...]
-    next: str | None  # opaque cursor; None = no more
-
-
-class Waiting(Struct, frozen=True):
-    """A webhook that is due."""
-
-    id: str
-    due_us: int
-
-
-class Inbox(Protocol):
-    """Webhooks that were heard, apart from payments: losing one costs time only (R9). Implementations: ``stores.memory``,
-    ``stores.sqlite``, ``stores.dynamodb``.
-
-    A closed, full, busy or read-only store raises StoreUnavailable: what was asked is not done, unless the disk failed in
-    the middle of it. Its sender sends a webhook again that was not taken.
-    """
-
-    async def put(self, webhook: Webhook) -> bool:
-        """Keep a webhook, due at its ``due_us``; durable when this returns. False when its id is there already: then one more
-        delivery is counted and nothing else changes. Of any number of racing deliveries exactly one gets True. Raises
-        ValueError for one above the limits (WEBHOOK_*_MAX)."""
-
-    async def get(self, id: str) -> Webhook | None:
-        """The webhook as it is now, or None."""
-
-    async def list(
-        self, limit: int, *, state: WebhookState | None = None, account: str | None = None, cursor: str | None = None
-    ) -> WebhookPage:
-        """Newest first (first delivery, then id), without headers and bodies. A cursor continues after the last row seen,
-        whatever was written since. Raises ValueError for a cursor that is not ours."""
-
-    async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
-        """What is due before or at a time, earliest first."""
-
-    async def settle(self, webhook: Webhook) -> bool:
-        """Write state, payments, tries and due time (None = it is not looked at any more), if the row is still at the
-        version of ``webhook``; it gets the next one. Of any number of racing writers with the same version exactly one gets
-        True; the others get False and have written nothing."""
-
-    async def forget(self, before_us: int, limit: int) -> int:
-        """Remove webhooks that are matched or unmatched and were first delivered before a time, the oldest first and at most
-        ``limit``; how many there were. A delivery after that is a new one."""
-
-    async def counts(self) -> Mapping[str, int]:
-        """Webhooks per state: for doctor."""
-
-
 class Clock(Protocol):
     """Time only through here. ``now_us`` is wall time, ``monotonic_us`` never goes back."""
 
@@ -266,7 +211,8 @@ class Wake(Protocol):
     """Whom to tell that there is work, so that it need not wait for the next sweep."""
 
     def send(self, payment_id: str) -> None:
-        """A hint that a payment, or a webhook, is due. May be lost, doubled or late: that costs only time (R1)."""
+        """A hint that a payment, a webhook, a notice or a delivery is due, by its id. May be lost, doubled or late: that costs
+        only time (R1)."""
 
 
 class Response(Struct, frozen=True, kw_only=True):

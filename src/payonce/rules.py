@@ -2,7 +2,7 @@
 ConfigError with file, line and reason, so that a bad file stops the start and not a payment."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from msgspec.structs import asdict
@@ -11,7 +11,7 @@ from .core.errors import ConfigError
 from .core.idempotency import Scalar
 from .core.money import AMOUNT_MINOR_MAX, EXPONENTS, is_currency
 from .core.payment import Mode
-from .core.routing import HIGH_VALUE_MINOR, Offer, Rule, Rules, When, same
+from .core.routing import HIGH_VALUE_MINOR, MERCHANT_ID, Offer, Rule, Rules, When, same
 from .tomlfile import TomlFile, ended, suggest, unknown
 
 RULES_MAX: Final = 200
@@ -194,6 +194,30 @@ def currency_warnings(rules: Rules, offers: Iterable[Offer]) -> list[str]:
             left = [code for code in rule.when.currency if taken is not None and code not in taken]
             if left:
                 found.append(f"{_capital(rule)} uses {name}, which does not take {' or '.join(left)}.")
+    return found
+
+
+def merchant_warnings(rules: Rules, whose: Mapping[str, Collection[str] | None]) -> list[str]:
+    """Rules whose accounts do not fit the merchants that they are for. ``whose``: account -> the merchants that it serves, None
+    = everybody. An account that a rule names for others is passed over without a word, so it is said here."""
+    found: list[str] = []
+    for rule in rules.rules:
+        named = (*rule.use, *(rule.fallback if rule.fallback != "any" else ()))
+        wanted = rule.when.merchant
+        if strangers := [each for each in wanted if not MERCHANT_ID.fullmatch(each)]:
+            found.append(f"{_capital(rule)} is for {' or '.join(strangers)}, which is no merchant's id (mer_...).")
+        for name in named:
+            served = whose.get(name)
+            if served is not None and not served:
+                found.append(f"{_capital(rule)} names {name}, which takes no merchant's payments any more.")
+            elif served is not None and (left := [each for each in wanted if each not in served]):
+                found.append(f"{_capital(rule)} names {name}, which does not serve {' or '.join(left)}.")
+        served_by = [whose.get(name) for name in named]
+        if not wanted and rule.fallback != "any" and served_by and all(each for each in served_by):
+            them = sorted({each for served in served_by for each in served or ()})
+            found.append(
+                f"{_capital(rule)} has accounts for {' and '.join(them)} only: payments of others that it matches are refused."
+            )
     return found
 
 

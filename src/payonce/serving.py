@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from .api.app import create_app
+from .api.door import Backlog, Door, Guarded
 from .bootstrap import App, LocalWake, open_app
-from .config import SANDBOX_URL, Settings
+from .config import SANDBOX_URL, Settings, is_loopback
+from .core.actors import actor
+from .core.errors import ConfigError
 from .dispatch import Account
 from .inbox import deaf
-from .ports import Filters
+from .ports import Filters, Scope
 
 if TYPE_CHECKING:
     from .process import Worker
@@ -37,16 +41,19 @@ class Served(Struct, frozen=True):
 async def serving(settings: Settings, *, worker: bool = True, hold: bool = False) -> AsyncIterator[Served]:
     """Serve until the block ends. Then nothing more is claimed, and requests and calls in flight get ``drain_s``
     together: what is cut is on record and will be resolved by reading. With ``hold`` no process on this store
-    fires anything until ``payonce reconcile`` has run. Raises ConfigError, NewerSchema, StoreUnavailable: nothing was
-    started then."""
-    from .process import address_of, bind, http_server, running_worker
+    fires anything until ``payonce reconcile`` has run. Raises ConfigError (also for an address that others reach, while there
+    is no API key), NewerSchema, StoreUnavailable: nothing was started then."""
+    from .httpd import Limits, address_of, bind, http_server
+    from .process import running_worker
 
     drain_s = settings.number("server.drain_s")
     async with AsyncExitStack() as stack:
         sock = bind(settings.text("server.host"), settings.number("server.port"))
         stack.callback(sock.close)
         app = await stack.enter_async_context(open_app(settings, hold=hold, worker=worker))
+        await require_key(app)
         if hold:
+            await app.journal.write("hold.begun", "store", actor=actor("operator:serve"), mode=settings.mode)
             await app.hold.begin()
         if not app.engine.return_to and settings.mode == "test":  # a real customer's browser would not find this machine
             app.engine.return_to = f"{address_of(sock)}/return/"
@@ -55,7 +62,8 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
 
             beside(app.sandbox.ledger, address_of(sock), sandbox_accounts(settings))
         works = await stack.enter_async_context(running_worker(app, drain_s=drain_s)) if worker else None
-        url = await stack.enter_async_context(http_server(api_of(app), sock, drain_s=drain_s))
+        api, limits = api_of(app, door_of(app, served=True)), Limits(connections_max=settings.number("limits.connections_max"))
+        url = await stack.enter_async_context(http_server(api, sock, drain_s=drain_s, limits=limits))
         if app.sandbox:
             from .sandbox.courier import delivering
 
@@ -67,17 +75,60 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
             draining = asyncio.create_task(works.stop(drain_s)) if works else None  # noqa: F841  keeps it alive
 
 
-def api_of(app: App) -> ASGIApp:
-    """The whole API over an open app, with the sandbox's pages when it runs in this process."""
-    routes = sandbox_routes(app)
-    api = create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks, extra_routes=routes)
+def api_of(app: App, door: Door | None = None) -> ASGIApp:
+    """The whole API over an open app, with the sandbox's pages when it runs in this process. ``door``: as ``door_of`` has it,
+    unless given."""
+    door = door or door_of(app)
+    api = create_app(
+        app.engine,
+        door=door,
+        ready=ready(app),
+        webhooks=app.webhooks,
+        endpoints=app.endpoints,
+        courier=app.courier,
+        extra_routes=sandbox_routes(app, door),
+        https=app.settings.text("server.public_url").startswith("https://"),
+    )
     return api if isinstance(app.wake, LocalWake) else _telling(api, app)
+
+
+def door_of(app: App, *, served: bool = False) -> Door:
+    """The door as the settings have it: keys (``server.keys``) and limits. ``served``: it is a server's own, bound to
+    ``server.host``: whoever is not on this machine needs a key in any case. Else the program around it says who reaches it.
+
+    In DynamoDB the backlog is not looked at: each look would read, and be paid for, as many items as it allows, in each
+    process; and workers there are as many as the queue needs, so that what waits waits for a provider."""
+    settings = app.settings
+    closed = settings.text("server.keys") == "required" or (served and not is_loopback(settings.text("server.host")))
+    most = settings.number("limits.backlog_max")
+    return Door(
+        app.keys,
+        settings.mode,
+        app.clock,
+        open_to=None if closed else app.scope,
+        local_only=served,
+        rate_per_s=settings.number("limits.key_rate_per_s"),
+        requests_max=settings.number("limits.requests_max"),
+        backlog=Backlog(app.store.due, app.clock, most, app.engine.lanes.waiting)
+        if most and not settings.on_dynamodb
+        else None,
+    )
+
+
+async def require_key(app: App) -> None:
+    """Raises ConfigError when others can reach the address that is to be served, and there is no live key of its mode."""
+    host, mode = app.settings.text("server.host"), app.settings.mode
+    if not is_loopback(host) and not await app.keys.any(mode):
+        raise ConfigError(
+            f"server.host is {host}, which others can reach, and there is no API key of {mode} mode. Nothing was started. Make "
+            f"one, `payonce key create --mode {mode}` (with the same --data-dir and --config), or bind 127.0.0.1."
+        )
 
 
 def _telling(api: ASGIApp, app: App) -> ASGIApp:
     """After each request the workers elsewhere are told what it made due; its sender has the answer already."""
 
-    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    async def told(scope: AsgiScope, receive: Receive, send: Send) -> None:
         try:
             await api(scope, receive, send)
         finally:
@@ -102,25 +153,34 @@ def sandbox_accounts(settings: Settings) -> Mapping[str, str]:
     return {p.name: p.base_url.removeprefix(SANDBOX_URL + "/").partition("/")[0] for p in there}
 
 
-def sandbox_routes(app: App) -> tuple[BaseRoute, ...]:
+def sandbox_routes(app: App, door: Door) -> tuple[BaseRoute, ...]:
     """The sandbox's own pages (ledger, faults) on the API server, when it runs in this process: the outside witness
-    within reach of curl."""
-    return (Route("/sandbox/{page:path}", app.sandbox, include_in_schema=False),) if app.sandbox else ()
+    within reach of curl. They are every merchant's, so where keys are needed they need one that may do everything; what is
+    under /sandbox/pay/ is for customers, who have none."""
+    if not app.sandbox:
+        return ()
+    pages = Guarded(app.sandbox, door, "admin", open_under="/sandbox/pay/")
+    return (Route("/sandbox/{page:path}", pages, include_in_schema=False),)
 
 
-def ready(app: App) -> Callable[[], Awaitable[Mapping[str, str]]]:
+def ready(app: App) -> Callable[[Scope | None], Awaitable[Mapping[str, str]]]:
     """The check behind /readyz: the store answers. Accepting needs only the store: what else is said there (providers that
-    are not used now, payments that wait for a person) is for who reads it, and never makes it fail."""
+    are not used now, payments that wait for a person) is for who reads it, and never makes it fail. What is said is what
+    concerns the merchant who asks: their accounts, their payments; for a stranger (None) none of it."""
 
-    async def check() -> Mapping[str, str]:
+    async def check(scope: Scope | None = app.scope) -> Mapping[str, str]:
+        mine = scope or app.scope
         wanted = Filters(status="IN_DOUBT", attention=True)  # both: what needs eyes has an index of its own
-        doubts = await app.store.list(app.scope, wanted, COUNTED_MAX)  # raises StoreUnavailable
+        doubts = await app.store.list(mine, wanted, COUNTED_MAX)  # raises StoreUnavailable
         trouble = await app.store.retry_trouble()
+        if scope is None:
+            return {"store": trouble or "ok", "worker": "ok", "accounts": "ok", "payments": "ok"}
         doubt = f"{COUNTED_MAX} or more" if doubts.next else str(len(doubts.payments))
         held = await app.hold.on()
         await app.health.refresh()
         blocked = app.health.blocked(app.clock.now_us())
-        shut = "; ".join(f"{name}: {block.why}" for name, block in sorted(blocked.items()) if name in app.engine.accounts)
+        theirs = {name for name, a in app.engine.accounts.items() if a.serves(mine.merchant_id, mine.mode)}
+        shut = "; ".join(f"{name}: {block.why}" for name, block in sorted(blocked.items()) if name in theirs)
         return {
             "store": trouble or "ok",
             "worker": "ok: holding until `payonce reconcile` ran" if held else "ok",

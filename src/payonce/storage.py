@@ -17,7 +17,8 @@ from .core.errors import ConfigError, StoreUnavailable
 from .core.events import Entry
 from .core.payment import Payment
 from .hold import FileHold, Hold, RecordHold
-from .ports import Clock, Filters, Inbox, KeyRow, Page, Registry, Scope, Store
+from .mail import Inbox, Outbox
+from .ports import Clock, FeedPage, Filters, KeyRow, Page, Registry, Scope, Store
 
 if TYPE_CHECKING:
     from .stores.dynamodb.tables import Role, Tables
@@ -33,12 +34,15 @@ RACES_MAX: Final = 20
 
 
 class ReadStore(Protocol):
-    """What whoever only looks may ask; see ``ports.Store``. ``registry`` and ``inbox`` need not take writes."""
+    """What whoever only looks may ask; see ``ports.Store``. ``registry``, ``inbox`` and ``outbox`` need not take
+    writes."""
 
     @property
     def registry(self) -> Registry: ...
     @property
     def inbox(self) -> Inbox: ...
+    @property
+    def outbox(self) -> Outbox: ...
 
     async def get(self, payment_id: str) -> Payment | None: ...
     async def find_key(self, scope: Scope, key: str) -> KeyRow | None: ...
@@ -46,6 +50,7 @@ class ReadStore(Protocol):
     async def bodies(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]: ...
     async def history(self, payment_id: str, after_seq: int = 0, limit: int = 1000) -> tuple[Entry, ...]: ...
     async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page: ...
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage: ...
     async def next_due(self) -> int | None: ...
     async def due_of(self, payment_id: str) -> int | None:
         """When a worker will look at the payment; None when nothing is owed any more."""

@@ -5,24 +5,63 @@ Embedded in somebody else's program payonce logs to the standard ``payonce`` log
 """
 
 import logging
+import re
 import sys
+import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from .core.errors import PayonceError
 from .core.redact import masked
 
 _ROOT = logging.getLogger("payonce")
 _ROOT.addHandler(logging.NullHandler())
 
 
+WITHHELD: Final = "(what it says is withheld: it may quote what came from outside)"
+CAUSES_MAX: Final = 8  # of an exception, and the frames shown of each: twice as many
+# Their texts are written here, by the operating system or by SQLite, and quote files, tables and codes, never a value.
+_SPEAKS: Final = (PayonceError, OSError, KeyboardInterrupt)
+_SPEAKS_OF: Final = ("apsw",)
+_RAISED: Final = re.compile(r"(exception=\w+)\(.*", re.DOTALL)  # of a task, as the loop tells it
+
+
+def _exception(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where it failed and as what; never a local value, and a text only where we know who wrote it."""
+    given = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else None
+    if error is None and given:
+        error = sys.exc_info()[1]
+    if error is not None:
+        event["exception"] = told(error)
+    return event
+
+
+def told(error: BaseException) -> str:
+    """An exception with its causes, the innermost first, as text for a log."""
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < CAUSES_MAX:
+        frames = traceback.format_list(traceback.extract_tb(each.__traceback__)[-2 * CAUSES_MAX :])
+        kind = type(each)
+        speaks = isinstance(each, _SPEAKS) or kind.__module__.partition(".")[0] in _SPEAKS_OF
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        parts.append(f"{''.join(frames)}{name}: {str(each) if speaks else WITHHELD}")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nthen: ".join(reversed(parts))
+
+
 def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return dict(masked(dict(event)))
+    ours = {name: event[name] for name in event if name.startswith("_")}  # structlog's own, never shown
+    return {**masked({name: each for name, each in event.items() if name not in ours}), **ours}
 
 
 def _name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {**event, "component": event["_record"].name}
+    said = _RAISED.sub(lambda m: f"{m.group(1)}(...)", str(event["event"]))
+    return {**event, "event": said, "component": event["_record"].name}
 
 
 # What libraries log about our own server and loop comes out in the same form, redacted too.
@@ -31,7 +70,7 @@ _FOREIGN: list[Any] = [
     structlog.stdlib.add_log_level,
     _name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
+    _exception,
     _redact,
 ]
 
@@ -63,7 +102,7 @@ def get_logger(name: str) -> Any:
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _exception,
             _redact,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

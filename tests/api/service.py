@@ -31,13 +31,19 @@ from payonce.adapter import (
     Voided,
 )
 from payonce.api.app import create_app
+from payonce.api.door import Door
 from payonce.core.payment import StoredRequest
 from payonce.dispatch import Account
 from payonce.engine import Engine, Policy, Ports
-from payonce.ports import Change, Committed, Conflict, KeyRow, Lost, Scope, Store, Unclear
-from payonce.stores.memory import MemoryStore
+from payonce.merchants.journal import Journal
+from payonce.merchants.keys import SCOPES, Keyring, KeyScope
+from payonce.outbound.courier import Courier
+from payonce.outbound.endpoints import Endpoints
+from payonce.ports import Change, Clock, Committed, Conflict, KeyRow, Lost, Registry, Scope, Store, Unclear
+from payonce.stores.memory import MemoryRegistry, MemoryStore
 
 TEST = Scope("mer_default", "test")
+OTHER = Scope("mer_0123456789abcdefghjk", "test")
 GOOD = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok"}
 START_US = 1_795_000_000_123_456  # 2026-11-18
 CARD = "4242424242424242"
@@ -242,8 +248,27 @@ class Service:
         return sum((await self.store.counts()).values())
 
 
-async def all_ok() -> Mapping[str, str]:
+async def all_ok(_scope: Scope | None = None) -> Mapping[str, str]:
     return {"store": "ok"}
+
+
+def ring(registry: Registry | None = None, clock: Clock | None = None) -> Keyring:
+    """Keys in a registry of their own, unless one is given."""
+    return Keyring(registry or MemoryRegistry(), clock or TickingClock(), CountingEntropy())
+
+
+def open_door(engine: Engine, scope: Scope = TEST, *, keys: Keyring | None = None, **limits: Any) -> Door:
+    """Whoever comes is ``scope``'s merchant until a key is made, as on loopback."""
+    return Door(keys or ring(clock=engine.clock), scope.mode, engine.clock, open_to=scope, **limits)
+
+
+async def new_key(
+    keys: Keyring, scope: Scope = TEST, *scopes: KeyScope, rate_per_s: int = 0, expires_us: int = 0
+) -> dict[str, str]:
+    """The header of a fresh key on record; without ``scopes`` it may do everything."""
+    key, text = keys.new(scope.merchant_id, scope.mode, scopes or SCOPES, rate_per_s=rate_per_s, expires_us=expires_us)
+    await keys.add(key)
+    return {"Authorization": f"Bearer {text}"}
 
 
 def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] | None = None, **can: Any) -> Account:
@@ -260,6 +285,22 @@ def account(name: str = "tiny", mode: str = "test", currencies: frozenset[str] |
     )
 
 
+class NoSender:
+    """To merchants' endpoints nothing is sent here."""
+
+    async def send(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is to be sent")
+
+
+def telling(engine: Engine, store: MemoryStore, registry: Registry) -> tuple[Endpoints, Courier]:
+    """Endpoints and courier for an engine, which from now on notes down what they are to be told."""
+    clock, entropy, journal = engine.clock, engine.entropy, Journal(registry, engine.clock)
+    endpoints = Endpoints(registry, clock, entropy, journal, lambda: b"k" * 32)
+    rest: dict[str, Any] = {"clock": clock, "entropy": entropy, "wake": engine.wake, "timeout_ms": 1000}
+    engine.listeners = endpoints
+    return endpoints, Courier(store.outbox, store, endpoints, NoSender(), journal, **rest)
+
+
 def engine_over(store: Store, *accounts: Account, return_to: str = "") -> Engine:
     ports = Ports(store=store, transport=Echo(), clock=TickingClock(), entropy=CountingEntropy(), wake=Woken())
     return Engine(ports, {a.name: a for a in accounts or (account(),)}, Policy(), return_to=return_to)
@@ -272,15 +313,16 @@ def serving(
     accounts: tuple[Account, ...] = (),
     scope: Scope = TEST,
     return_to: str = "",
-    ready: Callable[[], Awaitable[Mapping[str, str]]] = all_ok,
+    ready: Callable[[Scope | None], Awaitable[Mapping[str, str]]] = all_ok,
+    door: Callable[[Engine], Door] | None = None,
     **more: Any,
 ) -> None:
-    """Run ``check`` against a fresh service."""
+    """Run ``check`` against a fresh service, without keys unless ``door`` makes another door."""
 
     async def run() -> None:
         rows = store if store is not None else MemoryStore()
         engine = engine_over(rows, *accounts, return_to=return_to)
-        app = create_app(engine, scope=scope, ready=ready, **more)
+        app = create_app(engine, door=door(engine) if door else open_door(engine, scope), ready=ready, **more)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payonce.test") as client:
             await check(Service(app, engine, rows, client))
 

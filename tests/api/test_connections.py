@@ -11,11 +11,11 @@ import pytest
 
 from payonce.api.app import create_app
 from payonce.api.incoming import HEAD_BYTES_MAX, HEADERS_MAX
-from payonce.process import bind, http_server
+from payonce.httpd import Limits, bind, http_server
 from payonce.stores.memory import MemoryStore
 from payonce.telemetry import OTHERS, configure
 
-from .service import CARD, GOOD, TEST, all_ok, engine_over
+from .service import CARD, GOOD, all_ok, engine_over, open_door
 
 QUICK_S = 5  # generous: what is expected takes a fraction of it, what was wrong took at least 20 s
 HEAD = b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k1\r\n"
@@ -56,10 +56,11 @@ async def to_the_end(reader: asyncio.StreamReader) -> bytes:
 async def listening(store: MemoryStore | None = None, *, drain_s: int = 20, **limits: float) -> AsyncIterator[Port]:
     rows = store or MemoryStore()
     given = {"body_s": limits["body_s"]} if "body_s" in limits else {}
-    app = create_app(engine_over(rows), scope=TEST, ready=all_ok, **given)
+    engine = engine_over(rows)
+    app = create_app(engine, door=open_door(engine), ready=all_ok, **given)
     sock = bind("127.0.0.1", 0)
-    heads = {"head_s": limits["head_s"]} if "head_s" in limits else {}
-    async with http_server(app, sock, drain_s=drain_s, **heads):
+    heads = Limits(head_s=limits["head_s"]) if "head_s" in limits else None
+    async with http_server(app, sock, drain_s=drain_s, limits=heads):
         yield Port(sock.getsockname()[1], rows)
 
 
@@ -312,6 +313,33 @@ def test_what_is_no_http_is_closed_quietly(sent: bytes, caplog: pytest.LogCaptur
         async with listening() as port:
             assert (await port.told(sent))[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 415")
             assert sum((await port.store.counts()).values()) == 0
+
+    run(check)
+    assert noise(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (b"CONNECT pay.example:443", 404),
+        (b"GET http://169.254.169.254/latest", 404),
+        (b"GET http://x/livez", 404),
+        (b"OPTIONS *", 404),
+        (b"TRACE /payments", 405),
+        (b"GET //livez", 404),
+        (b"GET /../livez", 404),
+        (b"GET /livez%00", 404),
+        (b"GET /%ff%fe", 404),
+    ],
+)
+def test_unusual_targets_lead_nowhere(start: bytes, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Other forms of a target than a path of ours are nothing that there is: no proxy, no second name of a path, no error."""
+
+    async def check() -> None:
+        async with listening() as port:
+            raw = await port.told(start + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            found, _, told = answer_of(raw)
+            assert (found, told["code"]) == (status, "not_found" if status == 404 else "method_not_allowed")
 
     run(check)
     assert noise(caplog) == []

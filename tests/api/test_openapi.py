@@ -10,17 +10,22 @@ import jsonschema_rs
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from payonce.api.app import create_app
-from payonce.api.bodies import OPERATION_ID, PAYMENT_ID, REFERENCE
 from payonce.api.openapi import codes_of, document, operations
+from payonce.api.rights import HEALTH, NEEDS
+from payonce.core import ids
 from payonce.core.errors import PROBLEMS
 from payonce.core.idempotency import FIELDS, OPERATION_FIELDS, Details, NewPayment
 from payonce.core.money import AMOUNT_MINOR_MAX
 from payonce.core.redact import has_card_number
-from payonce.stores.memory import MemoryStore
+from payonce.shown.bodies import OPERATION_ID, PAYMENT_ID, REFERENCE
+from payonce.shown.endpoints import DELIVERY_ID, ENDPOINT_ID
+from payonce.shown.news import ID as EVENT_ID
+from payonce.stores.memory import MemoryRegistry, MemoryStore
 
-from .service import TEST, Service, all_ok, engine_over, serving
+from .service import TEST, Service, all_ok, engine_over, new_key, open_door, ring, serving, telling
 
 CLI_ONLY = {"nothing_to_resolve", "resolution_incomplete"}  # there is no HTTP operation that resolves
 ANY_ROUTE = {"method_not_allowed"}  # of paths, not of operations
@@ -119,6 +124,21 @@ def test_answers_hold_nothing_undocumented() -> None:
     serving(check)
 
 
+def test_every_operation_says_which_key_it_needs() -> None:
+    """The table that the application enforces stands in the document: the scheme, the scope, and what the door answers."""
+    assert document()["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    for path, method, operation in operations():
+        needs = NEEDS[path][method.upper()]
+        assert operation["security"] == ([{"apiKey": [needs]}] if needs else []), path
+        door = {"key_missing", "key_invalid", "scope_missing", "rate_limited"}
+        assert door & codes_of(operation) == (door if needs else set()), path
+        assert ("over_capacity" in codes_of(operation)) == (path not in HEALTH), path
+        if needs:
+            assert f"`{needs}`" in operation["description"], path
+            assert "WWW-Authenticate" in operation["responses"]["401"]["headers"], path
+            assert "Retry-After" in operation["responses"]["429"]["headers"], path
+
+
 def test_every_path_is_routed_and_every_route_is_documented() -> None:
     """The document and the application have the same paths and methods."""
 
@@ -141,32 +161,48 @@ def _validator(schema: dict[str, Any]) -> Any:
 # --- schemathesis: what it makes of the document, sent to the application ---------------------------------------------
 
 FORMS = {  # of names in paths; those of accounts stay what they are
-    "id": re.compile(PAYMENT_ID),
     "operationId": re.compile(OPERATION_ID),
     "reference": re.compile(REFERENCE),
     "account": re.compile("(?!)"),
 }
-WHOLE = ("amount", "actionExpiresIn")
+IDS = {  # forms of {id}, by the first part of the path
+    "payments": re.compile(PAYMENT_ID),
+    "events": re.compile(EVENT_ID),
+    "webhook-endpoints": re.compile(ENDPOINT_ID),
+    "webhook-deliveries": re.compile(DELIVERY_ID),
+}
+WHOLE = ("amount", "actionExpiresIn", "overlapS")
 _numbers: Iterator[int] = itertools.count()
-engine = engine_over(MemoryStore())
-app = create_app(engine, scope=TEST, ready=all_ok)
+store, registry = MemoryStore(), MemoryRegistry()
+engine = engine_over(store)
+keys = ring(registry, engine.clock)
+KEY = asyncio.run(new_key(keys))  # of TEST, for everything
+endpoints, courier = telling(engine, store, registry)
+app = create_app(engine, door=open_door(engine, keys=keys), ready=all_ok, endpoints=endpoints, courier=courier)
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 def made_good(case: Any) -> bool:
-    """What no schema can say of a valid request: it has one fresh key, names an account, a payment and an operation that
-    exist, an integer is written without a fraction (to JSON Schema 1.0 is one), and a cursor is one that a page gave. Invalid
-    ones stay. False for one that happens to hold a card number: chance makes some."""
+    """What no schema can say of a valid request: it has one fresh key, names an account, a payment, an operation, an event, an
+    endpoint and a delivery that exist, an endpoint's address is public, an integer is written without a fraction (to JSON
+    Schema 1.0 is one), and a cursor is one that a page gave. Invalid ones stay. False for one that happens to hold a card
+    number: chance makes some."""
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return True
     if case.path.startswith("/payments") and case.method.upper() == "POST":
         case.headers["Idempotency-Key"] = f"fresh-{next(_numbers)}"
-        if isinstance(case.body, dict):
-            body = {k: v for k, v in case.body.items() if k not in ("idempotencyKey", "provider")}
-            case.body = {k: int(v) if isinstance(v, float) and k in WHOLE else v for k, v in body.items()}
-    if case.path_parameters and all(FORMS[name].fullmatch(str(v)) for name, v in case.path_parameters.items()):
-        names = asyncio.run(_names(manual=case.path.endswith(("/capture", "/void"))))
-        case.path_parameters = {name: names[name] for name in case.path_parameters}
+    if isinstance(case.body, dict):
+        body = {k: v for k, v in case.body.items() if k not in ("idempotencyKey", "provider")}
+        body |= {"url": f"https://shop.example/{next(_numbers)}"} if body.get("url") else {}
+        body |= {"since": "2026-11-01T00:00:00Z"} if "since" in body else {}
+        case.body = {k: int(v) if isinstance(v, float) and k in WHOLE else v for k, v in body.items()}
+    first, manual = case.path.split("/")[1], case.path.endswith(("/capture", "/void"))
+    if case.path == "/webhook-endpoints":
+        asyncio.run(_hooked())  # there is room for one more
+    forms = {**FORMS, "id": IDS.get(first, FORMS["account"])}
+    if case.path_parameters and all(forms[name].fullmatch(str(v)) for name, v in case.path_parameters.items()):
+        names = asyncio.run(_hooked() if first.startswith("webhook-") else _names(manual=manual))
+        case.path_parameters = {name: names[first if name == "id" else name] for name in case.path_parameters}
     if case.query and "cursor" in case.query:
         case.query = {k: v for k, v in case.query.items() if k != "cursor"}
     return not has_card_number([case.query, case.body if isinstance(case.body, dict) else None])
@@ -181,7 +217,21 @@ async def _names(*, manual: bool) -> dict[str, str]:
     )
     p = (await engine.submit(TEST, wish, key, actor="test")).payment
     await engine.advance(p.id)
-    return {"id": p.id, "operationId": p.operations[0].id, "reference": f"{p.id[4:]}0100"}
+    return {
+        "payments": p.id,
+        "operationId": p.operations[0].id,
+        "reference": f"{p.id[4:]}0100",
+        "events": ids.event_id(p.id, 3),
+    }
+
+
+async def _hooked() -> dict[str, str]:
+    """One fresh endpoint with one delivery, and no other."""
+    by: dict[str, Any] = {"actor": "test", "request_id": ""}
+    for old in await endpoints.all(TEST):
+        await endpoints.remove(TEST, old.id, **by)
+    hook = await endpoints.create(TEST, f"https://shop.example/{next(_numbers)}", (), "", **by)
+    return {"webhook-endpoints": hook.id, "webhook-deliveries": (await courier.test(TEST, hook.id, **by)).id}
 
 
 @schema.parametrize()
@@ -189,7 +239,24 @@ async def _names(*, manual: bool) -> dict[str, str]:
 def test_schemathesis_finds_nothing(case: Any) -> None:
     """No 5xx, no undocumented status, header, media type or shape; valid is accepted, invalid refused."""
     if made_good(case):
-        case.call_and_validate()
+        case.call_and_validate(headers=KEY)
+
+
+@schema.parametrize()
+@settings(max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_without_a_key_only_the_open_operations_answer(case: Any) -> None:
+    """Whatever is sent: 401 key_missing, documented, with its challenge; an open operation answers as if there were no keys."""
+    if made_good(case):
+        case.headers = {name: value for name, value in (case.headers or {}).items() if name.lower() != "authorization"}
+        answer = case.call()
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+        if case.method.upper() not in NEEDS[case.path]:
+            assert answer.status_code in (204, 405)
+        elif NEEDS[case.path][case.method.upper()] is None:
+            assert answer.status_code not in (401, 403) or answer.json()["code"] == "webhook_refused"
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (401, "key_missing")
+            assert answer.headers["www-authenticate"] == ['Bearer realm="payonce"']
 
 
 def test_the_shown_request_is_good() -> None:

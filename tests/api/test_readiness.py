@@ -15,9 +15,10 @@ import pytest
 
 from payonce.api.app import SAID_CHARS_MAX, create_app
 from payonce.core.errors import StoreUnavailable
+from payonce.ports import Scope
 from payonce.stores.sqlite import SqliteStore, open_store, store
 
-from .service import GOOD, TEST, Service, engine_over, problem_of, serving
+from .service import GOOD, Service, engine_over, open_door, problem_of, serving
 
 
 def over_file(path: Path, check: Callable[[Service, SqliteStore], Awaitable[None]]) -> None:
@@ -26,11 +27,11 @@ def over_file(path: Path, check: Callable[[Service, SqliteStore], Awaitable[None
     async def run() -> None:
         rows = await open_store(path / "pay.db")
 
-        async def ready() -> Mapping[str, str]:
+        async def ready(_scope: Scope | None) -> Mapping[str, str]:
             return {"store": await rows.retry_trouble() or "ok"}
 
         engine = engine_over(rows)
-        app = create_app(engine, scope=TEST, ready=ready)
+        app = create_app(engine, door=open_door(engine), ready=ready)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payonce.test") as client:
             await check(Service(app, engine, rows, client), rows)
         await rows.close()
@@ -92,7 +93,7 @@ def test_why_the_store_refused_is_in_the_log(tmp_path: Path, caplog: pytest.LogC
 def test_what_the_log_says_of_a_refusal_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     """One line, cut, with secrets masked; readiness that cannot be told is logged the same way."""
 
-    async def ready() -> Mapping[str, str]:
+    async def ready(_scope: Scope | None) -> Mapping[str, str]:
         raise StoreUnavailable(f"DynamoDB refused GetItem: sk_live_abcdef123456\n{'x' * 5000}")
 
     async def check(s: Service) -> None:

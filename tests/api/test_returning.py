@@ -8,10 +8,10 @@ import pytest
 
 from payonce.adapter import NextAction
 from payonce.api.returning import READS_MAX, on_to
-from payonce.api.views import payment_body
 from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import Details
 from payonce.ports import Change, Committed, Conflict, Unclear
+from payonce.shown.views import payment_body
 from payonce.stores.memory import MemoryStore
 
 from .service import CARD, GOOD, JsonObject, Service, problem_of, serving

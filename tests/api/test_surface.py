@@ -15,9 +15,10 @@ from starlette.routing import Mount, Route
 from payonce.api.app import create_app
 from payonce.core.errors import NewerSchema, StoreUnavailable
 from payonce.core.payment import Payment
+from payonce.ports import Scope
 from payonce.stores.memory import MemoryStore
 
-from .service import CARD, GOOD, TEST, BrokenStore, Service, all_ok, engine_over, problem_of, serving
+from .service import CARD, GOOD, BrokenStore, Service, all_ok, engine_over, open_door, problem_of, serving
 
 PATHS = ("/payments", "/payments/pay_x", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/style.css", "/nowhere")
 
@@ -33,7 +34,10 @@ def test_every_answer_has_a_request_id_and_security_headers() -> None:
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             assert "cache-control" in answer.headers
-            assert "server" not in answer.headers
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+            assert {"camera=()", "payment=()"} <= set(answer.headers["permissions-policy"].split(", "))
+            assert not {"server", "strict-transport-security", "access-control-allow-origin"} & set(answer.headers)
         assert len(set(ids)) == len(ids)
         assert all(re.fullmatch(r"req_[0-9a-f]{20}", each) for each in ids)
 
@@ -199,7 +203,7 @@ def test_readiness_shows_its_checks_or_fails_by_name() -> None:
     """/readyz is 200 with every finding, or 503 not_ready naming the failing checks with Retry-After."""
     findings: dict[str, str] = {"store": "ok", "worker": "ok: 3 due"}
 
-    async def ready() -> Mapping[str, str]:
+    async def ready(_scope: Scope | None) -> Mapping[str, str]:
         if findings["store"] == "closed":
             raise StoreUnavailable("closed")
         return findings
@@ -241,7 +245,7 @@ def test_it_can_be_mounted() -> None:
 
     async def check() -> None:
         engine = engine_over(MemoryStore())
-        outer = Starlette(routes=[Mount("/pay", create_app(engine, scope=TEST, ready=all_ok))])
+        outer = Starlette(routes=[Mount("/pay", create_app(engine, door=open_door(engine), ready=all_ok))])
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=outer), base_url="http://outer.test") as client:
             answer = await client.post("/pay/payments", json=GOOD, headers={"idempotency-key": "k"})
             assert (await client.get("/pay/")).headers["location"] == "/pay/docs"

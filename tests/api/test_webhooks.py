@@ -14,15 +14,16 @@ import pytest
 from payonce.api.app import create_app
 from payonce.bootstrap import SystemClock
 from payonce.core.errors import StoreUnavailable
+from payonce.httpd import bind, http_server
 from payonce.inbox import Receiver
-from payonce.ports import WEBHOOK_BYTES_MAX, Inbox, Webhook
-from payonce.process import bind, http_server
+from payonce.mail import WEBHOOK_BYTES_MAX, Inbox, Webhook
 from payonce.stores.memory import MemoryInbox, MemoryStore
 from payonce.stores.sqlite import open_store
 from tests.hearing import OLD_SECRET, TOLERANCE_US, event, headers, hearing_account
 from tests.stores.test_sqlite_trouble import small_disk
 
-from .service import CARD, TEST, Woken, account, all_ok, engine_over, problem_of
+from .service import CARD, Woken, account, all_ok, engine_over, problem_of
+from .service import open_door as door_without_keys
 
 QUICK_S = 20
 
@@ -46,7 +47,7 @@ async def open_door(inbox: Inbox | None = None, *, body_s: float = 10) -> AsyncI
     store, kept = MemoryStore(), inbox or MemoryInbox()
     engine = engine_over(store, hearing_account(), account("tiny"))
     receiver = Receiver(kept, store, engine.accounts, engine.ingest, clock=SystemClock(), wake=Woken())
-    app = create_app(engine, scope=TEST, ready=all_ok, webhooks=receiver, body_s=body_s)
+    app = create_app(engine, door=door_without_keys(engine), ready=all_ok, webhooks=receiver, body_s=body_s)
     sock = bind("127.0.0.1", 0)
     async with http_server(app, sock, drain_s=5) as url, httpx2.AsyncClient(base_url=url) as client:
         yield Door(client, kept)
@@ -138,16 +139,32 @@ def test_an_old_secret_counts_while_it_is_rotated() -> None:
     run(check)
 
 
-@pytest.mark.parametrize("name", ["nobody", "tiny", "hearing/x", "Hearing", "\N{CAT FACE}", CARD])
-def test_who_takes_no_webhooks_is_a_404(name: str) -> None:
-    """No such account, and an account whose provider sends none: nothing is there, and its name is masked where it must be."""
+@pytest.mark.parametrize("name", ["nobody", "tiny", "Hearing", "\N{CAT FACE}", CARD])
+def test_who_takes_no_webhooks_is_told_apart_by_nobody(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No such account, and an account whose provider sends none: the very answer of a wrong signature; the log says which."""
 
     async def check() -> None:
         async with open_door() as door:
-            answer = await door.send(event(), account=name)
-            assert (answer.status_code, problem_of(answer)["code"]) == (404, "not_found")
-            assert CARD not in answer.text
+            answer, forged = await door.send(event(), account=name), await door.send(event(), {"request-id": "r"})
+            told, like = problem_of(answer), problem_of(forged)
+            assert (answer.status_code, told["code"]) == (401, "webhook_refused")
+            assert {k: v for k, v in told.items() if k not in ("requestId", "instance")} == {
+                k: v for k, v in like.items() if k not in ("requestId", "instance")
+            }
+            assert CARD not in answer.text + caplog.text
+            assert "webhook for no account" in caplog.text
             assert await door.rows() == []
+
+    run(check)
+
+
+def test_a_name_with_a_slash_is_no_path() -> None:
+    """404: no account is called so."""
+
+    async def check() -> None:
+        async with open_door() as door:
+            answer = await door.send(event(), account="hearing/x")
+            assert (answer.status_code, problem_of(answer)["code"]) == (404, "not_found")
 
     run(check)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from payonce.aws.worker import Attributes, Record
+from payonce.aws.batch import Attributes, Record
 from payonce.awsapi import Answer, Done, Lost, Service
 from payonce.bootstrap import App, SystemEntropy, open_app, policy_of
 from payonce.config import Settings, Value, load
@@ -19,14 +19,20 @@ from payonce.engine import Engine, Ports
 from payonce.health import Health
 from payonce.hold import RecordHold
 from payonce.inbox import Receiver
-from payonce.ports import Webhook
+from payonce.mail import Webhook
+from payonce.merchants import Merchants
+from payonce.merchants.journal import Journal
+from payonce.merchants.keys import Keyring
+from payonce.outbound.opening import opened
 from payonce.stores.dynamodb import Tables, create_tables, open_store
 from payonce.testing.amazon import ModelAws
 from payonce.wake.sqs import SqsWake
 
 LONG_MS = 90_000  # of an invocation
 T = TypeVar("T")
-QUEUE, DEAD = "http://127.0.0.1/000000000000/due", "http://127.0.0.1/000000000000/dead"
+QUEUE, DEAD, DELIVERIES = (f"http://127.0.0.1/000000000000/{name}" for name in ("due", "dead", "deliveries"))
+QUEUES = {QUEUE: "DueQueue", DEAD: "DeadLetterQueue", DELIVERIES: "DeliveriesQueue"}
+SIGNING_KEY = b"0123456789abcdef0123456789abcdef"
 
 
 class SetClock:
@@ -52,7 +58,8 @@ class WatchedAws:
         self.model = ModelAws(clock)
         self.sent: list[tuple[str, int]] = []  # id, delay in seconds
         self.hidden: list[tuple[str, int]] = []  # receipt handle, seconds
-        self.lengths = {QUEUE: 0, DEAD: 0}
+        self.told: list[tuple[str, int]] = []  # the same, of the queue of deliveries
+        self.lengths = dict.fromkeys(QUEUES, 0)
         self.down: set[str] = set()
         self.rights: set[str] = set()  # what was asked, as rights of IAM: "dynamodb:Query TransactionsTable/index/due"
 
@@ -68,7 +75,8 @@ class WatchedAws:
         entries = params.get("Entries", ())
         match operation:
             case "SendMessageBatch":
-                self.sent += [(each["MessageBody"], each["DelaySeconds"]) for each in entries]
+                into = self.told if params["QueueUrl"] == DELIVERIES else self.sent
+                into += [(each["MessageBody"], each["DelaySeconds"]) for each in entries]
             case "ChangeMessageVisibilityBatch":
                 self.hidden += [(each["ReceiptHandle"], each["VisibilityTimeout"]) for each in entries]
             case "GetQueueAttributes":
@@ -84,7 +92,7 @@ def rights_of(service: Service, operation: str, params: Mapping[str, Any]) -> It
     """The rights that a call needs. A transaction needs those of its parts (DynamoDB developer guide, "IAM and DynamoDB
     transactions"), a batch of SQS that of the single operation (SQS developer guide, "Amazon SQS API permissions")."""
     if service == "sqs":
-        yield f"sqs:{operation.removesuffix('Batch')} {'DueQueue' if params['QueueUrl'] == QUEUE else 'DeadLetterQueue'}"
+        yield f"sqs:{operation.removesuffix('Batch')} {QUEUES[params['QueueUrl']]}"
     elif operation == "TransactWriteItems":
         for part in params["TransactItems"]:
             ((kind, write),) = part.items()
@@ -97,18 +105,19 @@ def rights_of(service: Service, operation: str, params: Mapping[str, Any]) -> It
 
 
 @asynccontextmanager
-async def room(folder: Path, clock: SetClock) -> AsyncIterator[tuple[App, WatchedAws]]:
-    """The app and what it asks of AWS."""
-    local = load(env={"PAYONCE_DATA_DIR": str(folder)})
+async def room(folder: Path, clock: SetClock, *, signs: bool = True) -> AsyncIterator[tuple[App, WatchedAws]]:
+    """The app and what it asks of AWS. ``signs``: it holds the signing key, as the API and who delivers do."""
+    local = load(env={"PAYONCE_DATA_DIR": str(folder), "PAYONCE_WEBHOOK_ALLOW_HOSTS": "127.0.0.1"})
     async with open_app(local, clock=clock, env={}) as base:
         aws = WatchedAws(clock)
         tables = Tables(transactions="Transactions", idempotency="Idempotency", registry="Registry")
         await create_tables(aws, clock, tables)
         store = open_store(aws, clock, tables)
-        wake = SqsWake(aws, QUEUE, clock)
+        wake = SqsWake(aws, QUEUE, clock, deliveries_url=DELIVERIES)
         ports = Ports(store=store, transport=base.transport, clock=clock, entropy=SystemEntropy(), wake=wake)
-        health, accounts = Health(store.registry, clock), base.engine.accounts
-        engine = Engine(ports, accounts, policy_of(local), rules=local.rules, health=health)
+        health, accounts, journal = Health(store.registry, clock), base.engine.accounts, Journal(store.registry, clock)
+        out = opened(local, store, ports, journal, (lambda: SIGNING_KEY) if signs else None)
+        engine = Engine(ports, accounts, policy_of(local), rules=local.rules, health=health, listeners=out.endpoints)
         yield (
             replace(
                 base,
@@ -118,15 +127,22 @@ async def room(folder: Path, clock: SetClock) -> AsyncIterator[tuple[App, Watche
                 wake=wake,
                 hold=RecordHold(store.registry, clock),
                 health=health,
+                merchants=Merchants(store.registry, clock, ports.entropy),
+                keys=Keyring(store.registry, clock, ports.entropy),
+                journal=journal,
+                endpoints=out.endpoints,
+                courier=out.courier,
                 webhooks=Receiver(store.inbox, store, accounts, engine.ingest, clock=clock, wake=wake),
                 aws=aws,
             ),
             aws,
         )
+        await out.close()
 
 
 def _queued(settings: Settings) -> Settings:
-    urls = {"wake.queue_url": Value(QUEUE, "test"), "wake.dead_letter_url": Value(DEAD, "test")}
+    named = {"wake.queue_url": QUEUE, "wake.dead_letter_url": DEAD, "wake.deliveries_url": DELIVERIES}
+    urls = {name: Value(url, "test") for name, url in named.items()}
     return replace(settings, values={**settings.values, **urls})
 
 

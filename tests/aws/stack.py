@@ -47,11 +47,13 @@ from typing import Any, Final, TypeVar
 import botocore.session
 from botocore.config import Config
 from msgspec import Struct
+from msgspec.structs import replace
 from tools.aws_package import ROOT, build
 
 from payonce.config import SETTINGS
 
 from .emulator import REGION, emulator, environment
+from .keys import bearer, issued_at
 
 TEMPLATE: Final = ROOT / "deploy" / "aws" / "template.yaml"
 CODE: Final = "CodeUri: ../../build/aws/payonce.zip"  # what `sam package` replaces, and so do we
@@ -65,6 +67,8 @@ TRIED_OUT: Final = {
     "IndexShards": "16",
     "DeletionProtection": "false",
     "WorkerConcurrency": "4",
+    "DeliverConcurrency": "2",
+    "WebhookAllowHosts": "127.0.0.1",
     "LogDays": "1",
 }
 SETTINGS_NAMES: Final = frozenset(name for s in SETTINGS for name in s.env)  # the starter's names are among them
@@ -74,13 +78,20 @@ T = TypeVar("T")
 
 
 class Stack(Struct, frozen=True, kw_only=True):
-    """What is deployed. ``outputs`` are those of the template, ``parameters`` what it was given."""
+    """What is deployed. ``outputs`` are those of the template, ``parameters`` what it was given, ``key`` an API key of the
+    default merchant that may do everything."""
 
     emulator_url: str
     sandbox_url: str
     outputs: dict[str, str]
     parameters: dict[str, str]
     folder: Path
+    key: str = ""
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that each request to the API needs."""
+        return bearer(self.key)
 
     @property
     def api(self) -> str:
@@ -99,6 +110,9 @@ class Stack(Struct, frozen=True, kw_only=True):
             "PAYONCE_REGISTRY_TABLE": self.outputs["RegistryTable"],
             "PAYONCE_QUEUE_URL": self.outputs["QueueUrl"],
             "PAYONCE_DEAD_LETTER_URL": self.outputs["DeadLetterUrl"],
+            "PAYONCE_DELIVERIES_URL": self.outputs["DeliveriesUrl"],
+            "PAYONCE_WEBHOOK_SIGNING_KEY": self.outputs["SigningKeyReference"],
+            "PAYONCE_WEBHOOK_ALLOW_HOSTS": self.parameters.get("WebhookAllowHosts", ""),
             "PAYONCE_SANDBOX_URL": self.sandbox_url,
         }
 
@@ -108,7 +122,7 @@ class Stack(Struct, frozen=True, kw_only=True):
         return (self.folder / "emulator.log").read_text(errors="replace")
 
     def logs(self, function: str) -> list[str]:
-        """The lines that ``ApiFunction``, ``WorkerFunction`` or ``SweeperFunction`` wrote in events that have ended."""
+        """The lines that ``ApiFunction``, ``WorkerFunction`` and so on wrote in events that have ended."""
         group = f"/payonce/{NAME}/{function.removesuffix('Function').lower()}"
         found: list[str] = []
         for page in self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group):
@@ -120,14 +134,18 @@ class Stack(Struct, frozen=True, kw_only=True):
         return client(service, self.emulator_url)
 
     def invoke(self, function: str, event: Mapping[str, Any] | None = None) -> Any:
-        """Run ``ApiFunction``, ``WorkerFunction`` or ``SweeperFunction`` with an event now; its answer. Raises RuntimeError
-        when it failed."""
+        """Run ``ApiFunction``, ``WorkerFunction`` and so on with an event now; its answer. Raises RuntimeError when it
+        failed."""
         payload = json.dumps(event or {}).encode()
         answer = self.client("lambda").invoke(FunctionName=self.outputs[function], Payload=payload)
         said = answer["Payload"].read()
         if "FunctionError" in answer:
             raise RuntimeError(f"{function} failed: {said[:2000]!r}")
         return json.loads(said)
+
+    def mapping(self, function: str) -> str:
+        """The id of what hands messages to ``WorkerFunction`` or ``DeliverFunction``."""
+        return str(mappings(self.emulator_url)[self.outputs[function]]["UUID"])
 
     def executions(self, function: str) -> list[int]:
         """Pids of the processes that are execution environments of a function now (on Linux; empty elsewhere)."""
@@ -227,7 +245,7 @@ def deployed(
         outputs = deploy(url, zipped, wanted)
         stack = Stack(emulator_url=url, sandbox_url=sandbox_url, outputs=outputs, parameters=wanted, folder=folder)
         send_webhooks(stack)
-        yield stack
+        yield replace(stack, key=issued_at(stack.env))
 
 
 def deploy(url: str, zipped: Path, parameters: Mapping[str, str]) -> dict[str, str]:
@@ -259,14 +277,20 @@ def deploy(url: str, zipped: Path, parameters: Mapping[str, str]) -> dict[str, s
 
 
 def _set_numbers(url: str) -> None:
-    """The emulator keeps the numbers of the mapping as the texts that parameters are."""
+    """The emulator keeps the numbers of the mappings as the texts that parameters are."""
     functions = client("lambda", url)
-    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
-    functions.update_event_source_mapping(
-        UUID=mapping["UUID"],
-        BatchSize=int(mapping["BatchSize"]),
-        ScalingConfig={"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])},
-    )
+    for mapping in mappings(url).values():
+        functions.update_event_source_mapping(
+            UUID=mapping["UUID"],
+            BatchSize=int(mapping["BatchSize"]),
+            ScalingConfig={"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])},
+        )
+
+
+def mappings(url: str) -> dict[str, dict[str, Any]]:
+    """What hands messages to functions, by the name of the function."""
+    found = client("lambda", url).list_event_source_mappings()["EventSourceMappings"]
+    return {each["FunctionArn"].rpartition(":")[2]: each for each in found}
 
 
 def _allow_batches(url: str) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from payonce.api.app import Envelope, create_app
+from payonce.api.app import Envelope
 from payonce.aws import api, runtime
 from payonce.aws.api import Event, event_of, respond, scope_of
 from payonce.bootstrap import App, SystemEntropy
 from payonce.core.errors import StoreUnavailable
-from payonce.serving import ready
 
+from .keys import bearer, issued
 from .room import SetClock, WatchedAws, room
 
 ASK = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok", "provider": "mock"}
@@ -82,12 +82,13 @@ def says(body: bytes = b"", status: int = 200, headers: tuple[tuple[bytes, bytes
 
 
 def through(folder: Path, *events: dict[str, Any]) -> tuple[list[dict[str, Any]], WatchedAws]:
-    """The answers of the real app over the model of AWS."""
+    """The answers of the real app over the model of AWS, to somebody with a key."""
 
     async def run() -> tuple[list[dict[str, Any]], WatchedAws]:
         async with room(folder, SetClock()) as (app, aws):
-            asgi = create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks)
-            return [await respond(event_of(e), asgi, app.wake, left_s=20) for e in events], aws
+            asgi, key = api._Here().of(app), bearer(await issued(app.store.registry, app.clock, app.engine.entropy))
+            shown = [event_of({**e, "headers": {**key, **e["headers"]}}) for e in events]
+            return [await respond(e, asgi, app.wake, left_s=20) for e in shown], aws
 
     return asyncio.run(run())
 
@@ -298,15 +299,17 @@ def test_a_service_that_cannot_start_says_so(environment: Environment, method: s
 def test_the_handler_uses_the_environments_app(environment: Environment, tmp_path: Path) -> None:
     """One app for all events; it is put together once."""
 
-    async def opened() -> tuple[Any, App]:
+    async def opened() -> tuple[Any, App, dict[str, str]]:
         manager = room(tmp_path, SetClock())
-        return manager, (await manager.__aenter__())[0]
+        app, _ = await manager.__aenter__()
+        return manager, app, bearer(await issued(app.store.registry, app.clock, app.engine.entropy))
 
-    manager, environment._app = environment.loop.run_until_complete(opened())
+    manager, environment._app, key = environment.loop.run_until_complete(opened())
     try:
         assert api.handler(event(), Context())["statusCode"] == 200
         made = api._HERE._asgi
-        assert api.handler(event("POST", "/payments", json.dumps(ASK)), Context())["statusCode"] == 202
+        assert api.handler(event("POST", "/payments", json.dumps(ASK)), Context())["statusCode"] == 401
+        assert api.handler(event("POST", "/payments", json.dumps(ASK), headers=key), Context())["statusCode"] == 202
         assert api._HERE._asgi is made
     finally:
         environment.loop.run_until_complete(manager.__aexit__(None, None, None))

@@ -17,7 +17,10 @@ from payonce.core.errors import ConfigError, StoreUnavailable
 
 from .stack import TRIED_OUT, Stack, bare_environment, leads_elsewhere
 
-OUTPUTS = ("ApiId", "TransactionsTable", "IdempotencyTable", "RegistryTable", "QueueUrl", "DeadLetterUrl")
+OUTPUTS = (
+    *("ApiId", "TransactionsTable", "IdempotencyTable", "RegistryTable"),
+    *("QueueUrl", "DeadLetterUrl", "DeliveriesUrl", "SigningKeyReference"),
+)
 TOML_OF_SOMEBODY = """version = 1
 [server]
 port = 8081
@@ -40,6 +43,7 @@ FAILURES: dict[str, Exception] = {
 def stack_in(folder: Path) -> Stack:
     """Not deployed: its names only."""
     outputs = {name: f"https://sqs.invalid/1/{name}" if name.endswith("Url") else name for name in OUTPUTS}
+    outputs["SigningKeyReference"] = "aws-secret:SigningKey"
     here = "http://127.0.0.1:9"
     return Stack(emulator_url=here, sandbox_url=here, outputs=outputs, parameters=dict(TRIED_OUT), folder=folder)
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from tools.aws import cost, scale
+from tools.aws.apps import Digits, Provided, Ticks, app_over, deployed
 from tools.aws.cases import Case
-from tools.aws.ground import Digits, Provided, Ticks, Usage, app_over, deployed, ground
+from tools.aws.ground import Usage, ground
 from tools.aws.layouts import as_event_items, parts
 
 from payonce.accounts import SANDBOX_URL
+from payonce.aws.batch import Record
 from payonce.aws.sweeper import METRICS
-from payonce.aws.worker import Record, work
+from payonce.aws.worker import work
 from payonce.awsapi import Answer, Aws, Service
 from payonce.bootstrap import SystemClock
 from payonce.config import load
@@ -32,16 +34,19 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "template.ya
 
 # What a plain success took when this was last looked at. A change that makes it dearer fails here: find a cheaper way, or say
 # in the commit what is bought for it, write the new figures here, and run `python -m tools.aws.cost --write`.
+# Issue 7 made each of them dearer by its place in the feed (one write unit for each public event; razorpay's has two, and the
+# actor of a key, some 40 bytes more in the history, lifts one of its writes above 1 KB) and by two queries of the registry: the
+# API's for its keys, the worker's for who listens.
 # (write units by place, read units of payments, calls to DynamoDB, requests to SQS by us, worker runs)
 RECORDED: Mapping[str, tuple[dict[str, float], float, int, int, int]] = {
     "plain success: mock": (
-        {"Idempotency": 2, "Transactions": 5, "Transactions/due": 2, "Transactions/list": 2}, 5, 12, 1, 1,
+        {"Idempotency": 2, "Transactions": 6, "Transactions/due": 2, "Transactions/list": 2}, 5, 15, 1, 1,
     ),
     "plain success: stripe": (
-        {"Idempotency": 2, "Transactions": 7, "Transactions/due": 2, "Transactions/list": 2}, 8, 17, 1, 1,
+        {"Idempotency": 2, "Transactions": 8, "Transactions/due": 2, "Transactions/list": 2}, 8, 20, 1, 1,
     ),
     "plain success: razorpay, captured by us": (
-        {"Idempotency": 2, "Transactions": 12, "Transactions/due": 2, "Transactions/list": 2}, 15, 32, 2, 2,
+        {"Idempotency": 2, "Transactions": 15, "Transactions/due": 2, "Transactions/list": 2}, 15, 36, 2, 2,
     ),
 }  # fmt: skip
 
@@ -68,12 +73,14 @@ def test_a_plain_success_costs_what_it_did(cases: dict[str, Case], name: str) ->
 
 
 def test_no_plain_success_is_below_the_bound(cases: dict[str, Case]) -> None:
-    """The bound that the page states is one: no part of a payment takes less than it, and ours are at most four units above."""
+    """The bound that the page states is one: no part of a payment takes less than it, and ours are at most four units above;
+    six where the last writes of a long history are above 1 KB."""
     for case in cases.values():
         if case.changes:
             assert all(ours >= least for least, ours in parts(case).values()), case.name
         if case.name.startswith("plain"):
-            assert sum(ours - least for least, ours in parts(case).values()) <= 4, case.name
+            over = sum(ours - least for least, ours in parts(case).values())
+            assert over <= (6 if parts(case)["big"][1] else 4), case.name
 
 
 def test_the_history_in_the_item_is_the_cheaper_layout(cases: dict[str, Case]) -> None:
@@ -115,6 +122,7 @@ def test_what_is_assumed_of_the_template_is_in_it() -> None:
     assert {name: int(mb) / 1024 for name, mb in memory.items()} == {
         "Api": cost.API_GB,
         "Worker": cost.WORKER_GB,
+        "Deliver": cost.WORKER_GB,
         "Sweeper": cost.WORKER_GB,
     }
     said = (scale.SHARDS, scale.BATCH, scale.CONCURRENCY)

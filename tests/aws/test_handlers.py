@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from payonce.aws import runtime, worker
+from payonce.aws.batch import BACKOFF_S
 from payonce.aws.sweeper import Sent, sweep
-from payonce.aws.worker import BACKOFF_S, MARGIN_MS, longest_lease_ms, work
+from payonce.aws.worker import MARGIN_MS, longest_lease_ms, work
 from payonce.bootstrap import App
 from payonce.core.errors import ConfigError, StoreUnavailable
 

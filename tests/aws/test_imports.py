@@ -15,6 +15,7 @@ from payonce.bootstrap import SystemClock
 from payonce.stores.dynamodb import Tables, create_tables
 
 from .emulator import emulator, environment
+from .keys import bearer, issued_at
 from .test_api_handler import ASK, event
 
 # structlog takes rich where it is installed, as here; the package has none, so that is how it is looked at.
@@ -63,6 +64,7 @@ TABLES = Tables(transactions="Transactions", idempotency="Idempotency", registry
 FUNCTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "api": (SENDING, event("POST", "/payments", json.dumps(ASK))),
     "worker": (SERVING, {"Records": []}),
+    "deliver": ((*SERVING, *SENDING), {"Records": []}),
     "sweeper": ((*SERVING, *SENDING), {}),
 }
 
@@ -80,7 +82,7 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
             await aws.close()
             return str(queue.body["QueueUrl"])  # type: ignore[union-attr]
 
-        yield {
+        named = {
             **settings,
             "PAYONCE_QUEUE_URL": asyncio.run(make()),
             "PAYONCE_TRANSACTIONS_TABLE": TABLES.transactions,
@@ -88,6 +90,7 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
             "PAYONCE_REGISTRY_TABLE": TABLES.registry,
             "PAYONCE_SANDBOX_URL": "http://127.0.0.1:9",  # nobody pays here
         }
+        yield {**named, "KEY": issued_at(named)}
 
 
 def loaded(module: str, env: dict[str, str], given: dict[str, Any] | None, folder: Path) -> tuple[Any, list[str]]:
@@ -124,7 +127,12 @@ def test_a_function_loads_what_it_uses(name: str, tmp_path: Path) -> None:
 def test_and_so_it_is_after_an_event(name: str, around: dict[str, str], tmp_path: Path) -> None:
     """The app is open, and an event handled: a payment accepted, a batch or a sweep done."""
     useless, given = FUNCTIONS[name]
-    answer, modules = loaded(f"payonce.aws.{name}", around, given, tmp_path)
+    env = {n: value for n, value in around.items() if n != "KEY"}
+    if name in ("api", "deliver"):
+        env |= {"PAYONCE_WEBHOOK_SIGNING_KEY": "env:SIGNING", "SIGNING": "0" * 64}
+    if name == "api":
+        given = {**given, "headers": {**given["headers"], **bearer(around["KEY"])}}
+    answer, modules = loaded(f"payonce.aws.{name}", env, given, tmp_path)
     assert "payonce.stores.dynamodb" in modules
     assert among(modules, (*NOBODY, *useless)) == []
     if name == "api":

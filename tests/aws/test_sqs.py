@@ -68,6 +68,25 @@ def test_each_collected_id_is_sent_once_in_batches(aws: Aws) -> None:
     use(aws, test)
 
 
+def test_what_merchants_are_to_be_told_has_a_queue_of_its_own(aws: Aws) -> None:
+    """News, deliveries and recoveries go to the queue of deliveries, payments and webhooks that were heard to the other one;
+    without a queue for them they are not sent, and the sweeper finds them."""
+
+    async def test(q: Queues) -> None:
+        outbound = [ids.notice_id(pay(1)), "dlv_" + ids.encode(2), "whe_" + ids.encode(3)]
+        inbound = [pay(1), "wh_" + ids.encode(4)]
+        wake = SqsWake(aws, q.main, CLOCK, deliveries_url=q.dead)
+        for each in (*outbound, *inbound):
+            wake.send(each)
+        assert await wake.flush() == 5
+        assert (await q.bodies(q.dead), await q.bodies(q.main)) == (sorted(outbound), sorted(inbound))
+        alone = SqsWake(aws, q.main, CLOCK)
+        assert [alone.later(each, 5) for each in (*outbound, *inbound)] == [False] * 3 + [True] * 2
+        assert await alone.flush() == 2
+
+    use(aws, test)
+
+
 def test_a_later_hint_is_delayed(aws: Aws) -> None:
     """``later`` sends with a delay, rounded up; the earliest of several for one id counts; what is too far off is not sent."""
 
@@ -286,6 +305,23 @@ def test_redriving_moves_hints_and_leaves_poison(aws: Aws) -> None:
         assert (done.undeleted, done.dropped, done.failed) == ((), (), ())
         assert await q.bodies(q.main) == wanted
         assert await q.bodies(q.dead) == ["poison", "{}"]
+
+    use(aws, test)
+
+
+def test_redriving_gives_each_back_to_its_queue(aws: Aws) -> None:
+    """What is about webhooks to merchants goes to their queue, and stays where it is while that is not named."""
+
+    async def test(q: Queues) -> None:
+        other = await two_queues(aws)
+        told = sorted(["dlv_" + ids.encode(2), ids.notice_id(pay(1)), "whe_" + ids.encode(3)])
+        await q.die(pay(1), *told, "poison")
+        dead = DeadLetters(aws, q.dead, CLOCK)
+        first = await dead.redrive(q.main)
+        assert (bodies(first.moved), bodies(first.failed), bodies(first.poison)) == ([pay(1)], told, ["poison"])
+        then = await dead.redrive(q.main, deliveries_url=other.main)
+        assert (bodies(then.moved), bodies(then.poison)) == (told, ["poison"])
+        assert (await q.bodies(q.main), await q.bodies(other.main)) == ([pay(1)], told)
 
     use(aws, test)
 

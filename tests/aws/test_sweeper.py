@@ -135,9 +135,10 @@ def test_an_idle_sweep_costs_what_it_says(tmp_path: Path) -> None:
         await sweep(app, sent, LONG_MS)
         bill = aws.model.bill
         assert bill.write_units() == 0
-        assert bill.calls["dynamodb", "Query"] <= 2 * 16 + 1 + 3
-        assert set(bill.calls) == {("dynamodb", "Query")}
-        assert bill.read_units() <= 2 * 16 * 0.5 + 0.5 + 3
+        assert bill.calls["dynamodb", "Query"] <= 4 * 16 + 4
+        assert bill.calls["dynamodb", "Scan"] == 1
+        assert {operation for _, operation in bill.calls} == {"Query", "Scan"}
+        assert bill.read_units() <= 4 * 16 * 0.5 + 0.5 + 4
 
     in_room(tmp_path, story)
 

@@ -12,15 +12,18 @@ import yaml  # type: ignore[import-untyped]
 from msgspec import Struct
 from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
 
+from payonce.aws.deliver import MARGIN_MS as DELIVER_MARGIN_MS
 from payonce.aws.sweeper import METRICS, NAMESPACE
 from payonce.config import SETTINGS
+from payonce.outbound.courier import LEASE_MARGIN_MS
 from payonce.stores.dynamodb import CREATE
-from payonce.stores.dynamodb.tables import DUE_INDEX, LIST_INDEX
+from payonce.stores.dynamodb.tables import DUE_INDEX, LIST_INDEX, NOTICES_INDEX
 
 from .stack import CODE, TEMPLATE
 
 TEXT = TEMPLATE.read_text(encoding="utf-8")
-FUNCTIONS = ("ApiFunction", "WorkerFunction", "SweeperFunction")
+FUNCTIONS = ("ApiFunction", "WorkerFunction", "DeliverFunction", "SweeperFunction")
+SIGNING = "PAYONCE_WEBHOOK_SIGNING_KEY"
 TABLES = {"transactions": "TransactionsTable", "idempotency": "IdempotencyTable", "registry": "RegistryTable"}
 
 
@@ -95,20 +98,24 @@ def test_it_is_yaml_that_cloudformation_reads() -> None:
 
 
 def test_aws_translates_it() -> None:
-    """The SAM translator makes plain resources of it: three functions for arm64, a mapping, a rule."""
+    """The SAM translator makes plain resources of it: four functions for arm64, two mappings, a rule."""
     functions = of_type("AWS::Lambda::Function")
     assert set(functions) == set(FUNCTIONS)
     assert {f["Handler"] for f in functions.values()} == {
-        f"payonce.aws.{name}.handler" for name in ("api", "worker", "sweeper")
+        f"payonce.aws.{name}.handler" for name in ("api", "worker", "deliver", "sweeper")
     }
     assert all(
         f["Architectures"] == ["arm64"] and f["Code"] == {"S3Bucket": "bucket", "S3Key": "key"} for f in functions.values()
     )
     (rule,) = of_type("AWS::Events::Rule").values()
     assert rule["ScheduleExpression"] == "rate(1 minute)"
-    (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "WorkerConcurrency"}}
+    mappings = {m["FunctionName"]["Ref"]: m for m in of_type("AWS::Lambda::EventSourceMapping").values()}
+    assert set(mappings) == {"WorkerFunction", "DeliverFunction"}
+    for name, queue in (("Worker", "DueQueue"), ("Deliver", "DeliveriesQueue")):
+        mapping = mappings[f"{name}Function"]
+        assert mapping["EventSourceArn"] == {"Fn::GetAtt": [queue, "Arn"]}
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": f"{name}Concurrency"}}
 
 
 @pytest.mark.parametrize("role", TABLES)
@@ -135,6 +142,12 @@ def test_messages_stay_hidden_long_enough() -> None:
     assert queue["VisibilityTimeout"] == {"Fn::FindInMap": ["WorkerTimes", {"Ref": "WorkerTimeout"}, "Visibility"]}
     assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5  # Lambda's advice: a throttled mapping receives in vain
     assert of_type("AWS::Lambda::Function")["WorkerFunction"]["Timeout"] == {"Ref": "WorkerTimeout"}
+    deliveries = of_type("AWS::SQS::Queue")["DeliveriesQueue"]
+    told_s = of_type("AWS::Lambda::Function")["DeliverFunction"]["Timeout"]
+    assert deliveries["VisibilityTimeout"] == 6 * told_s
+    assert deliveries["RedrivePolicy"]["maxReceiveCount"] >= 5
+    most_ms = next(s.high for s in SETTINGS if s.key == "webhooks.timeout_ms") + LEASE_MARGIN_MS
+    assert most_ms + DELIVER_MARGIN_MS < told_s * 1000, "the longest call that may be chosen fits"
 
 
 def test_the_worker_lives_longer_than_the_longest_call() -> None:
@@ -153,12 +166,13 @@ def test_the_worker_lives_longer_than_the_longest_call() -> None:
     assert SEND_WINDOW_MS + LEASE_MARGIN_MS + longest + MARGIN_MS < timeout_ms
 
 
-def test_only_its_own_queue_may_use_the_dead_letters() -> None:
-    """The redrive allow policy names the one queue, which bears the name that it is given there."""
+def test_only_its_own_queues_may_use_the_dead_letters() -> None:
+    """The redrive allow policy names the two queues, which bear the names that they are given there."""
     queues = of_type("AWS::SQS::Queue")
-    (source,) = queues["DeadLetterQueue"]["RedriveAllowPolicy"]["sourceQueueArns"]
-    assert source["Fn::Sub"].endswith(":${AWS::StackName}-due")
+    sources = [each["Fn::Sub"] for each in queues["DeadLetterQueue"]["RedriveAllowPolicy"]["sourceQueueArns"]]
+    assert [each.split(":${AWS::StackName}")[1] for each in sources] == ["-due", "-deliveries"]
     assert queues["DueQueue"]["QueueName"] == {"Fn::Sub": "${AWS::StackName}-due"}
+    assert queues["DeliveriesQueue"]["QueueName"] == {"Fn::Sub": "${AWS::StackName}-deliveries"}
     assert all(q["SqsManagedSseEnabled"] for q in queues.values())
 
 
@@ -217,18 +231,38 @@ def test_secrets_are_named_one_by_one() -> None:
     assert all(template()["Parameters"][s["Resource"]["Ref"]]["Default"] == "" for s in policies.values())
     assert all("Condition" in resources()[name] for name in policies)
     for name, function in of_type("AWS::Lambda::Function").items():
-        assert not [v for v in function["Environment"]["Variables"] if "SECRET" in v or "KEY" in v], name
+        assert not [v for v in function["Environment"]["Variables"] if ("SECRET" in v or "KEY" in v) and v != SIGNING], name
+
+
+def test_only_who_needs_the_signing_key_may_read_it() -> None:
+    """A key of 64 random characters is made, unless one is named, and stays; the API and who delivers get a reference to it,
+    and the right to read that one secret."""
+    where = {"Fn::If": ["MakesSigningKey", {"Fn::GetAtt": ["SigningKey", "Id"]}, {"Ref": "SigningSecretArn"}]}
+    for name, function in of_type("AWS::Lambda::Function").items():
+        reference = {"Fn::Join": [":", ["aws-secret", where]]} if name in ("ApiFunction", "DeliverFunction") else None
+        assert function["Environment"]["Variables"].get(SIGNING) == reference, name
+    policy = of_type("AWS::IAM::Policy")["SigningPolicy"]
+    assert policy["Roles"] == [{"Ref": "ApiRole"}, {"Ref": "DeliverRole"}]
+    assert list(statements(policy)) == [{"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": where}]
+    key = resources()["SigningKey"]
+    assert key["Properties"]["GenerateSecretString"] == {"PasswordLength": 64, "ExcludePunctuation": True}
+    assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def test_who_delivers_is_in_no_vpc() -> None:
+    """So it reaches merchants over the internet, and nothing that is private to the account."""
+    assert not [name for name, f in of_type("AWS::Lambda::Function").items() if "VpcConfig" in f]
 
 
 # --- what is set, watched and kept ----------------------------------------------------------------------------------------
 
 
 def test_every_variable_is_a_setting() -> None:
-    """The functions get no variable that payonce would refuse to start with, and the same in all three."""
+    """The functions get no variable that payonce would refuse to start with, and the same in all, but for the signing key."""
     known = {"PAYONCE_CONFIG", *(env for s in SETTINGS for env in s.env)}
     sets = [f["Environment"]["Variables"] for f in of_type("AWS::Lambda::Function").values()]
-    assert sets[0] == sets[1] == sets[2]
-    assert set(sets[0]) <= known
+    assert len({json.dumps({n: v for n, v in each.items() if n != SIGNING}, sort_keys=True) for each in sets}) == 1
+    assert {name for each in sets for name in each} <= known
 
 
 def test_the_api_is_throttled_and_logged() -> None:
@@ -263,7 +297,7 @@ def test_what_goes_wrong_is_alarmed_on() -> None:
     topic if there is one."""
     alarms = of_type("AWS::CloudWatch::Alarm")
     ours = {a["MetricName"] for a in alarms.values() if a["Namespace"] == NAMESPACE}
-    assert ours == {"OldestDueSeconds", "NeedEyes"} <= set(METRICS)
+    assert ours == {"OldestDueSeconds", "OldestUntoldSeconds", "NeedEyes"} <= set(METRICS)
     others = {
         (a["Namespace"], a["MetricName"], d["Value"] if isinstance(d["Value"], str) else d["Value"].get("Ref", ""))
         for a in alarms.values()
@@ -271,9 +305,9 @@ def test_what_goes_wrong_is_alarmed_on() -> None:
     }
     for function in FUNCTIONS:
         assert ("AWS/Lambda", "Errors", function) in others
-    assert {("AWS/Lambda", "Throttles", f) for f in FUNCTIONS[:2]} <= others
+    assert {("AWS/Lambda", "Throttles", f) for f in FUNCTIONS[:3]} <= others
     assert {("AWS/DynamoDB", f"{rw}ThrottleEvents", "TransactionsTable") for rw in ("Read", "Write")} <= others
-    assert {("AWS/DynamoDB", "WriteThrottleEvents", index) for index in (DUE_INDEX, LIST_INDEX)} <= others
+    assert {("AWS/DynamoDB", "WriteThrottleEvents", index) for index in (DUE_INDEX, LIST_INDEX, NOTICES_INDEX)} <= others
     assert any(a["MetricName"] == "ApproximateNumberOfMessagesVisible" for a in alarms.values())
     for name, alarm in alarms.items():
         assert len(alarm["AlarmDescription"]) > 60, name

@@ -190,11 +190,11 @@ def test_a_drain_keeps_new_payments_away_and_lets_open_ones_finish(serve: Serve)
         return "" if not payment_id or sends(server, payment_id, "razorpay_mock") else payment_id
 
     by = until(next_one_kept_away, "new payments pass razorpay_mock over", seconds=4)
-    assert "passed over: razorpay_mock (drained by operator:cli: their maintenance)" in told(server, by)
+    assert "passed over: razorpay_mock (drained by operator: their maintenance)" in told(server, by)
     assert server.accounts()["razorpay_mock"]["drain"]["reason"] == "their maintenance"
-    assert "razorpay_mock: drained by operator:cli: their maintenance" in server.shut()
+    assert "razorpay_mock: drained by operator: their maintenance" in server.shut()
     forced = server.post("forced", currency="INR", provider="razorpay_mock")
-    assert "nothing new goes to razorpay_mock: drained by operator:cli: their maintenance" in story(server, forced)["due"]
+    assert "nothing new goes to razorpay_mock: drained by operator: their maintenance" in story(server, forced)["due"]
     assert server.ends_as(slow, "SUCCESS")["provider"] == "razorpay_mock"
     assert sends(server, slow, "razorpay_mock")[-1] == "capture"
     assert (server.get(forced)["status"], sends(server, forced, "razorpay_mock")) == ("PENDING", [])

@@ -54,7 +54,7 @@ def test_doctor_warns_of_an_open_door(payonce: Payonce, monkeypatch: pytest.Monk
     """What serve warns of at its start is a warning here too."""
     monkeypatch.setenv("PAYONCE_HOST", "0.0.0.0")  # noqa: S104  only looked at
     (warned, *_) = [c for c in payonce("doctor", "--json").json["checks"] if c["name"] == "settings"]
-    assert (warned["state"], "no authentication" in warned["says"]) == ("warn", True)
+    assert (warned["state"], "speaks TLS" in warned["says"]) == ("warn", True)
     assert warned["fix"]
 
 

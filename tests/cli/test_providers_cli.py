@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from payonce.bootstrap import SystemClock
-from payonce.core.breaker import BAD_MIN, OPEN_US, Signal
+from payonce.cli.who import operator_here
+from payonce.core.breaker import BAD_MIN, OPEN_MAX_US, OPEN_US, Signal
 from payonce.health import CACHE_US, Admitted, Health
 from payonce.ports import Clock
 from payonce.stores.sqlite import open_store
@@ -14,7 +15,7 @@ from payonce.stores.sqlite import open_store
 from .conftest import Payonce
 
 TWO = 'version = 1\n[providers.mock]\n[providers.mock_two]\nadapter = "mock"\n'
-HEAD = ["ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY"]
+HEAD = ["ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY", "MERCHANTS"]
 CLOSED = {"state": "closed", "why": None, "since": None, "until": None, "failedProbes": 0}
 
 
@@ -34,6 +35,13 @@ def store(data: Path, tmp_path: Path) -> Path:
 class Past(SystemClock):
     def now_us(self) -> int:
         return super().now_us() - OPEN_US
+
+
+class Ahead(SystemClock):
+    """What opens now stays open for most of a minute: seconds are over before slow commands have looked."""
+
+    def now_us(self) -> int:
+        return super().now_us() + OPEN_MAX_US - 2 * OPEN_US
 
 
 async def break_it(file: Path, account: str, clock: Clock) -> None:
@@ -56,13 +64,14 @@ def rows(payonce: Payonce) -> dict[str, list[str]]:
 def test_list_shows_every_account(payonce: Payonce) -> None:
     """Configured accounts in their order, healthy at first; JSON has the same, and no credential."""
     target = "http://sandbox.payonce.invalid/mock"
-    assert rows(payonce) == {n: ["mock", "test", target, "no", "closed", "", ""] for n in ("mock", "mock_two")}
+    assert rows(payonce) == {n: ["mock", "test", target, "no", "closed", "", "", "*"] for n in ("mock", "mock_two")}
     first, second = payonce("providers", "list", "--json").json["providers"]
     assert first == {
         "name": "mock",
         "configured": True,
         "adapter": "mock",
         "mode": "test",
+        "merchants": "*",
         "baseUrl": target,
         "drained": False,
         "drain": None,
@@ -76,10 +85,10 @@ def test_drain_and_resume(payonce: Payonce) -> None:
     ran = payonce("providers", "drain", "mock", "--reason", "maintenance 4711")
     assert (ran.code, "mock is drained" in ran.out, "resume mock" in ran.err) == (0, True, True)
     shown = rows(payonce)
-    assert (shown["mock"][3], shown["mock"][6]) == ("yes", "drained by operator:cli: maintenance 4711")
+    assert (shown["mock"][3], shown["mock"][6]) == ("yes", f"drained by {operator_here()}: maintenance 4711")
     assert shown["mock_two"][3] == "no"
     again = payonce("providers", "drain", "mock", "--reason", "longer", "--json").json
-    assert (again["drained"], again["drain"]["reason"], again["drain"]["by"]) == (True, "longer", "operator:cli")
+    assert (again["drained"], again["drain"]["reason"], again["drain"]["by"]) == (True, "longer", operator_here())
     assert payonce("providers", "resume", "mock", "--json").json["drained"] is False
     assert rows(payonce)["mock"][3] == "no"
     ran = payonce("providers", "resume", "mock")
@@ -114,7 +123,7 @@ def test_a_running_process_sees_it_within_a_second(payonce: Payonce, store: Path
 
 def test_an_open_breaker_is_shown_and_can_be_closed(payonce: Payonce, store: Path) -> None:
     """Until when and why; resume leaves it and says so, --close-breaker ends it."""
-    asyncio.run(break_it(store, "mock", SystemClock()))
+    asyncio.run(break_it(store, "mock", Ahead()))
     why = "5 of the last 5 calls failed, the last one with HTTP 503"
     shown = rows(payonce)["mock"]
     assert (shown[3], shown[4], shown[5].startswith("in "), shown[6]) == ("no", "open", True, why)
@@ -159,7 +168,16 @@ def test_an_account_that_left_the_configuration_is_shown_and_can_be_resumed(payo
     assert payonce("providers", "drain", "mock_two", "--reason", "x").code == 0
     (tmp_path / "payonce.toml").write_text("version = 1\n[providers.mock]\n")
     shown = rows(payonce)
-    assert shown["mock_two"] == ["", "", "", "yes", "closed", "", "drained by operator:cli: x; not in this configuration"]
+    assert shown["mock_two"] == [
+        "",
+        "",
+        "",
+        "yes",
+        "closed",
+        "",
+        f"drained by {operator_here()}: x; not in this configuration",
+        "",
+    ]
     assert payonce("providers", "drain", "mock_two", "--reason", "y").code == 2
     assert payonce("providers", "resume", "mock_two").code == 0
     assert list(rows(payonce)) == ["mock"]

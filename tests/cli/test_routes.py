@@ -27,9 +27,9 @@ def runs(console: str) -> list[tuple[str, str]]:
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_the_page_has_three_examples() -> None:
+def test_the_page_has_four_examples() -> None:
     """Each example is a configuration followed by what commands print with it."""
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     assert all(len(runs(console)) >= 2 for _, console in EXAMPLES)
 
 
@@ -115,6 +115,30 @@ def test_no_route_ends_with_5(payonce: Payonce, tmp_path: Path) -> None:
     (tmp_path / "payonce.toml").unlink()
     ran = payonce("routes", "explain", "--amount", "5", "--currency", "INR", "--provider", "mokc")
     assert ran.err == "It would be refused: no_route. Did you mean mock?\n"
+
+
+def test_the_route_is_the_merchants(payonce: Payonce, tmp_path: Path) -> None:
+    """--merchant: accounts of others take nothing of it, as if there were none; the operator sees that they are there."""
+    own = ACCOUNTS.replace("[providers.b]\n", '[providers.b]\nmerchants = "mer_b"\n', 1)
+    assert own != ACCOUNTS
+    (tmp_path / "payonce.toml").write_text(own)
+    base = ("routes", "explain", "--amount", "5", "--currency", "INR", "--json")
+    for merchant, taken in (("mer_default", ["a"]), ("mer_b", ["a", "b"])):
+        found = payonce(*base, "--merchant", merchant).json
+        assert [each["account"] for each in found["candidates"]] == taken
+        why = "does not serve mer_default, to which there is no such account"
+        assert found["skipped"] == ([] if "b" in taken else [{"account": "b", "why": why}])
+    refused = payonce(*base, "--provider", "b")
+    assert (refused.code, refused.json["candidates"]) == (5, [])
+    wrong = payonce(*base, "--merchant", "acme")
+    assert (wrong.code, "is no merchant's id" in wrong.err) == (2, True)
+    ran = payonce("routes", "check")
+    assert "b takes payments of mer_b only" in ran.out.splitlines()
+    assert payonce("routes", "check", "--json").json["merchants"] == {"a": "*", "b": ["mer_b"]}
+    shown = payonce("config", "show", "--json").json["providers"]
+    assert [(each["name"], each["merchants"], each["callsMax"]) for each in shown] == [("a", "*", None), ("b", ["mer_b"], None)]
+    line = next(line for line in payonce("config", "show").out.splitlines() if line.startswith("b\t"))
+    assert line.split("\t")[3] == "mer_b"
 
 
 def test_without_rules_the_order_of_the_configuration_counts(payonce: Payonce, tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def test_all_pages_of_payments_are_read(payonce: Payonce, paid: Paid, data: Path
     edit(
         data,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-        "INSERT INTO events SELECT printf('pay_%020d', i), seq, raw, hash FROM n, events WHERE seq = 1",
+        "INSERT INTO events (payment_id, seq, raw, hash) "
+        "SELECT printf('pay_%020d', i), seq, raw, hash FROM n, events WHERE seq = 1",
         2 * IDS_A_PAGE + 5,
     )
     ran = payonce("verify", "--json")

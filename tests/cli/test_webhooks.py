@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from payonce.ports import Webhook
+from payonce.mail import Webhook
 from payonce.stores.sqlite import open_store
 from payonce.testing.inbox_contract import webhook
 

@@ -16,7 +16,7 @@ from tests.aws.spoiling import Fate, Hasty, Spoiled, once
 from payonce.awsapi import Aws
 from payonce.awsclient.client import AwsClient
 from payonce.core.errors import StoreUnavailable
-from payonce.ports import WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Inbox, Webhook
+from payonce.mail import WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Inbox, Webhook
 from payonce.stores.dynamodb.inbox import PAGE, DynamoInbox
 from payonce.stores.dynamodb.tables import Tables, create_tables
 from payonce.testing.amazon import ModelAws, Weather

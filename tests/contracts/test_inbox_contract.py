@@ -10,11 +10,12 @@ from pathlib import Path
 
 import apsw
 import pytest
+from tests.stores.older_files import set_back
 
 from payonce.core.errors import StoreUnavailable
-from payonce.ports import Inbox, WebhookPage
+from payonce.mail import Inbox, WebhookPage
 from payonce.stores.memory import MemoryInbox
-from payonce.stores.sqlite import open_store, open_to_read, schema
+from payonce.stores.sqlite import open_store, open_to_read
 from payonce.testing.inbox_contract import InboxContract, webhook
 from payonce.testing.store_changes import accept, payment_id
 
@@ -189,7 +190,7 @@ def test_a_file_opened_to_read_shows_it_and_takes_nothing(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
-def file_of_schema_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def file_of_schema_2(path: Path) -> None:
     """A file as releases before the inbox made it: with a payment and a record, closed."""
 
     async def main() -> None:
@@ -198,20 +199,18 @@ def file_of_schema_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await store.registry.put("drain", "mock", b"x", 0)
         await store.close()
 
-    with monkeypatch.context() as patched:
-        first = schema.migrations()[:2]
-        patched.setattr(schema, "migrations", lambda: first)
-        asyncio.run(main())
+    asyncio.run(main())
+    set_back(path, 2)
     connection = apsw.Connection(str(path))
     assert connection.pragma("user_version") == 2
     assert not connection.table_exists("main", "inbox")
     connection.close()
 
 
-def test_a_file_of_schema_2_gets_an_inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_schema_2_gets_an_inbox(tmp_path: Path) -> None:
     """The first start of this version migrates it: payments and records are as they were, and webhooks can be kept."""
     path = tmp_path / "pay.db"
-    file_of_schema_2(path, monkeypatch)
+    file_of_schema_2(path)
 
     async def main() -> None:
         store = await open_store(path)
@@ -224,10 +223,10 @@ def test_a_file_of_schema_2_gets_an_inbox(tmp_path: Path, monkeypatch: pytest.Mo
     asyncio.run(main())
 
 
-def test_a_backup_of_schema_2_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_of_schema_2_can_be_looked_at(tmp_path: Path) -> None:
     """Opened to read only it is not migrated: its inbox is empty, verifying it finds nothing, not a byte changes."""
     path = tmp_path / "pay.db"
-    file_of_schema_2(path, monkeypatch)
+    file_of_schema_2(path)
     before = path.read_bytes()
 
     async def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from tests.stores.older_files import set_back
 
 from payonce.core.errors import ConfigError, StoreUnavailable
 from payonce.ports import Record, Registry
@@ -158,7 +159,7 @@ def test_a_file_opened_to_read_shows_it_and_takes_nothing(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
-def file_of_schema_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def file_of_schema_1(path: Path) -> None:
     """A file as the first release made it: with its one migration and a payment, closed."""
 
     async def main() -> None:
@@ -166,20 +167,18 @@ def file_of_schema_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await store.commit(accept(1), 0)
         await store.close()
 
-    with monkeypatch.context() as patched:
-        first = schema.migrations()[:1]
-        patched.setattr(schema, "migrations", lambda: first)
-        asyncio.run(main())
+    asyncio.run(main())
+    set_back(path, 1)
     connection = apsw.Connection(str(path))
     assert (connection.pragma("user_version"), connection.pragma("application_id")) == (1, APPLICATION_ID)
     assert not connection.table_exists("main", "registry")
     connection.close()
 
 
-def test_a_file_of_schema_1_gets_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_schema_1_gets_a_registry(tmp_path: Path) -> None:
     """The first start of this version migrates it: the payments are as they were, and records can be written."""
     path = tmp_path / "pay.db"
-    file_of_schema_1(path, monkeypatch)
+    file_of_schema_1(path)
 
     async def main() -> None:
         store = await open_store(path)
@@ -192,10 +191,10 @@ def test_a_file_of_schema_1_gets_a_registry(tmp_path: Path, monkeypatch: pytest.
     asyncio.run(main())
 
 
-def test_a_backup_of_schema_1_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_of_schema_1_can_be_looked_at(tmp_path: Path) -> None:
     """Opened to read only it is not migrated: its payments show, its registry is empty, not a byte changes."""
     path = tmp_path / "pay.db"
-    file_of_schema_1(path, monkeypatch)
+    file_of_schema_1(path)
     before = path.read_bytes()
 
     async def main() -> None:
@@ -212,7 +211,7 @@ def test_a_backup_of_schema_1_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
 def test_a_schema_that_is_too_old_to_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a later release be unable to read a schema as it is, it says what brings the file up to date."""
     path = tmp_path / "pay.db"
-    file_of_schema_1(path, monkeypatch)
+    file_of_schema_1(path)
     monkeypatch.setattr(schema, "READ_FROM", 2)
     with pytest.raises(ConfigError, match=r"has schema 1, this payonce reads 2 and later.*serve.* on a copy"):
         asyncio.run(open_to_read(path))

@@ -97,6 +97,14 @@ def test_several_accounts_keep_the_order_of_the_rule() -> None:
     assert places(route(rules(Rule(name="r", use=("c", "a"), fallback=())), ASKED, (A, B, C))) == (["c", "a"], ["b"])
 
 
+def test_accounts_that_are_not_offered_are_not_in_the_route() -> None:
+    """A rule and its fallbacks may name accounts that are not there for this merchant: no candidate tells of them."""
+    table = rules(Rule(name="r", use=("theirs", "a"), fallback=("theirs_too", "b")))
+    assert places(route(table, ASKED, (A, B, C))) == (["a", "b"], ["c"])
+    nothing = route(rules(Rule(name="r", use=("theirs",), fallback=())), ASKED, ())
+    assert (nothing.rule, nothing.candidates) == ("r", ())
+
+
 def test_no_rule_matches() -> None:
     """Rules that do not match leave nobody: there is no silent default."""
     found = route(rules(Rule(name="eur", when=When(currency=("EUR",)), use=("a",))), ASKED, (A, B))

@@ -25,23 +25,26 @@ CHANCE = ("uuid.uuid1", "uuid.uuid4", "uuid1", "uuid4", "os.urandom", "random", 
 # file -> why it may look at the machine's own time or chance. Nobody else may.
 MAY = {
     "src/payonce/bootstrap.py": "the one place where the ports meet the machine",
-    "src/payonce/process.py": "waits for uvicorn to have started, which offers no event for it",
+    "src/payonce/httpd.py": "waits for uvicorn to have started, which offers no event for it",
     "src/payonce/aws/worker.py": "looks at the hold each second of an invocation, whatever the rest of it waits for",
     "src/payonce/cli/": "a person waits: commands poll, time themselves and make a fresh key; no decision about money",
     "src/payonce/demo.py": "a show for a person",
     "src/payonce/demo/": "a show for a person",
     "src/payonce/embedded.py": "polls for a caller who waits and makes a fresh key, as the command line does",
     "src/payonce/sandbox/server.py": "a vendor of its own with its own delays; not payonce's time",
+    "src/payonce/client/drivers.py": "runs in other people's programs: real pauses, and a fresh key for each wish",
     "src/payonce/testing/": "seeded dice, and real processes that are waited for; nothing of it runs in production",
 }
 OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "urllib3", "smtplib", "ftplib", "socket")
 MAY_SEND = {
     "src/payonce/transport.py": "the only way to providers",
     "src/payonce/awsclient/": "AWS's own services; never a provider",
-    "src/payonce/process.py": "binds the listening socket",
+    "src/payonce/httpd.py": "binds the listening socket",
+    "src/payonce/outbound/sending.py": "the only way to merchants' endpoints; it checks each address that it connects to",
     "src/payonce/sandbox/courier.py": "the vendor's side: webhooks that a simulated vendor sends",
     "src/payonce/cli/": "talks to a running payonce over its public API; never to a provider",
     "src/payonce/demo.py": "talks to its own server over the public API",
+    "src/payonce/client/drivers.py": "runs in other people's programs: talks to payonce's public API",
     "src/payonce/testing/torture/": "clients of a real server on loopback, and a proxy before the sandbox",
     "src/payonce/demo/": "talks to its own server over the public API",
 }

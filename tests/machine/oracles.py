@@ -1,14 +1,14 @@
 """What must hold: after every commit, at every first byte, and at the end against the vendors' own ledgers."""
 
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from payonce.adapter import READS_MAX
-from payonce.core import ids
+from payonce.core import ids, news
 from payonce.core.apply import apply, fold
 from payonce.core.due import Block
-from payonce.core.events import Asked, Judged, Observed, Planned, Resolved, seal, unseal
+from payonce.core.events import Asked, Entry, Judged, Observed, Planned, Resolved, seal, unseal
 from payonce.core.idempotency import Details
 from payonce.core.outcome import Authorized, Found, NotSent, Processing, Rejected, Succeeded
 from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step, StoredRequest
@@ -54,6 +54,8 @@ def check_commit(world: "World", engine: Engine, before: Payment | None, change:
     """fold == row, bytes stable, the due time leads to an action, no money step that the rules forbid."""
     p = change.payment
     shadow = world.shadow.get(p.id)
+    told = [e.envelope.seq for e, was, after in _steps(shadow, change) if news.between(was, after)]
+    require(list(change.news) == told, f"the change names other news than its events hold: {change.news} {told}")
     for entry in change.entries:
         again = unseal(entry.raw, entry.hash)
         env = again.envelope
@@ -89,6 +91,14 @@ def check_commit(world: "World", engine: Engine, before: Payment | None, change:
             woken or (due.do is not None and (overslept or not late)), f"due leads to nothing: due {change.due_us}, plan {due}"
         )
     require(p.version < 3000, "the history grows without end")
+
+
+def _steps(p: Payment | None, change: Change) -> Iterator[tuple[Entry, Payment | None, Payment]]:
+    """Each new event with the payment before and after it."""
+    for entry in change.entries:
+        after = apply(p, entry)
+        yield entry, p, after
+        p = after
 
 
 def _check_route(before: Payment | None, p: Payment) -> None:

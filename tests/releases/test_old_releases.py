@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 import payonce
-from payonce.api.bodies import PaymentBody
 from payonce.bootstrap import SystemClock
 from payonce.cli import main
 from payonce.core.errors import PROBLEMS, NewerSchema
+from payonce.shown.bodies import PaymentBody
 from payonce.stores.sqlite import open_store, open_to_read, schema
 from payonce.testing.versions import Code, today
 

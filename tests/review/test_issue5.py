@@ -20,7 +20,8 @@ from payonce.core.operations import resolution, reversal
 from payonce.core.outcome import RequiresAction
 from payonce.core.payment import OPERATIONS_MAX, Payment, Step, Terms
 from payonce.inbox import PREFIX, READS_MAX, Receiver
-from payonce.ports import Change, Committed, Conflict, KeyRow, Scope, Unclear, Waiting
+from payonce.mail import Waiting
+from payonce.ports import Change, Committed, Conflict, KeyRow, Scope, Unclear
 from payonce.process import HINTS_PART
 from payonce.providers.payu import webhooks as payu
 from payonce.providers.razorpay import webhooks as razorpay

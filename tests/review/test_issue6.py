@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from payonce.api.app import create_app
+from payonce.api.door import Door
 from payonce.aws import sweeper
 from payonce.aws.api import event_of, respond
 from payonce.aws.sweeper import Sent, sweep
@@ -416,7 +417,8 @@ def test_what_was_cut_is_not_written_hours_later(tmp_path: Path) -> None:
             return await call(service, operation, params)
 
         aws.call = silent  # type: ignore[method-assign]
-        asgi = create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks)
+        door = Door(app.keys, "test", app.clock, open_to=app.scope)
+        asgi = create_app(app.engine, door=door, ready=ready(app), webhooks=app.webhooks)
         ask = {"amount": 1050, "currency": "INR", "paymentMethod": "tok_ok", "provider": "mock"}
         answer = await respond(event_of(event("POST", "/payments", json.dumps(ask))), asgi, app.wake, left_s=3.6)
         assert json.loads(answer["body"])["code"] == "retry_same_key"

@@ -33,7 +33,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("answer_recorded_once", "an answer is written until it holds", (ENGINE + "_record", "if self.clock.monotonic_us() > deadline:", "if True:")),
     mutant("answer_lost_with_the_store", "an answer is kept while the store is away", (ENGINE + "_record", "with suppress(StoreUnavailable):", "with suppress(KeyError):")),
     mutant("answer_about_the_newest_step", "an answer is about its own step", (ENGINE + "_record", "if await self._write(p, [Observed(about=seq,", "if await self._write(p, [Observed(about=next((s.seq for s in reversed(p.steps()) if s.outcome is None and s.kind == step.kind), seq),")),
-    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = news(p, weigh(p, part, step, heard.outcome))", "weighed = heard.outcome")),
+    mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = operations.news(p, weigh(p, part, step, heard.outcome))", "weighed = heard.outcome")),
     mutant("plan_not_asked_again", "what was due may be forbidden after a sleep", (ENGINE + "_call", "if plan(p, now, facts).do != planned_call:", "if False:")),
     mutant("due_time_not_written", "every write has the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None")),
     mutant("due_time_lost_on_answers", "an answer writes the next due time", (ENGINE + "_change", "due_us = plan(after, now, self._facts(after)).at_us", "due_us = None if isinstance(events[-1], Observed) else plan(after, now, self._facts(after)).at_us")),
@@ -51,7 +51,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("hold_ends_payments", "under hold no payment ends unpaid", ("core.due:held_back", 'return isinstance(do, Judge) and do.what in ("FAILED", "CANCELED")', "return False")),
     mutant("lost_account_is_used", "nothing is sent to an account that points elsewhere", ("outside:Outside.lost", "return now is None or", "return now is None and")),
     mutant("hint_of_the_last_attempt_only", "a hint is about every attempt that carried money", (ENGINE + "ingest", "for a in p.attempts if a.steps", "for a in p.attempts[-1:] if a.steps")),
-    mutant("swept_an_hour_late", "what is due now is swept", (WORKER + "_sweep", "at = max(due_us,", "at = max(due_us + 3_600_000_000,")),
+    mutant("swept_an_hour_late", "what is due now is swept", (WORKER + "_sweep", "elif self._room(id):\n", "elif self._room(id) and at + 3_600_000_000 <= now:\n")),
     mutant("sweep_looks_ahead", "only what is due is swept", (ENGINE + "_act", "if due.at_us is None or due.at_us > now:", "if due.at_us is None or due.at_us > now + 30_000_000:")),
     # --- what is sent ---------------------------------------------------------------------------------------------------
     mutant("request_rebuilt", "a replay sends the stored request", (DISPATCH + "prepare", "if earlier is not None:", "if False:")),
@@ -100,12 +100,12 @@ SHELL: tuple[Mutant, ...] = (
     mutant("what_was_skipped_is_used", "what the route did not take is never used", ("core.payment:Payment.accounts", " if c.taken)", ")")),
     # --- the worker -----------------------------------------------------------------------------------------------------
     mutant("nothing_is_swept", "the sweeper settles everything, a message is a hint", (WORKER + "_sweep", "                self._start(id)", "                pass")),
-    mutant("hints_are_dropped", "a hint starts a payment at once", (WORKER + "run", "                        self._start(payment_id)", "                        pass")),
+    mutant("hints_are_dropped", "a hint starts a payment at once", (WORKER + "run", "                    if self._room(id):  # the rest is due in the store\n                        self._start(id)\n", "                    pass\n")),
     mutant("worker_ends_with_the_store", "a worker survives what stores can do", (WORKER + "run", "            except PayonceError as error:", "            except PayonceError as error:\n                return")),
     mutant("worker_forgets_that_it_is_done", "a payment that was advanced may be advanced again", (WORKER + "_done", "        self._tasks.pop(id, None)\n", "")),
-    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = max(due_us, self._rested.get(id, (0, 0))[0])", "at = 2**62 if id in self._rested else due_us"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}", "pass")),
+    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = due_us if due_us > until - length else max(due_us, until)  # put off since it ran: it comes when it said\n", "at = 2**62 if id in self._rested else due_us\n"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}", "pass")),
     mutant("next_due_time_ignored", "a worker wakes for what is due next", (WORKER + "_sweep", "return max(LOOK_MIN_S, (soon - now) / 1_000_000)", "return self.poll_s")),
-    mutant("only_the_first_due_row", "a sweep takes as many as it can", (WORKER + "_sweep", "self._due(soon, limit)", "self._due(soon, 1)")),
+    mutant("only_the_first_due_row", "a sweep takes as many as it can", (WORKER + "_sweep", "self._due(soon, self.concurrency + len(self._tasks) + len(self._rested) - len(telling) + 1)", "self._due(soon, 1)")),
     mutant("hint_not_waited_for", "a hint wakes the worker", ("bootstrap:LocalWake.send", "        self._event.set()\n", "        pass\n")),
     # --- stores ---------------------------------------------------------------------------------------------------------
     mutant("memory_condition_dropped", "a write is conditional", (MEMORY + "commit", "if (row.version if row else 0) != expected_version:", "if False:"), (MEMORY + "commit", '        check_continues(change, row.head if row else "")\n', "")),

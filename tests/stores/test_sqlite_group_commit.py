@@ -88,7 +88,9 @@ def test_an_unexpected_error_undoes_only_its_own_change(tmp_path: Path) -> None:
         orphan = grow(accept(2).payment, note_event()).entries[0]
         connection = writing._connection
         assert connection is not None
-        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (payment_id(2), 1, orphan.raw, "left over"))
+        connection.execute(
+            "INSERT INTO events (payment_id, seq, raw, hash) VALUES (?, ?, ?, ?)", (payment_id(2), 1, orphan.raw, "left over")
+        )
         broken = [pending(accept(2, key="k"), 0), _raises(OverflowError("no int")), _raises(apsw.ConstraintError("no"))]
         jobs = [Job(pending(accept(1), 0)), *(Job(each) for each in broken), Job(pending(accept(3), 0))]
         writing.write(jobs)

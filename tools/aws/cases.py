@@ -10,7 +10,7 @@ from payonce.aws.sweeper import Sent, sweep
 from payonce.ports import Change
 from payonce.testing.amazon.values import item_size
 
-from .ground import Ground, Usage, ground, require
+from .ground import MINUTE_US, Ground, Usage, ground, require
 
 INDEX_ENTRY: Final = 100  # bytes that AWS adds to each item and index entry for storage
 
@@ -100,6 +100,26 @@ async def webhook() -> Usage:
         return g.used().since(before)
 
 
+async def told() -> Usage:
+    """A merchant with one endpoint is told of a success, and takes it at the first try."""
+    async with ground(told=True) as g:
+        await g.pay("order-1001", provider="mock")
+        require((g.shop.got, await g.deliver.store.outbox.counts()) == (1, {"delivered": 1}), "one delivery was expected")
+        return g.used()
+
+
+async def asked_for_events() -> Usage:
+    """GET of a page of 20 events, of twice as many."""
+    async with ground() as g:
+        for n in range(40):
+            await g.pay(f"order-{n}", provider="mock")
+        g.clock.at_us += MINUTE_US
+        before = g.used()
+        page = (await g.get("/events?limit=20")).body
+        require(len(page["data"]) == 20, str(page))
+        return g.used().since(before)
+
+
 async def action() -> Usage:
     """A customer who has to approve: the merchant asks where, the customer does it and comes back."""
     async with ground() as g:
@@ -146,9 +166,11 @@ async def counted() -> list[Case]:
     rows = {
         "failover: razorpay, then mock": first,
         "customer action: stripe": await action(),
+        "one endpoint told: mock": await told(),
         "more: the same post again": await duplicate(),
         "more: GET of a payment": await looked_at(),
         "more: GET of a list of 20": await listed(),
+        "more: GET of 20 events": await asked_for_events(),
         "more: a refund, until it is done": given,
         "more: four days of looks after a refund": looks,
         "more: a webhook with no news": await webhook(),

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from .apps import CALL_S
 from .cases import Case, counted, idle
-from .ground import CALL_S, Usage
+from .ground import Usage
 from .layouts import BOUND, bound_rows, layout_rows
 from .prices import (
     ALARM,
@@ -49,8 +50,8 @@ GB: Final = 1e9
 
 MONTH_S: Final = 730 * 3600
 SWEEPS: Final = 730 * 60  # a month
-POLLS: Final = 5 * MONTH_S / 20  # the mapping keeps five long polls of 20 s open on a queue that is empty
-ALARM_METRICS, METRICS, SECRETS = 12, 7, 3  # of the template and the sweeper; three providers
+POLLS: Final = 2 * 5 * MONTH_S / 20  # each of two mappings keeps five long polls of 20 s open on a queue that is empty
+ALARM_METRICS, METRICS, SECRETS = 16, 8, 4  # of the template and the sweeper; three providers, and the signing key
 DAILY: Final = 1_000
 
 
@@ -65,13 +66,23 @@ def number(n: float) -> str:
 
 
 def count_table(cases: Sequence[Case]) -> list[str]:
-    head = ["payment", "HTTP requests", "worker runs", "provider calls", "DynamoDB calls"]
+    head = ["payment", "HTTP requests", "worker runs", "deliver runs", "provider calls", "DynamoDB calls"]
     head += ["write units", "read units", "SQS by us", "SQS by the mapping"]
     rows = []
     for case in cases:
         u = case.used
         calls = sum(n for name, n in u.calls.items() if name.startswith("dynamodb "))
-        columns = (u.http, u.workers, u.provider, calls, sum(u.writes.values()), sum(u.reads.values()), u.sent, u.polled)
+        columns = (
+            u.http,
+            u.workers,
+            u.delivers,
+            u.provider,
+            calls,
+            sum(u.writes.values()),
+            sum(u.reads.values()),
+            u.sent,
+            u.polled,
+        )
         rows.append([case.name, *map(number, columns)])
     return table(head, rows)
 
@@ -84,7 +95,7 @@ def calls_table(cases: Sequence[Case]) -> list[str]:
 
 
 def places_table(cases: Sequence[Case]) -> list[str]:
-    writes = ("Transactions", "Transactions/due", "Transactions/list", "Idempotency")
+    writes = ("Transactions", "Transactions/due", "Transactions/list", "Transactions/notices", "Idempotency")
     reads = ("Transactions", "Transactions/list", "Idempotency", "Registry")
     head = ["payment", *(f"writes {name}" for name in writes), *(f"reads {name}" for name in reads)]
     rows = []
@@ -98,22 +109,24 @@ def places_table(cases: Sequence[Case]) -> list[str]:
 
 
 def seconds(u: Usage) -> tuple[float, float]:
-    """How long the API and the worker function run for it, by the assumptions."""
+    """How long the API and the other functions run for it, by the assumptions; those have the same memory."""
     everything = sum(u.calls.values())
     api = u.http * OWN_S + u.in_api * AWS_CALL_S
-    return api, u.workers * OWN_S + (everything - u.in_api) * AWS_CALL_S + u.provider * CALL_S
+    others = (u.workers + u.delivers) * OWN_S + (everything - u.in_api) * AWS_CALL_S
+    return api, others + (u.provider + u.told) * CALL_S
 
 
 def dollars(u: Usage, region: str, *, batch: int = 1) -> dict[str, float]:
     """For a million. ``batch``: how many payments one worker run advances at once; they wait for providers together."""
     api_s, worker_s = seconds(u)
-    logged = (u.logged + u.http * (ACCESS_LOG + PLATFORM_LOG) + u.workers / batch * PLATFORM_LOG) / GB * 1e6
-    out = (u.http + u.provider) * OUT_BYTES / GB * 1e6
+    runs = (u.workers + u.delivers) / batch
+    logged = (u.logged + u.http * (ACCESS_LOG + PLATFORM_LOG) + runs * PLATFORM_LOG) / GB * 1e6
+    out = (u.http + u.provider + u.told) * OUT_BYTES / GB * 1e6
     return {
         "writes": sum(u.writes.values()) * WRITE.usd(region),
         "reads": sum(u.reads.values()) * READ.usd(region),
         "requests": u.http * (HTTP.usd(region) + INVOCATION.usd(region))
-        + u.workers / batch * INVOCATION.usd(region)
+        + runs * INVOCATION.usd(region)
         + (u.sent + u.polled / batch) * QUEUE.usd(region),
         "compute": (api_s * API_GB + worker_s / batch * WORKER_GB) * COMPUTE.usd(region),
         "logs, data out": logged * LOGS.usd(region) + out * SENT_OUT.usd(region),
@@ -139,18 +152,18 @@ def fixed_table(swept: Usage, plain: Case) -> list[str]:
         "sweeps: reads": SWEEPS * sum(swept.reads.values()) / 1e6 * READ.east,
         "sweeps: invocations and compute": SWEEPS / 1e6 * (INVOCATION.east + sweep_s * WORKER_GB * COMPUTE.east),
         "sweeps: requests to SQS": SWEEPS * swept.sent / 1e6 * QUEUE.east,
-        "polls of the empty queue": POLLS / 1e6 * QUEUE.east,
+        "polls of the empty queues": POLLS / 1e6 * QUEUE.east,
         "sweeps: logs": SWEEPS * (2 * swept.logged + PLATFORM_LOG) / GB * LOGS.east,
         f"{ALARM_METRICS} metrics with alarms": ALARM_METRICS * ALARM.east,
         f"{METRICS} custom metrics": METRICS * METRIC.east,
-        f"secrets of {SECRETS} providers": SECRETS * SECRET.east,
+        "secrets: three providers, the signing key": SECRETS * SECRET.east,
     }
     monthly = DAILY * 365 / 12
     month = {
         f"{DAILY:,} payments a day": sum(dollars(plain.used, REGIONS[0]).values()) * monthly / 1e6,
         "their storage and recovery, each further month": monthly * plain.stored / GB * (STORED.east + RECOVERY.east),
     }
-    free = ("sweeps: invocations and compute", "polls of the empty queue", "sweeps: requests to SQS", "sweeps: logs")
+    free = ("sweeps: invocations and compute", "polls of the empty queues", "sweeps: requests to SQS", "sweeps: logs")
     covered = {name: "the free tier" if name in free else "ten are free" if "metrics" in name else "" for name in rest}
     rows = [[name, f"{usd:.2f}", covered[name]] for name, usd in rest.items()]
     rows.append(["**at rest**", f"**{sum(rest.values()):.2f}**", ""])

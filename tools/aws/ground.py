@@ -1,11 +1,10 @@
 """The ground on which the cost is counted: the functions as they are, over a model of AWS, with the simulated providers and a
 clock that moves when it is told. Nothing leaves the process.
 
-What stands for AWS here: ``post`` is the HTTP API with its function, ``settle`` is the mapping that hands messages of the queue
-to the worker function. Each of the two functions has an app of its own, so neither knows what the other has read.
+What stands for AWS here: ``post`` is the HTTP API with its function, ``settle`` are the mappings that hand messages of the two
+queues to the worker and to the function that delivers. Each function has an app of its own, so none knows what another read.
 """
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -14,85 +13,33 @@ from typing import Any, Final
 import msgspec
 import structlog
 from msgspec import Struct
-from msgspec.structs import replace
+from tests.aws.keys import issued
 
 from payonce.accounts import SANDBOX_URL
 from payonce.api.app import create_app
-from payonce.aws.api import Asked, Event, Http, respond
-from payonce.aws.worker import Record, work
-from payonce.awsapi import Aws, Done
-from payonce.bootstrap import DEFAULT_MERCHANT, App, accounts_of, policy_of
-from payonce.config import Settings, load
-from payonce.core.payment import StoredRequest
-from payonce.engine import Engine, Ports
-from payonce.health import Health
-from payonce.hold import RecordHold
-from payonce.inbox import Receiver
-from payonce.ports import Change, Clock, Committed, Conflict, Lost, Response, Scope, Unclear
+from payonce.aws.api import Asked, Event, Http, door_of, respond
+from payonce.aws.batch import Record
+from payonce.aws.deliver import tell
+from payonce.aws.worker import work
+from payonce.bootstrap import App
+from payonce.config import load
+from payonce.outbound.endpoints import ACTIVE_AFTER_US
+from payonce.ports import Change, Committed, Conflict, Unclear
 from payonce.sandbox.outbox import register_own
 from payonce.sandbox.server import Sandbox, sandbox_app
 from payonce.serving import ready, sandbox_accounts
-from payonce.stores.dynamodb import open_store
-from payonce.stores.dynamodb.tables import Tables, create_tables
 from payonce.testing.amazon import ModelAws
 from payonce.testing.amazon.bill import Bill, Place
 from payonce.transport import HttpTransport
-from payonce.wake.sqs import SqsWake
 
-S: Final = 1_000_000
-START_US: Final = 1_800_000_000 * S
-CALL_S: Final = 0.3  # that a provider takes to answer, and
+from .apps import DELIVERIES, QUEUE, Apps, Digits, Endpoint200, Provided, S, Ticks, app_over, deployed, done
+
 APART_S: Final = 2.0  # between two events of a case: what a function knows of breakers and drains is older than a second then
 MINUTE_US: Final = 60 * S
 API_S: Final = 29.0  # Timeout of the API function in the template
 WORKER_MS: Final = 90_000  # WorkerTimeout of the template
-QUEUE: Final = "payonce-due"
+DELIVER_MS: Final = 60_000  # Timeout of the function that delivers
 LOCAL: Final = "http://127.0.0.1:8080"
-
-
-class Ticks:
-    """A clock that stands until somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.at_us = START_US
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_us(self) -> int:
-        return self.at_us
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_us += int(seconds * S)
-
-
-class Digits:
-    """Chance that is the same in each run."""
-
-    def __init__(self) -> None:
-        self._drawn = 0
-
-    def bits(self, count: int) -> int:
-        self._drawn += 1
-        return int.from_bytes(hashlib.sha256(str(self._drawn).encode()).digest(), "big") >> (256 - count)
-
-
-class Provided:
-    """The transport, counted: each call takes ``CALL_S``."""
-
-    def __init__(self, transport: HttpTransport, clock: Clock) -> None:
-        self._transport, self._clock, self.calls = transport, clock, 0
-
-    async def send(
-        self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
-    ) -> Response | Lost:
-        self.calls += 1
-        reply = await self._transport.send(request, body, secret_headers, send_by_us=send_by_us, timeout_ms=timeout_ms)
-        await self._clock.sleep(CALL_S)
-        return reply
-
-    async def close(self) -> None:
-        await self._transport.close()
 
 
 class Answer(Struct, frozen=True):
@@ -102,11 +49,14 @@ class Answer(Struct, frozen=True):
 
 class Usage(Struct, frozen=True, kw_only=True):
     """What was used, to be subtracted from what is used later. ``writes`` and ``reads``: capacity units by table and index
-    ("Transactions", "Transactions/due"). ``sent``: requests to SQS by the functions; ``polled``: by the mapping for them."""
+    ("Transactions", "Transactions/due"). ``sent``: requests to SQS by the functions; ``polled``: by the mappings for them.
+    ``delivers`` are runs of the function that delivers, ``told`` its requests to merchants."""
 
     http: int = 0
     workers: int = 0
     provider: int = 0
+    delivers: int = 0
+    told: int = 0
     calls: dict[str, int] = {}
     writes: dict[str, float] = {}
     reads: dict[str, float] = {}
@@ -120,6 +70,8 @@ class Usage(Struct, frozen=True, kw_only=True):
             http=self.http - before.http,
             workers=self.workers - before.workers,
             provider=self.provider - before.provider,
+            delivers=self.delivers - before.delivers,
+            told=self.told - before.told,
             calls={k: v - before.calls.get(k, 0) for k, v in self.calls.items() if v != before.calls.get(k)},
             writes={k: v - before.writes.get(k, 0.0) for k, v in self.writes.items() if v != before.writes.get(k)},
             reads={k: v - before.reads.get(k, 0.0) for k, v in self.reads.items() if v != before.reads.get(k)},
@@ -136,13 +88,6 @@ def require(holds: bool, otherwise: str) -> None:
         raise RuntimeError(otherwise)
 
 
-def done(answer: object) -> dict[str, Any]:
-    """What AWS answered. Raises RuntimeError when it did not do it."""
-    if not isinstance(answer, Done):
-        raise RuntimeError(f"the model of AWS refused: {answer}")  # noqa: TRY004  it is what AWS said
-    return answer.body
-
-
 class Lines(logging.Handler):
     """Counts the bytes of what the functions log."""
 
@@ -157,18 +102,27 @@ class Lines(logging.Handler):
 
 
 class Ground:
-    """See the module docstring. ``api`` and ``worker`` are the apps of two execution environments; ``changes`` is all that
-    they wrote to payments."""
+    """See the module docstring. ``apps`` are those of the execution environments; ``changes`` is all that they wrote to
+    payments; ``shop`` is a merchant's server."""
 
     def __init__(
-        self, *, model: ModelAws, clock: Ticks, sandbox: Sandbox, api: App, worker: App, wires: list[Provided], lines: Lines
+        self, *, model: ModelAws, clock: Ticks, sandbox: Sandbox, apps: "Apps", wires: list[Provided], lines: Lines, key: str
     ) -> None:
-        self.model, self.clock, self.sandbox, self.api, self.worker = model, clock, sandbox, api, worker
-        self._asgi = create_app(api.engine, scope=api.scope, ready=ready(api), webhooks=api.webhooks)
+        self.model, self.clock, self.sandbox, self._key = model, clock, sandbox, key
+        self.api, self.worker, self.deliver, self.shop = apps.api, apps.worker, apps.deliver, apps.shop
+        api = apps.api
+        self._asgi = create_app(
+            api.engine,
+            door=door_of(api),
+            ready=ready(api),
+            webhooks=api.webhooks,
+            endpoints=api.endpoints,
+            courier=api.courier,
+        )
         self._wires, self._lines = wires, lines
-        self.http = self.workers = self._polled = self._in_api = 0
+        self.http = self.workers = self.delivers = self._polled = self._in_api = 0
         self.changes: list[Change] = []
-        for app in (api, worker):
+        for app in (api, apps.worker):
             _recorded(app, self.changes)
 
     # --- what happens ---------------------------------------------------------------------------------------------------
@@ -192,17 +146,28 @@ class Ground:
     async def settle(self, within_s: float = 3600) -> None:
         """Hand out messages, one at a time as they become visible, until the queue is empty or none comes in time. What is due
         later than a message can be delayed, the sweeper would send: such messages are not counted here."""
-        queue, until_us = self.model.sqs.queues[QUEUE], self.clock.at_us + int(within_s * S)
-        while coming := [m.visible_us for m in queue.messages.values() if m.visible_us <= until_us]:
-            self.clock.at_us = max(self.clock.at_us, min(coming))
-            found = await self._queue("ReceiveMessage", {"MaxNumberOfMessages": 1})
+        until_us = self.clock.at_us + int(within_s * S)
+        while (coming := self._coming()) and coming[0][0] <= until_us:
+            at_us, name = coming[0]
+            self.clock.at_us = max(self.clock.at_us, at_us)
+            url = self.api.settings.text("wake.queue_url" if name == QUEUE else "wake.deliveries_url")
+            found = await self._queue(url, "ReceiveMessage", {"MaxNumberOfMessages": 1})
             records = [Record(m["MessageId"], m["ReceiptHandle"], m["Body"]) for m in found["Messages"]]
-            failed = await work(self.worker, records, WORKER_MS)
-            require(not failed, f"the worker gave back {failed}")
-            self.workers += 1
+            if name == QUEUE:
+                failed = await work(self.worker, records, WORKER_MS)
+                self.workers += 1
+            else:
+                failed = await tell(self.deliver, records, DELIVER_MS)
+                self.delivers += 1
+            require(not failed, f"a function gave back {failed}")
             entries = [{"Id": str(n), "ReceiptHandle": r.receipt_handle} for n, r in enumerate(records)]
-            await self._queue("DeleteMessageBatch", {"Entries": entries})
+            await self._queue(url, "DeleteMessageBatch", {"Entries": entries})
         self.clock.at_us += int(APART_S * S)
+
+    def _coming(self) -> list[tuple[int, str]]:
+        """When messages become visible, and in which queue; the worker's first."""
+        found = [(m.visible_us, name) for name in (QUEUE, DELIVERIES) for m in self.model.sqs.queues[name].messages.values()]
+        return sorted(found, key=lambda each: (max(each[0], self.clock.at_us), each[1] != QUEUE))
 
     async def rest(self, payment_id: str, days: int = 40) -> None:
         """Go on with what is due later, each time as the sweeper would: at the next full minute it sends the id."""
@@ -244,6 +209,8 @@ class Ground:
             http=self.http,
             workers=self.workers,
             provider=sum(wire.calls for wire in self._wires),
+            delivers=self.delivers,
+            told=self.shop.got,
             calls={name: n for name, n in calls.items() if name not in polled},
             writes=_places(bill.writes),
             reads=_places(bill.reads),
@@ -259,18 +226,16 @@ class Ground:
         self.http += 1
         before = self.model.bill.calls.total()
         bare, _, query = path.partition("?")
-        event = Event(
-            Asked(Http(method)), "2.0", raw_path=bare, raw_query_string=query, headers=dict(headers), body=raw.decode()
-        )
+        shown = {"authorization": f"Bearer {self._key}", **headers}
+        event = Event(Asked(Http(method)), "2.0", raw_path=bare, raw_query_string=query, headers=shown, body=raw.decode())
         said = await respond(event, self._asgi, self.api.wake, left_s=API_S)
         answer = Answer(said["statusCode"], _decoded(said["body"]))
         self._in_api += self.model.bill.calls.total() - before
         require(answer.status < 400, f"{method} {path}: {answer}")
         return answer
 
-    async def _queue(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def _queue(self, url: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         self._polled += 1
-        url = self.api.settings.text("wake.queue_url")
         answer = await self.model.call("sqs", operation, {"QueueUrl": url, **params})
         return done(answer)
 
@@ -296,8 +261,9 @@ def _places(units: Mapping[Place, float]) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def ground(*, webhooks: bool = False) -> AsyncIterator[Ground]:
-    """An empty deployment, its functions started and its bill at zero. ``webhooks``: the vendors announce theirs."""
+async def ground(*, webhooks: bool = False, told: bool = False) -> AsyncIterator[Ground]:
+    """An empty deployment with one API key, its functions started and its bill at zero. ``webhooks``: the vendors announce
+    theirs; ``told``: the merchant has an endpoint."""
     clock = Ticks()
     model = ModelAws(clock)
     settings = load(env={**await deployed(model, clock), "PAYONCE_PUBLIC_URL": LOCAL})
@@ -306,13 +272,22 @@ async def ground(*, webhooks: bool = False) -> AsyncIterator[Ground]:
         register_own(sandbox.ledger, LOCAL, sandbox_accounts(settings))
     async with AsyncExitStack() as stack:
         stack.callback(sandbox.close)
-        digits, wires = Digits(), [Provided(HttpTransport(clock, {SANDBOX_URL: sandbox}), clock) for _ in range(2)]
+        digits, wires = Digits(), [Provided(HttpTransport(clock, {SANDBOX_URL: sandbox}), clock) for _ in range(3)]
         for wire in wires:
             stack.push_async_callback(wire.close)
-        apps = [app_over(settings, model, clock, digits, wire) for wire in wires]
+        shop = Endpoint200(clock)
+        api, worker, deliver = (
+            app_over(settings, model, clock, digits, wire, shop=shop if signs else None)
+            for wire, signs in zip(wires, (True, False, True), strict=True)
+        )
+        key = await issued(api.store.registry, clock, digits)
+        if told and api.endpoints:
+            await api.endpoints.create(api.scope, "https://shop.example/hooks", actor="tools")
+        clock.at_us += ACTIVE_AFTER_US
         lines = stack.enter_context(_logging())
         model.bill.reset()
-        yield Ground(model=model, clock=clock, sandbox=sandbox, api=apps[0], worker=apps[1], wires=wires, lines=lines)
+        apps = Apps(api, worker, deliver, shop)
+        yield Ground(model=model, clock=clock, sandbox=sandbox, apps=apps, wires=wires, lines=lines, key=key)
 
 
 @contextmanager
@@ -327,41 +302,6 @@ def _logging() -> Iterator[Lines]:
     finally:
         root.removeHandler(lines)
         root.setLevel(before)
-
-
-async def deployed(aws: Aws, clock: Clock) -> dict[str, str]:
-    """Tables and queues, and the environment that names them."""
-    await create_tables(aws, clock, TABLES)
-    urls = []
-    for name in (QUEUE, "payonce-dead"):
-        made = await aws.call("sqs", "CreateQueue", {"QueueName": name, "Attributes": {"VisibilityTimeout": "540"}})
-        urls.append(str(done(made)["QueueUrl"]))
-    return {
-        "PAYONCE_TRANSACTIONS_TABLE": TABLES.transactions,
-        "PAYONCE_IDEMPOTENCY_TABLE": TABLES.idempotency,
-        "PAYONCE_REGISTRY_TABLE": TABLES.registry,
-        "PAYONCE_QUEUE_URL": urls[0],
-        "PAYONCE_DEAD_LETTER_URL": urls[1],
-    }
-
-
-TABLES: Final = Tables(transactions="Transactions", idempotency="Idempotency", registry="Registry")
-
-
-def app_over(settings: Settings, aws: Aws, clock: Clock, digits: Digits, wire: Provided) -> App:
-    """As ``bootstrap.open_app`` puts it together, over the model; the accounts wait and watch as long as real ones do."""
-    known = accounts_of(settings, {})
-    accounts = {name: replace(a, terms=a.adapter.CAPABILITIES.terms) for name, a in known.items()}
-    store = open_store(aws, clock, TABLES)
-    wake = SqsWake(aws, settings.text("wake.queue_url"), clock)
-    health = Health(store.registry, clock)
-    ports = Ports(store=store, transport=wire, clock=clock, entropy=digits, wake=wake)
-    engine = Engine(
-        ports, accounts, policy_of(settings), rules=settings.rules, health=health, hold=False, return_to=settings.return_to
-    )
-    scope, hold = Scope(DEFAULT_MERCHANT, settings.mode), RecordHold(store.registry, clock)
-    inbox = Receiver(store.inbox, store, accounts, engine.ingest, clock=clock, wake=wake)
-    return App(settings, engine, store, wire, wake, clock, scope, hold, None, health, inbox, aws)
 
 
 def _decoded(body: str) -> dict[str, Any]:

@@ -32,12 +32,14 @@ def parts(case: Case) -> dict[str, tuple[int, int]]:
     updates, puts = u.calls.get("dynamodb UpdateItem", 0), u.calls.get("dynamodb PutItem", 0)
     due, listed = int(u.writes["Transactions/due"]), int(u.writes["Transactions/list"])
     big = int(u.writes["Transactions"]) - 2 - updates - puts
+    told = sum(len(change.news) for change in case.changes)
     return {
         "accept": (4, 2 + int(u.writes["Idempotency"])),
         "due": (2, due),
         "steps": (least_steps(case.changes), updates),
         "list": (2, listed),
-        "puts": (0, puts),
+        "feed": (told, told),
+        "puts": (0, puts - told),
         "big": (0, big),
     }
 
@@ -47,6 +49,7 @@ SAYS: Final[Mapping[str, tuple[str, str]]] = {
     "due": ("entry in the due index, and out of it", "R1: without any message the sweeper finds what is due"),
     "steps": ("claims and answers", "R2: a claim before each call. R3, R12: each answer on record"),
     "list": ("entry in the list index, and its last status", "lists by status, without a scan"),
+    "feed": ("a place in the feed for each public event", "the events API: in order, from any point on, without a scan"),
     "puts": ("the provider's ids as items", "a webhook or a search that knows nothing but such an id"),
     "big": ("items above 1 KB", "a long history"),
 }

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from .apps import CALL_S
 from .cases import Case
-from .ground import CALL_S, Usage
+from .ground import Usage
 
 RATES: Final = (10, 1_000, 50_000)  # payments a second
 TYPICAL, HEAVY = "plain success: stripe", "plain success: razorpay, captured by us"

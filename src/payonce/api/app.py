@@ -4,9 +4,11 @@ headers and turns every error into a problem. ``create_app`` can be served or mo
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -17,20 +19,26 @@ from starlette.types import Scope as AsgiScope
 from payonce.core.errors import PayonceError, Refused, StoreUnavailable
 from payonce.engine import Engine
 from payonce.inbox import Receiver
+from payonce.outbound.courier import Courier
+from payonce.outbound.endpoints import Endpoints
 from payonce.ports import Entropy, Scope
+from payonce.shown.bodies import Live, Readiness
 from payonce.telemetry import get_logger
 
 from . import docs, openapi
-from .bodies import Live, Readiness
+from .door import Crowd, Door, Ear, on_grid
+from .endpoints import EndpointDoor
+from .events import Events
 from .incoming import BODY_S, Request, check_head, request_id_of
 from .operations import Operations
 from .payments import Payments
-from .problems import CLOSE, Answer, NoSuchPath, problem
+from .problems import CLOSE, READS, Answer, NoSuchPath, problem
 from .returning import ReturnDoor
+from .rights import HEALTH, needs_of
 from .webhooks import WebhookDoor
 
 Handler = Callable[[Request], Awaitable[Answer]]
-Ready = Callable[[], Awaitable[Mapping[str, str]]]
+Ready = Callable[[Scope | None], Awaitable[Mapping[str, str]]]
 
 CUT_S: Final = 1.0  # for the answer to a request that is cut: a client that reads nothing must not hold up the end
 SAID_CHARS_MAX: Final = 800  # of an error's text in the log
@@ -40,7 +48,13 @@ SECURITY: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", _NO_CSP),
     (b"cache-control", b"no-store"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
+# for servers that are reached over TLS only, and say so (server.public_url); a year, as RFC 6797 has it in its examples
+HTTPS: Final = ((b"strict-transport-security", b"max-age=31536000"),)
+# What says that an id or a name is not there, or not theirs: never sooner for the one than for the other.
+QUIET: Final = frozenset({"not_found", "webhook_refused"})
 
 log = get_logger("api")
 
@@ -48,40 +62,42 @@ log = get_logger("api")
 def create_app(
     engine: Engine,
     *,
-    scope: Scope,
+    door: Door,
     ready: Ready,
     webhooks: Receiver | None = None,
+    endpoints: Endpoints | None = None,
+    courier: Courier | None = None,
     extra_routes: Iterable[BaseRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     body_s: float = BODY_S,
+    https: bool = False,
 ) -> Starlette:
-    """The API over ``engine``. Every caller is the merchant and mode of ``scope``. ``ready`` returns each check with its
-    finding: ``ok``, or ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it.
-    Without ``webhooks`` none is taken. A body must have come whole after ``body_s`` seconds."""
-    payments, asked = Payments(engine, scope, body_s=body_s), Operations(engine, scope, body_s=body_s)
-    back = ReturnDoor(engine, scope).back
+    """The API over ``engine``, behind ``door``: it says whose rows a caller sees and what they may do (``rights.NEEDS``).
+    ``ready`` returns each check with its finding, as far as the scope it is given may know of it (None: a stranger): ``ok``, or
+    ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it. Without ``webhooks`` none
+    is taken; without ``endpoints`` and ``courier`` merchants are told of nothing. A body must have come whole after ``body_s``
+    seconds. ``https``: browsers are told to come over TLS only."""
+
+    def at(path: str, **handlers: Handler) -> Route:
+        return Route(path, Resource(door, path, **handlers))
+
+    back = ReturnDoor(engine, door.mode).back
     routes: list[BaseRoute] = [
-        Route("/", Resource(GET=_to_docs), include_in_schema=False),
-        Route("/payments", Resource(GET=payments.list, POST=payments.create)),
-        Route("/payments/{id}", Resource(GET=payments.get)),
-        Route("/payments/{id}/history", Resource(GET=payments.history)),
-        Route("/payments/{id}/capture", Resource(POST=asked.ask("capture"))),
-        Route("/payments/{id}/void", Resource(POST=asked.ask("void"))),
-        Route("/payments/{id}/refunds", Resource(GET=asked.refunds, POST=asked.ask("refund"))),
-        Route("/payments/{id}/operations", Resource(GET=asked.list)),
-        Route("/payments/{id}/operations/{operationId}", Resource(GET=asked.get)),
-        Route("/return/{reference}", Resource(GET=back, POST=back)),
-        Route("/webhooks/{account}", Resource(POST=WebhookDoor(webhooks, body_s=body_s).hear)),
-        Route("/livez", Resource(GET=_live)),
-        Route("/readyz", Resource(GET=_readiness(ready))),
-        Route("/openapi.json", Resource(GET=openapi.serve)),
-        Route("/docs", Resource(GET=docs.page)),
-        Route("/docs/style.css", Resource(GET=docs.style)),
+        Route("/", Resource(door, "/", GET=_to_docs), include_in_schema=False),
+        *_of_payments(at, Payments(engine, door, body_s=body_s), Operations(engine, body_s=body_s)),
+        *_of_news(at, Events(engine), EndpointDoor(endpoints, courier, engine.clock, body_s=body_s)),
+        at("/return/{reference}", GET=back, POST=back),
+        at("/webhooks/{account}", POST=WebhookDoor(webhooks, body_s=body_s).hear),
+        at("/livez", GET=_live),
+        at("/readyz", GET=_readiness(ready, door)),
+        at("/openapi.json", GET=openapi.serve),
+        at("/docs", GET=docs.page),
+        at("/docs/style.css", GET=docs.style),
         *extra_routes,
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Envelope, entropy=engine.entropy)],
+        middleware=[Middleware(Envelope, entropy=engine.entropy, https=https), Middleware(Crowd, door=door)],
         exception_handlers={404: _refused(NoSuchPath()), 405: _refused(_NO_METHOD)},
         lifespan=lifespan,
     )
@@ -89,36 +105,84 @@ def create_app(
     return app
 
 
+def _of_payments(at: Callable[..., Route], payments: Payments, asked: Operations) -> Iterable[Route]:
+    return (
+        at("/payments", GET=payments.list, POST=payments.create),
+        at("/payments/{id}", GET=payments.get),
+        at("/payments/{id}/history", GET=payments.history),
+        at("/payments/{id}/capture", POST=asked.ask("capture")),
+        at("/payments/{id}/void", POST=asked.ask("void")),
+        at("/payments/{id}/refunds", GET=asked.refunds, POST=asked.ask("refund")),
+        at("/payments/{id}/operations", GET=asked.list),
+        at("/payments/{id}/operations/{operationId}", GET=asked.get),
+    )
+
+
+def _of_news(at: Callable[..., Route], told: Events, hooks: EndpointDoor) -> Iterable[Route]:
+    return (
+        at("/events", GET=told.list),
+        at("/events/{id}", GET=told.get),
+        at("/webhook-endpoints", GET=hooks.list, POST=hooks.create),
+        at("/webhook-endpoints/{id}", GET=hooks.get, PATCH=hooks.change, DELETE=hooks.remove),
+        at("/webhook-endpoints/{id}/rotate-secret", POST=hooks.rotate),
+        at("/webhook-endpoints/{id}/enable", POST=hooks.enable),
+        at("/webhook-endpoints/{id}/disable", POST=hooks.disable),
+        at("/webhook-endpoints/{id}/test", POST=hooks.test),
+        at("/webhook-endpoints/{id}/recover", POST=hooks.recover),
+        at("/webhook-endpoints/{id}/deliveries", GET=hooks.deliveries),
+        at("/webhook-deliveries/{id}", GET=hooks.delivery),
+        at("/webhook-deliveries/{id}/replay", POST=hooks.replay),
+    )
+
+
 _NO_METHOD: Final = Refused("method_not_allowed", "This path does not know the method.")
 
 
 class Resource:
-    """One path: a handler per method; HEAD is GET without its body, OPTIONS says what there is, the rest is a 405."""
+    """One path: a handler per method; HEAD is GET without its body, OPTIONS says what there is, the rest is a 405. A handler is
+    reached through the door only, with whom it let in; what is not there is answered on a grid of time. Raises KeyError for a
+    path or method that ``rights.NEEDS`` has not got."""
 
-    def __init__(self, **handlers: Handler) -> None:
-        self._handlers = handlers
+    def __init__(self, door: Door, path: str, **handlers: Handler) -> None:
+        self._door, self._handlers = door, handlers
         if "GET" in handlers:
             handlers["HEAD"] = handlers["GET"]
+        self._needs = {method: needs_of(path, method) for method in handlers}
+        self._lobby = door.lobby if path not in HEALTH else nullcontext
         self._allow = ((b"allow", ", ".join(sorted({*handlers, "OPTIONS"})).encode()),)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, scope["payonce.request_id"])
+        ear = Ear(receive, self._door.clock)
+        request = Request(scope, ear, scope["payonce.request_id"])
         handler = self._handlers.get(scope["method"])
         if handler is not None:
-            answer = await handler(request)
+            try:
+                answer = await self._through(handler, request)
+            except Refused as refused:
+                if refused.code in QUIET:
+                    await on_grid(self._door.clock, ear.at_us)
+                raise
         elif scope["method"] == "OPTIONS":
             answer = Answer(204, b"", b"", self._allow)
         else:
             answer = problem(_NO_METHOD, request, headers=self._allow)
         await give(answer, send)
 
+    async def _through(self, handler: Handler, request: Request) -> Answer:
+        needs = self._needs[request.scope["method"]]
+        if needs is None:
+            with self._lobby():
+                return await handler(request)
+        return await handler(replace(request, admitted=await self._door.admit(request, needs)))
+
 
 class Envelope:
     """Around every answer, those of ``extra_routes`` too: Request-Id and security headers; an error that nobody took
     becomes a problem, and one that is a bug is logged without anything that was sent."""
 
-    def __init__(self, app: ASGIApp, entropy: Entropy) -> None:
+    def __init__(self, app: ASGIApp, entropy: Entropy, *, https: bool = False) -> None:
         self._app, self._entropy = app, entropy
+        self._headers = (*SECURITY, *HTTPS) if https else SECURITY
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -133,7 +197,7 @@ class Envelope:
                 started = True
                 headers = message["headers"] = list(message.get("headers", ()))
                 present = {name.lower() for name, _ in headers}
-                headers.extend([item for item in SECURITY if item[0] not in present])
+                headers.extend([item for item in self._headers if item[0] not in present])
                 headers.append((b"request-id", request_id.encode()))
             elif bodiless and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
@@ -151,7 +215,7 @@ class Envelope:
             return
         except asyncio.CancelledError:  # the server stops and waits no longer; a write may stand all the same
             if not started:
-                code = "retry_same_key" if scope["method"] == "POST" else "not_ready"
+                code = "not_ready" if scope["method"] in READS else "retry_same_key"
                 cut = Refused(code, "The service stops. What became of this request is not known here.")
                 async with asyncio.timeout(CUT_S):
                     await give(problem(cut, request, headers=(CLOSE,)), sealed)
@@ -227,16 +291,20 @@ async def _live(_request: Request) -> Answer:
     return Answer(200, msgspec.json.encode(Live("live")))
 
 
-def _readiness(ready: Ready) -> Handler:
+def _readiness(ready: Ready, door: Door) -> Handler:
+    """Strangers get words without details: ``ok`` or not; who is let in, what concerns them."""
+
     async def handle(request: Request) -> Answer:
+        caller = await door.known(request)
         try:
-            checks = dict(await ready())
+            checks = dict(await ready(caller.scope if caller else None))
         except StoreUnavailable as error:
             _log_refusal(error, request)
-            return problem(error, request)
+            return problem(error if caller else Refused("not_ready", "It is not ready."), request)
         bad = sorted(name for name, finding in checks.items() if finding != "ok" and not finding.startswith("ok:"))
         if bad:
             return problem(Refused("not_ready", f"These checks fail: {', '.join(bad)}."), request)
-        return Answer(200, msgspec.json.encode(Readiness("ready", checks)))
+        shown = checks if caller else dict.fromkeys(checks, "ok")
+        return Answer(200, msgspec.json.encode(Readiness("ready", shown)))
 
     return handle

@@ -3,12 +3,27 @@
 from typing import Any, Final
 
 from payonce.core.errors import PROBLEMS
+from payonce.merchants.keys import KeyScope
+from payonce.shown.bodies import EXAMPLE_ID, PAYMENT_ID
 
-from .bodies import EXAMPLE_ID, PAYMENT_ID
-from .problems import TOLD_READERS
+from .problems import CHALLENGES, TOLD_READERS
+from .rights import HEALTH
 
 Document = dict[str, Any]
 
+SCHEME: Final = "apiKey"
+SCHEMES: Final[Document] = {
+    SCHEME: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, `sk_test_...` or `sk_live_...`, as `payonce key create` prints it once. It belongs to one "
+        "merchant and one mode, and sees that merchant's payments only: everything else is not there for it. A server serves "
+        "one mode; a key of the other one is not valid there. On a machine of your own none is needed until one was made.",
+    }
+}
+# what the door answers before a handler is reached, on routes with a key and without
+KEY_PROBLEMS: Final = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "over_capacity", "not_ready")
+OPEN_PROBLEMS: Final = ("over_capacity",)
 HEADER_KEY: Final = '^(?:[!#-~][!-~]{0,254}|"|"[!#-~]|"[!-~]{2,254})$'  # bare or a quoted string, but not two quotes
 
 
@@ -57,10 +72,34 @@ def problems(*codes: str, reads: bool = True) -> Document:
     return {str(status): _problem_answer(status, grouped, reads) for status, grouped in sorted(by_status.items())}
 
 
+def behind_the_door(path: str, method: str, needs: KeyScope | None, operation: Document) -> Document:
+    """The operation with the key it needs, and with what the door answers."""
+    if path in HEALTH:
+        return {**operation, "security": []}
+    answers, reads = dict(operation["responses"]), method == "get"
+    for code in KEY_PROBLEMS if needs else OPEN_PROBLEMS:
+        status = str(PROBLEMS[code].status)
+        there = answers.get(status, {}).get("content", {}).get("application/problem+json")
+        codes = there["schema"]["allOf"][1]["properties"]["code"]["enum"] if there else []
+        if code not in codes:
+            answers[status] = _problem_answer(int(status), [*codes, code], reads)
+    known = {**operation, "responses": dict(sorted(answers.items()))}
+    if needs is None:
+        return {**known, "security": []}
+    said = f"{operation.get('description', '')} Needs a key that may `{needs}`.".strip()
+    shown = [{**each, "source": each["source"] + _WITH_KEY} for each in operation.get("x-codeSamples", [])]
+    return {**known, "description": said, "security": [{SCHEME: [needs]}], **({"x-codeSamples": shown} if shown else {})}
+
+
+_WITH_KEY: Final = ' \\\n  -H "Authorization: Bearer $PAYONCE_API_KEY"'
+
+
 def _problem_answer(status: int, codes: list[str], reads: bool) -> Document:
     told = headers()
-    if status in (409, 503):
+    if status in (409, 429, 503):
         told["Retry-After"] = header("Seconds to wait.", {"type": "string", "pattern": "^[0-9]+$"}, "1")
+    if CHALLENGES.keys() & set(codes):
+        told["WWW-Authenticate"] = header("What is missing (RFC 6750).", {"type": "string"}, 'Bearer realm="payonce"')
     narrowed = {"properties": {"code": {"enum": codes}, "status": {"const": status}}}
     content = {
         "schema": {"allOf": [ref("Problem"), narrowed]},

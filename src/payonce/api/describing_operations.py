@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from .bodies import EXAMPLE_ID, EXAMPLE_OPERATION, OPERATION_ID, REFERENCE
+from payonce.shown.bodies import EXAMPLE_ID, EXAMPLE_OPERATION, OPERATION_ID, REFERENCE
+
 from .describing import HEADER_KEY, curl, header, headers, ok, parameter, payment_id, problems, ref, request_id
 from .examples import EXAMPLE_CHARGE, EXAMPLE_REFUND, REFUNDED_PAYMENT, asked_of_a_hold
 from .incoming import BODY_BYTES_MAX, BODY_S

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from .bodies import EXAMPLE_ID, EXAMPLE_OPERATION
+from payonce.shown.bodies import EXAMPLE_ID, EXAMPLE_OPERATION
 
 Document = dict[str, Any]
 

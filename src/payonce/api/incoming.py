@@ -6,17 +6,19 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 from starlette.requests import ClientDisconnect
 
-from payonce.core.errors import FieldError, Refused
+from payonce.core.actors import actor
+from payonce.core.errors import FieldError, InvariantViolated, Refused
 from payonce.core.idempotency import parse_key
 from payonce.core.redact import has_card_number
+from payonce.merchants.keys import Caller
 from payonce.ports import Entropy
+from payonce.shown.views import moment
 
 BODY_BYTES_MAX: Final = 65_536
 BODY_S: Final = 10.0  # for a whole body: 64 KiB take less on any line that is of use, and a stalled sender holds a socket
@@ -29,20 +31,37 @@ QUERY_FIELDS_MAX: Final = 32
 TEXT_CHARS_MAX: Final = 255
 _FAR: Final[int] = 10**INT_DIGITS_MAX
 _INT64: Final = 2**63
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MEDIA: Final = re.compile(r"application/(?:json|[a-z0-9!#$&^_.-]+\+json)")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Request(Struct, frozen=True):
-    """One HTTP request as the handlers see it."""
+    """One HTTP request as the handlers see it. ``admitted``: whom the door let in; None on a route that is open to all."""
 
     scope: MutableMapping[str, Any]
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
     request_id: str
+    admitted: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who is asking: whose rows a handler may see. Raises InvariantViolated on a route without a key: nobody's rows."""
+        if self.admitted is None:
+            raise InvariantViolated("a handler asked for the caller of a route that needs no key")
+        return self.admitted
+
+    @property
+    def actor(self) -> str:
+        """The caller, and where they came from, as the record names them."""
+        return actor(self.caller.who, self.address)
+
+    @property
+    def address(self) -> str:
+        """Of the client as the server saw it, "" where it saw none. What a header claims about it is not believed."""
+        client = self.scope.get("client")
+        return str(client[0] or "") if client else ""
 
     def headers(self, name: bytes) -> list[str]:
         """Every value under a lower-case name."""
@@ -253,9 +272,7 @@ class Query:
         if value is None:
             return None
         try:
-            if not _TIME.fullmatch(value):
-                raise ValueError
-            return (datetime.fromisoformat(value.upper()) - EPOCH) // timedelta(microseconds=1)
+            return moment(value)
         except ValueError:
             self.bad(name, "must be an RFC 3339 time such as 2026-11-24T09:30:00Z (a + is written %2B)")
             return None

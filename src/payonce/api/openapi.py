@@ -9,10 +9,8 @@ import msgspec
 from payonce import __version__
 from payonce.core.errors import PROBLEMS
 from payonce.core.payment import PaymentStatus
-from payonce.ports import WEBHOOK_BYTES_MAX
-
-from . import describing_operations as asked
-from .bodies import (
+from payonce.mail import WEBHOOK_BYTES_MAX
+from payonce.shown.bodies import (
     CURRENCIES,
     EXAMPLE_ID,
     AmountRequest,
@@ -26,12 +24,29 @@ from .bodies import (
     Readiness,
     VoidRequest,
 )
-from .describing import HEADER_KEY, curl, headers, ok, parameter, payment_id, problems, ref, request_id
+
+from . import describing_endpoints as hooks
+from . import describing_operations as asked
+from .describing import (
+    HEADER_KEY,
+    SCHEMES,
+    behind_the_door,
+    curl,
+    headers,
+    ok,
+    parameter,
+    payment_id,
+    problems,
+    ref,
+    request_id,
+)
+from .describing_events import told
 from .describing_operations import ASKING_PROBLEMS, accepted, key_parameter
 from .examples import EXAMPLE_EVENT, EXAMPLE_PAYMENT, EXAMPLE_REQUEST, EXAMPLE_WEBHOOK, SETTLED_PAYMENT, WAITING_PAYMENT
 from .incoming import BODY_BYTES_MAX, BODY_S, TEXT_CHARS_MAX, Request
 from .payments import AFTER_MAX, HISTORY_LIMIT, HISTORY_LIMIT_MAX, LIST_LIMIT, LIST_LIMIT_MAX
 from .problems import Answer, Problem
+from .rights import needs_of
 from .webhooks import WebhookReceipt
 
 Document = dict[str, Any]
@@ -41,6 +56,11 @@ INTRODUCTION: Final = (
     "settled in the background, and never charged twice. What is asked of a payment later (capture, void, refund) is accepted "
     "the same way. Every request that creates something carries an idempotency key: send the same request with the same key as "
     "often as you like.\n\n"
+    "Where keys are needed (everywhere but on a machine of your own), each request names one: `Authorization: Bearer "
+    "sk_test_...`. A key belongs to one merchant and one mode: what is another's is not there for it, and looks exactly like "
+    "what never was. It may do what its scopes say: `payments:read`, `payments:write` (which includes reading), "
+    "`refunds:write`, `admin` (all of it, and the webhook endpoints). A key that asks too often gets a 429, and a service that "
+    "is full a 503, both with Retry-After: send the same request again.\n\n"
     "Amounts are integers in minor units. Times are RFC 3339 in UTC. Every answer has a Request-Id. Whatever is not accepted "
     "is answered with `application/problem+json`: a stable `code`, what state the money is in, and what to do next. Only bytes "
     "that are no HTTP request (broken or contradictory framing, a request head that grows beyond 16 KiB) get a bare 400 in "
@@ -54,7 +74,8 @@ def document() -> Document:
     """The document. Do not change it: it is shared."""
     taken = (NewPaymentRequest, AmountRequest, VoidRequest)
     shown = (PaymentBody, PaymentList, History, OperationBody, OperationList, Problem, WebhookReceipt, Live, Readiness)
-    _, schemas = msgspec.json.schema_components((*taken, *shown), ref_template="#/components/schemas/{name}")
+    every = (*taken, *shown, *hooks.TAKEN, *hooks.SHOWN)
+    _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["x-problems"] = {
         code: {"status": p.status, "title": p.title, "money": p.money, "next": p.next} for code, p in PROBLEMS.items()
     }
@@ -72,28 +93,41 @@ def document() -> Document:
         "tags": [
             {"name": "payments", "description": "Accept payments and see what became of them."},
             {"name": "operations", "description": "Take what is held, give it back, refund what was taken."},
+            *hooks.TAGS,
             {"name": "customers", "description": "Where they come back to from a provider."},
             {"name": "webhooks", "description": "What providers send."},
             {"name": "service", "description": "The state of the service, and these documents."},
         ],
-        "paths": {
-            "/payments": {"post": _create(), "get": _list()},
-            "/payments/{id}": {"get": _get()},
-            "/payments/{id}/history": {"get": _history()},
-            "/payments/{id}/capture": {"post": asked.capture()},
-            "/payments/{id}/void": {"post": asked.void()},
-            "/payments/{id}/refunds": {"post": asked.refund(), "get": asked.refunds()},
-            "/payments/{id}/operations": {"get": asked.operations()},
-            "/payments/{id}/operations/{operationId}": {"get": asked.operation()},
-            "/return/{reference}": {"get": asked.come_back("get"), "post": asked.come_back("post")},
-            "/webhooks/{account}": {"post": _hear()},
-            "/livez": {"get": _livez()},
-            "/readyz": {"get": _readyz()},
-            "/openapi.json": {"get": _plain("getOpenapi", "This document", "application/json", {"type": "object"})},
-            "/docs": {"get": _plain("getDocs", "This document for people", "text/html", {"type": "string"})},
-            "/docs/style.css": {"get": _plain("getDocsStyle", "The style of /docs", "text/css", {"type": "string"})},
-        },
-        "components": {"schemas": dict(sorted(schemas.items()))},
+        "paths": _behind_the_door(
+            {
+                "/payments": {"post": _create(), "get": _list()},
+                "/payments/{id}": {"get": _get()},
+                "/payments/{id}/history": {"get": _history()},
+                "/payments/{id}/capture": {"post": asked.capture()},
+                "/payments/{id}/void": {"post": asked.void()},
+                "/payments/{id}/refunds": {"post": asked.refund(), "get": asked.refunds()},
+                "/payments/{id}/operations": {"get": asked.operations()},
+                "/payments/{id}/operations/{operationId}": {"get": asked.operation()},
+                **hooks.paths(),
+                "/return/{reference}": {"get": asked.come_back("get"), "post": asked.come_back("post")},
+                "/webhooks/{account}": {"post": _hear()},
+                "/livez": {"get": _livez()},
+                "/readyz": {"get": _readyz()},
+                "/openapi.json": {"get": _plain("getOpenapi", "This document", "application/json", {"type": "object"})},
+                "/docs": {"get": _plain("getDocs", "This document for people", "text/html", {"type": "string"})},
+                "/docs/style.css": {"get": _plain("getDocsStyle", "The style of /docs", "text/css", {"type": "string"})},
+            }
+        ),
+        "webhooks": told(),
+        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": SCHEMES},
+    }
+
+
+def _behind_the_door(paths: Document) -> Document:
+    """Every operation with the key that ``rights.NEEDS`` asks for. Raises KeyError for one that is not in that table."""
+    return {
+        path: {method: behind_the_door(path, method, needs_of(path, method.upper()), each) for method, each in methods.items()}
+        for path, methods in paths.items()
     }
 
 

@@ -9,13 +9,12 @@ from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import normalise_operation
 from payonce.core.payment import Payment
 from payonce.engine import Engine
-from payonce.ports import Scope
+from payonce.shown.bodies import OperationList
+from payonce.shown.views import Action, operation_body, operation_entry
 
-from .bodies import OperationList
 from .incoming import BODY_S, Query, Request, check_media_type, key_of, parse_object, read_body
-from .payments import ACTOR, NO_STORE, accepted
+from .payments import NO_STORE, accepted
 from .problems import Answer, NoSuchOperation
-from .views import Action, operation_body, operation_entry
 
 _encode: Any = msgspec.json.Encoder().encode
 
@@ -23,10 +22,10 @@ Kind = Literal["capture", "void", "refund"]
 
 
 class Operations:
-    """The handlers. ``scope`` is whose payments they see: handed in, never taken from a request."""
+    """The handlers. Whose payments they see is the caller's scope, which the door made of the API key."""
 
-    def __init__(self, engine: Engine, scope: Scope, *, body_s: float = BODY_S) -> None:
-        self.engine, self.scope, self.body_s = engine, scope, body_s
+    def __init__(self, engine: Engine, *, body_s: float = BODY_S) -> None:
+        self.engine, self.body_s = engine, body_s
 
     def ask(self, kind: Kind) -> Callable[[Request], Awaitable[Answer]]:
         """The handler of a POST that asks for an operation of this kind."""
@@ -45,7 +44,9 @@ class Operations:
         key = key_of(request, body)
         Query(request).check()
         wanted = normalise_operation(kind, request.path_value("id"), body)
-        receipt = await self.engine.submit(self.scope, wanted, key, actor=ACTOR, request_id=request.request_id)
+        receipt = await self.engine.submit(
+            request.caller.scope, wanted, key, actor=request.actor, request_id=request.request_id
+        )
         p, o = receipt.payment, receipt.operation
         shown = operation_body(p, o, receipt.details, await action_of(self.engine, p))
         location = f"{request.root}/payments/{p.id}/operations/{o.id}"
@@ -53,7 +54,7 @@ class Operations:
 
     async def get(self, request: Request) -> Answer:
         Query(request).check()
-        p = await self.engine.find(self.scope, request.path_value("id"))
+        p = await self.engine.find(request.caller.scope, request.path_value("id"))
         o = next((o for o in p.operations if o.id == request.path_value("operationId")), None)
         if o is None:
             raise NoSuchOperation
@@ -68,7 +69,7 @@ class Operations:
 
     async def _list(self, request: Request, *, refunds_only: bool) -> Answer:
         Query(request).check()
-        p = await self.engine.find(self.scope, request.path_value("id"))
+        p = await self.engine.find(request.caller.scope, request.path_value("id"))
         data = [operation_entry(p, o) for o in p.operations if o.kind == "refund" or not refunds_only]
         return Answer(200, _encode(OperationList(data)), headers=NO_STORE)
 

@@ -10,14 +10,14 @@ from payonce.core.money import EXPONENTS
 from payonce.core.payment import PaymentStatus
 from payonce.engine import Engine
 from payonce.ports import Filters, Page, Scope
+from payonce.shown.bodies import History, PaymentList
+from payonce.shown.views import history_entry, payment_body
 from payonce.stores.rows import matches
 
-from .bodies import History, PaymentList
+from .door import Door
 from .incoming import BODY_S, Query, Request, check_media_type, key_of, parse_object, read_body
-from .problems import Answer, Headers
-from .views import history_entry, payment_body
+from .problems import Answer, Headers, Later
 
-ACTOR: Final = "api"  # until callers authenticate
 LIST_LIMIT, LIST_LIMIT_MAX = 20, 100
 HISTORY_LIMIT, HISTORY_LIMIT_MAX = 100, 1000
 AFTER_MAX: Final = 999_999_999
@@ -40,36 +40,43 @@ _encode: Any = msgspec.json.Encoder().encode
 
 
 class Payments:
-    """The handlers. ``scope`` is whose payments they see: handed in, never taken from a request."""
+    """The handlers. Whose payments they see is the caller's scope, which the door made of the API key. ``door`` says whether
+    there is room for new ones."""
 
-    def __init__(self, engine: Engine, scope: Scope, *, body_s: float = BODY_S) -> None:
-        self.engine, self.scope, self.body_s = engine, scope, body_s
+    def __init__(self, engine: Engine, door: Door, *, body_s: float = BODY_S) -> None:
+        self.engine, self.door, self.body_s = engine, door, body_s
 
     async def create(self, request: Request) -> Answer:
-        """Answered only after the durable commit. A known key answers with its payment as it is now."""
+        """Answered only after the durable commit. A known key answers with its payment as it is now, also while there is no
+        room for new ones: a repeat is not new work."""
         check_media_type(request)
         body = parse_object(await read_body(request, self.body_s))
         key = key_of(request, body)
         Query(request).check()
-        new = normalise(body)
-        receipt = await self.engine.submit(self.scope, new, key, actor=ACTOR, request_id=request.request_id)
+        new, scope = normalise(body), request.caller.scope
+        try:
+            await self.door.take_new()
+        except Later:
+            if await self.engine.store.find_key(scope, key) is None:
+                raise
+        receipt = await self.engine.submit(scope, new, key, actor=request.actor, request_id=request.request_id)
         p = receipt.payment
         shown = payment_body(p, receipt.details, await self.engine.action(p))
         return Answer(202, _encode(shown), headers=accepted(f"{request.root}/payments/{p.id}", replayed=receipt.replayed))
 
     async def get(self, request: Request) -> Answer:
         Query(request).check()
-        p = await self.engine.find(self.scope, request.path_value("id"))
+        p = await self.engine.find(request.caller.scope, request.path_value("id"))
         shown = payment_body(p, await self.engine.details(p), await self.engine.action(p))
         return Answer(200, _encode(shown), headers=NO_STORE)
 
     async def list(self, request: Request) -> Answer:
-        query = Query(request, LIST_QUERY)
+        query, scope = Query(request, LIST_QUERY), request.caller.scope
         filters, limit, cursor = _filters(query), query.number("limit", 1, LIST_LIMIT_MAX, LIST_LIMIT), query.text("cursor")
         key = _key(query, cursor)
         query.check()
         try:
-            page = await (self._of_key(key, filters) if key else self.engine.store.list(self.scope, filters, limit, cursor))
+            page = await (self._of_key(scope, key, filters) if key else self.engine.store.list(scope, filters, limit, cursor))
         except ValueError:
             rule = "is not a cursor of this listing"
             raise Refused("validation_failed", f"cursor {rule}.", (FieldError("cursor", rule),)) from None
@@ -77,9 +84,9 @@ class Payments:
         data = [payment_body(p, _details(beside.get((p.id, p.details_sha256)))) for p in page.payments]
         return Answer(200, _encode(PaymentList(data, page.next)), headers=NO_STORE)
 
-    async def _of_key(self, key: str, filters: Filters) -> Page:
+    async def _of_key(self, scope: Scope, key: str, filters: Filters) -> Page:
         """The payment of a key, if the other filters let it through."""
-        row = await self.engine.store.find_key(self.scope, key)
+        row = await self.engine.store.find_key(scope, key)
         p = await self.engine.store.get(row.payment_id) if row is not None else None
         return Page((p,) if p is not None and matches(p, filters) else (), None)
 
@@ -87,7 +94,7 @@ class Payments:
         query = Query(request, ("after", "limit"))
         after, limit = query.number("after", 0, AFTER_MAX, 0), query.number("limit", 1, HISTORY_LIMIT_MAX, HISTORY_LIMIT)
         query.check()
-        p = await self.engine.find(self.scope, request.path_value("id"))
+        p = await self.engine.find(request.caller.scope, request.path_value("id"))
         entries = await self.engine.store.history(p.id, after, limit + 1)
         more = entries[limit - 1].envelope.seq if len(entries) > limit else None
         return Answer(200, _encode(History([history_entry(p.id, e) for e in entries[:limit]], more)), headers=NO_STORE)

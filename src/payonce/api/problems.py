@@ -15,7 +15,9 @@ JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 RETRY_AFTER_S: Final = 1
 INSTANCE_CHARS_MAX: Final = 256
-RETRIED: Final = frozenset({"request_in_progress", "retry_same_key", "not_ready"})  # come with Retry-After
+RETRIED: Final = frozenset(
+    {"request_in_progress", "retry_same_key", "not_ready", "rate_limited", "over_capacity"}
+)  # Retry-After
 READS: Final = frozenset({"GET", "HEAD"})
 
 _SAME: Final = "Nothing was changed."
@@ -25,8 +27,11 @@ TOLD_READERS: Final[dict[str, tuple[str, str]]] = {
     "validation_failed": (_SAME, "Correct the named parameters."),
     "card_number_refused": (_SAME + " The request was not stored or logged.", "Leave it out: payonce knows no card numbers."),
     "headers_too_large": (_SAME, PROBLEMS["headers_too_large"].next),
+    "rate_limited": (_SAME, PROBLEMS["rate_limited"].next),
+    "over_capacity": (_SAME + " Payments go on as before.", "Ask again after Retry-After."),
     "internal_error": (_SAME + " Payments go on as before.", "Ask again; if it persists, report the request id."),
 }
+THINGS: Final = {"payments": "payment", "events": "event", "webhook-endpoints": "endpoint", "webhook-deliveries": "delivery"}
 _SEE_DOCS: Final = "See /docs for the paths there are."
 
 # what StoreUnavailable says -> what may leave the house: texts of the store name files
@@ -50,6 +55,13 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+# RFC 6750, section 3.1: who sent no key is told no error
+CHALLENGES: Final = {
+    "key_missing": b'Bearer realm="payonce"',
+    "key_invalid": b'Bearer realm="payonce", error="invalid_token"',
+    "scope_missing": b'Bearer realm="payonce", error="insufficient_scope"',
+}
+
 CLOSE: Final = (b"connection", b"close")  # where the next request would start is not known
 
 
@@ -65,6 +77,14 @@ class NoSuchOperation(Refused):
 
     def __init__(self) -> None:
         super().__init__("not_found", "This payment has no such operation.")
+
+
+class Later(Refused):
+    """``rate_limited`` or ``over_capacity``: the same request may be let in so many seconds later."""
+
+    def __init__(self, code: str, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
 
 
 class Answer(Struct, frozen=True):
@@ -151,24 +171,33 @@ def problem(error: Exception, request: Request, *, headers: Headers = ()) -> Ans
         errors=fields,
     )
     if code in RETRIED:
-        headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
+        seconds = error.retry_after_s if isinstance(error, Later) else RETRY_AFTER_S
+        headers = (*headers, (b"retry-after", b"%d" % seconds))
+    if code in CHALLENGES:
+        headers = (*headers, (b"www-authenticate", CHALLENGES[code]))
     if code == "body_timeout":
         headers = (*headers, CLOSE)
     return Answer(about.status, _encode(body), PROBLEM_JSON, headers)
 
 
 def _told(error: Exception, request: Request) -> tuple[str, str, list[FieldProblem]]:
-    writes = request.scope["method"] == "POST"
+    changes = request.scope["method"] not in READS
     match error:
         case NoSuchPath() | NoSuchOperation():
             return "not_found", error.detail, []
         case Refused(code="not_found"):
-            return "not_found", "There is no such payment for you.", []
+            return "not_found", f"There is no such {_thing(request)} for you.", []
         case Refused() if error.code in PROBLEMS:
             return error.code, _clean(error.detail), [FieldProblem(shown(e.field), _clean(e.rule)) for e in error.errors]
-        case StoreUnavailable() if writes:
+        case StoreUnavailable() if changes and _thing(request) == "payment":
             said = f"The store took no write: {_cause(error)}. Nothing was written; the key may be used again."
             return "retry_same_key", said, []
+        case StoreUnavailable() if changes:
+            return (
+                "not_ready",
+                f"The store took no write: {_cause(error)}. Ask again; what stands then tells what was done.",
+                [],
+            )
         case StoreUnavailable():
             return "not_ready", f"The store cannot be read now: {_cause(error)}.", []
         case NewerSchema():
@@ -185,6 +214,12 @@ def _state(error: Exception, code: str, request: Request) -> tuple[str, str]:
     if reads and code in TOLD_READERS:
         return TOLD_READERS[code]
     return PROBLEMS[code].money, PROBLEMS[code].next
+
+
+def _thing(request: Request) -> str:
+    """What the first part of the path names."""
+    first = str(request.scope["path"]).removeprefix(request.root).split("/")[1:2]
+    return THINGS.get(first[0] if first else "", "thing")
 
 
 def _cause(error: Exception) -> str:

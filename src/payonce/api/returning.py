@@ -5,16 +5,15 @@ from html import escape
 from typing import Final
 
 from payonce.core import ids
-from payonce.core.errors import Refused, StoreUnavailable
-from payonce.core.payment import Payment
+from payonce.core.errors import StoreUnavailable
+from payonce.core.payment import Mode, Payment
 from payonce.engine import Engine
-from payonce.ports import Scope
 from payonce.telemetry import get_logger
 
 from .incoming import Request
 from .problems import Answer, NoSuchPath
 
-ACTOR: Final = "return"
+ACTOR: Final = "return"  # without the address: it is the customer's, and the history is never erased
 READS_MAX: Final = 40  # of an attempt: whoever knows the address could ask for reads without end
 OPEN: Final = frozenset({"PENDING", "REQUIRES_ACTION", "IN_DOUBT"})
 HTML: Final = b"text/html; charset=utf-8"
@@ -23,10 +22,11 @@ log = get_logger("api")
 
 
 class ReturnDoor:
-    """The handler. ``scope`` is whose payments it sees."""
+    """The handler. A browser brings no key: the reference itself, which only the payment's provider and its customer got, is
+    what opens, whatever merchant the payment is of. ``mode`` is the server's: payments of the other one are not there."""
 
-    def __init__(self, engine: Engine, scope: Scope) -> None:
-        self.engine, self.scope = engine, scope
+    def __init__(self, engine: Engine, mode: Mode) -> None:
+        self.engine, self.mode = engine, mode
 
     async def back(self, request: Request) -> Answer:
         """On to the merchant, or a page that says that all is done. Raises NoSuchPath for a reference that is none of an
@@ -43,13 +43,8 @@ class ReturnDoor:
 
     async def _found(self, reference: str) -> Payment:
         payment_id = ids.payment_of(reference)
-        if payment_id is None:
-            raise NoSuchPath
-        try:
-            p = await self.engine.find(self.scope, payment_id)
-        except Refused:
-            raise NoSuchPath from None
-        if not any(a.reference == reference for a in p.attempts):
+        p = await self.engine.store.get(payment_id) if payment_id else None
+        if p is None or p.mode != self.mode or not any(a.reference == reference for a in p.attempts):
             raise NoSuchPath
         return p
 

@@ -10,13 +10,15 @@ from starlette.requests import ClientDisconnect
 
 from payonce.core.errors import Refused, StoreUnavailable
 from payonce.inbox import Receiver
-from payonce.ports import WEBHOOK_BYTES_MAX
+from payonce.mail import WEBHOOK_BYTES_MAX
 from payonce.telemetry import get_logger
 
-from .incoming import BODY_S, DRAINED_BYTES_MAX, Request
+from .incoming import BODY_S, DRAINED_BYTES_MAX, Request, shown
 from .problems import RETRY_AFTER_S, Answer, NoSuchPath, problem
 
 SAID_CHARS_MAX: Final = 800  # of an error's text in the log
+# The same where there is no such account: whose names those are is no stranger's to learn. The log says which it was.
+REFUSED: Final = "It is not signed with a secret of an account of this name, or not fresh, or no event."
 RETRY: Final = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
 
 log = get_logger("api")
@@ -45,7 +47,8 @@ class WebhookDoor:
         self._webhooks, self._body_s = webhooks, body_s
 
     async def hear(self, request: Request) -> Answer:
-        """Raises Refused (``webhook_refused``, ``webhook_too_large``, ``body_timeout``, ``not_found``) and ClientDisconnect."""
+        """Raises Refused (``webhook_refused``, ``webhook_too_large``, ``body_timeout``), NoSuchPath where none is taken at all,
+        and ClientDisconnect."""
         body = await _read_raw(request, self._body_s)
         if self._webhooks is None:
             raise NoSuchPath
@@ -55,9 +58,13 @@ class WebhookDoor:
             log.warning("the store took no webhook", request_id=request.request_id, said=str(error)[:SAID_CHARS_MAX])
             return problem(Refused("webhook_not_stored", "The store took no write."), request, headers=RETRY)
         except Refused as refused:
+            if refused.code not in ("not_found", "webhook_refused"):
+                raise
             if refused.code == "not_found":
-                raise NoSuchPath from None
-            raise
+                log.warning(
+                    "webhook for no account", request_id=request.request_id, account=shown(request.path_value("account"))
+                )
+            raise Refused("webhook_refused", REFUSED) from None
         return Answer(200, msgspec.json.encode(WebhookReceipt("stored", stored.id, stored.repeated)))
 
 

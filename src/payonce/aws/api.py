@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from payonce.api.app import Envelope, create_app
+from payonce.api.door import Door
 from payonce.bootstrap import App, SystemEntropy
 from payonce.core.errors import PayonceError, Refused
 from payonce.serving import ready
@@ -84,7 +85,7 @@ class Event(Struct, frozen=True, rename="camel"):
     is_base64_encoded: bool = msgspec.field(default=False, name="isBase64Encoded")
 
 
-class _Door:
+class _Here:
     """The ASGI app of one execution environment."""
 
     def __init__(self) -> None:
@@ -95,11 +96,27 @@ class _Door:
         """Made once for an open app. Without what ``serving.api_of`` adds: a flush of its own, and a sandbox."""
         if self._asgi is None or self._app is not app:
             self._app = app
-            self._asgi = create_app(app.engine, scope=app.scope, ready=ready(app), webhooks=app.webhooks)
+            https = app.settings.text("server.public_url").startswith("https://")
+            self._asgi = create_app(
+                app.engine,
+                door=door_of(app),
+                ready=ready(app),
+                webhooks=app.webhooks,
+                endpoints=app.endpoints,
+                courier=app.courier,
+                https=https,
+            )
         return self._asgi
 
 
-_HERE: Final = _Door()
+def door_of(app: App) -> Door:
+    """Everybody needs a key: whoever comes here comes from the internet. How many may come at once and how often is for API
+    Gateway to say (``deploy/aws``): a function handles one request at a time. Only a rate that a key has of its own counts here
+    too, in each execution environment; while one is frozen its clock may stand, which makes that rate lower, never higher."""
+    return Door(app.keys, app.settings.mode, app.clock)
+
+
+_HERE: Final = _Here()
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

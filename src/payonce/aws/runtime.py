@@ -1,4 +1,4 @@
-"""What the three functions share: one event loop and one open app per execution environment.
+"""What the four functions share: one event loop and one open app per execution environment.
 
 A handler module calls ``warm()`` at its end, so that the app is opened while Lambda starts the environment (before the first
 event, with a whole processor), and ``app()`` and ``run()`` for each event. Lambda gives an environment one event at a time and

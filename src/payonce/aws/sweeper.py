@@ -1,5 +1,6 @@
 """The Lambda function on a schedule, once a minute: whatever was lost, delayed or never sent on the queue, this finds it in the
-due index and sends its id. Nothing depends on messages because of it. It advances nothing itself.
+indexes and sends its id: payments and webhooks to the worker's queue, and what merchants are to be told to the deliveries'.
+Nothing depends on messages because of it. It advances nothing itself.
 
 A backlog is not made worse:
 
@@ -8,10 +9,10 @@ A backlog is not made worse:
   row of a newer version, a provider that is drained) costs little, and does not keep what is due after it from being sent.
   What was sent is remembered by this execution environment; a new one only sends some ids once more, which is harmless.
 
-What a sweep costs when nothing is due, with S shards (16): 2 S queries of the due index (payments, webhooks) and one of the
-index of what needs eyes, each half a read unit; up to three queries of the registry, half a unit to one each (they are
-consistent); two requests to SQS for the lengths of the two queues; and every tenth minute 2 S queries for old webhooks.
-Nothing is written but, once, the number of shards.
+What a sweep costs when nothing is due, with S shards (16): 4 S queries of indexes (payments, webhooks, deliveries, and notices
+of news) and one of the index of what needs eyes, each half a read unit; up to four queries of the registry, half a unit to one
+each (they are consistent); three requests to SQS for the lengths of the queues; and every tenth minute S queries for old
+webhooks and 4 for each merchant and mode that ever had a delivery. Nothing is written but, once, the number of shards.
 
 The figures leave as one line of CloudWatch's embedded metric format (docs.aws.amazon.com, CloudWatch user guide, "Embedded
 metric format specification", read 2026-11): no call, no permission.
@@ -26,14 +27,18 @@ import msgspec
 from msgspec import Struct
 
 from payonce.bootstrap import App
-from payonce.core.errors import InvariantViolated, NewerSchema, PayonceError, StoreUnavailable
-from payonce.ports import Clock, Filters
+from payonce.core import ids
+from payonce.core.errors import ConfigError, InvariantViolated, NewerSchema, PayonceError, StoreUnavailable
+from payonce.outbound.courier import FORGET_MAX, KEEP_US
+from payonce.ports import Clock
 from payonce.storage import keep_shards
+from payonce.stores.dynamodb import DynamoStore
 from payonce.telemetry import get_logger
 from payonce.wake.sqs import standing
 
 from . import runtime
-from .worker import Context
+from .batch import Context
+from .listening import endpoints
 
 SENT_MAX: Final = 5_000  # ids of one sweep: 83 a second
 QUEUED_MAX: Final = 5_000  # messages in the queue beyond which a sweep sends nothing
@@ -41,8 +46,7 @@ PART: Final = 40  # ids of one flush: what the queue took is noted part by part
 HINTS_PART: Final = 4  # webhooks get at least this part of a sweep, and at most what payments leave
 REST_US: Final = 55_000_000  # from the first send of an id to the next, doubled up to
 REST_MAX_US: Final = 32 * 60_000_000
-EYES_MAX: Final = 100  # payments that need eyes, a page; they are counted
-EYES_PAGES: Final = 5  # up to so many pages
+EYES_MAX: Final = 500  # payments that need eyes, up to which they are counted
 DECIDED: Final = "amount_accepted"  # the attention that stays after a person has decided: nobody need look again
 TIDY_US: Final = 600_000_000  # between two looks for old webhooks
 END_MS: Final = 5_000  # of an invocation: no further part is begun
@@ -90,8 +94,11 @@ class Swept(Struct, frozen=True, kw_only=True):
 
     due: int = 0  # payments and webhooks that were looked at
     oldest_s: float = 0.0  # how long the one that has waited longest is due
+    untold: int | None = None  # what merchants are to be told, and is due
+    untold_s: float | None = None  # how long that has waited which waits longest
     sent: int = 0
     queued: int | None = None
+    deliveries: int | None = None  # messages in their queue
     dead: int | None = None
     eyes: int | None = None  # IN_DOUBT or in need of attention
     breakers: int | None = None
@@ -123,14 +130,18 @@ async def sweep(app: App, sent: Sent, left_ms: int) -> Swept:
     """Send what is due, then count. Raises StoreUnavailable when what is due cannot be read: the next sweep tries again, and
     the function's errors are alarmed on."""
     end_us = app.clock.monotonic_us() + (left_ms - END_MS) * 1000
-    queued, dead = await _length(app, "wake.queue_url"), await _length(app, "wake.dead_letter_url")
+    queued, deliveries = await _length(app, "wake.queue_url"), await _length(app, "wake.deliveries_url")
+    dead = await _length(app, "wake.dead_letter_url")
     swept = await _send(app, sent, min(SENT_MAX, QUEUED_MAX - (queued or 0)), end_us)
+    if app.settings.text("wake.deliveries_url") and app.clock.monotonic_us() < end_us:
+        swept = await _tell(app, sent, min(SENT_MAX, QUEUED_MAX - (deliveries or 0)), end_us, swept)
     eyes = breakers = None
     if app.clock.monotonic_us() < end_us:
         eyes, breakers = await _eyes(app), await _breakers(app)
     if app.clock.monotonic_us() < end_us:
         await _tidy(app, end_us)
-    swept = msgspec.structs.replace(swept, queued=queued, dead=dead, eyes=eyes, breakers=breakers)
+    lengths = {"queued": queued, "deliveries": deliveries, "dead": dead}
+    swept = msgspec.structs.replace(swept, **lengths, eyes=eyes, breakers=breakers)
     log.info("swept", **msgspec.to_builtins(swept))
     await _shards(app)
     return swept
@@ -144,7 +155,36 @@ async def _send(app: App, sent: Sent, room: int, end_us: int) -> Swept:
     rows = [(row.due_us, row.payment_id) for row in await app.store.due(now_us, limit)]
     hints = [(row.due_us, row.id) for row in await app.webhooks.due(now_us, limit)] if app.webhooks else []
     awake = [[(due_us, id) for due_us, id in each if not sent.rests(id, due_us, now_us)] for each in (rows, hints)]
-    chosen, known = _chosen(awake[0], awake[1], max(0, room)), 0
+    known = await _sent(app, sent, _chosen(awake[0], awake[1], max(0, room)), end_us)
+    oldest_us = now_us - min(rows + hints)[0] if rows or hints else 0
+    return Swept(due=len(rows) + len(hints), oldest_s=max(0, oldest_us) / 1_000_000, sent=known)
+
+
+async def _tell(app: App, sent: Sent, room: int, end_us: int, swept: Swept) -> Swept:
+    """The ids of what merchants are to be told, the longest due first. That it cannot be read costs payments nothing."""
+    now_us = app.clock.now_us()
+    try:
+        rows = await _untold(app, now_us, max(1, room) + len(sent))
+    except PayonceError as error:
+        log.error("what merchants are to be told cannot be read; it stays due", error=str(error))  # noqa: TRY400
+        return swept
+    awake = sorted((due_us, id) for due_us, id in rows if not sent.rests(id, due_us, now_us))
+    known = await _sent(app, sent, awake[: max(0, room)], end_us)
+    oldest_us = now_us - min(rows)[0] if rows else 0
+    return msgspec.structs.replace(swept, untold=len(rows), untold_s=max(0, oldest_us) / 1_000_000, sent=swept.sent + known)
+
+
+async def _untold(app: App, now_us: int, limit: int) -> list["_Row"]:
+    """Deliveries, news, and endpoints whose past is being told again."""
+    outbox, known = app.store.outbox, await endpoints(app).known()
+    rows = [(row.due_us, row.id) for row in await outbox.due(now_us, limit)]
+    rows += [(row.due_us, ids.notice_id(row.id)) for row in await outbox.notices(now_us, limit)]
+    return rows + [(e.recovery.due_us, e.id) for e in known.values() if e.recovery and e.recovery.due_us <= now_us]
+
+
+async def _sent(app: App, sent: Sent, chosen: "list[_Row]", end_us: int) -> int:
+    """Send ids, part by part; of how many it is known that they are on their way."""
+    now_us, known = app.clock.now_us(), 0
     for start in range(0, len(chosen), PART):
         part = chosen[start : start + PART]
         for _, id in part:
@@ -157,8 +197,7 @@ async def _send(app: App, sent: Sent, room: int, end_us: int) -> Swept:
             sent.note(id, due_us, now_us)
         if app.clock.monotonic_us() >= end_us:
             break
-    oldest_us = now_us - min(rows + hints)[0] if rows or hints else 0
-    return Swept(due=len(rows) + len(hints), oldest_s=max(0, oldest_us) / 1_000_000, sent=known)
+    return known
 
 
 _Row = tuple[int, str]  # when it is due, and its id
@@ -204,13 +243,14 @@ async def _eyes(app: App) -> int | None:
 
 
 async def _counted(app: App) -> int:
-    seen, cursor = 0, None
-    for _ in range(EYES_PAGES):
-        page = await app.store.list(app.scope, Filters(attention=True), EYES_MAX, cursor)
-        seen += sum(p.status == "IN_DOUBT" or p.attention != DECIDED for p in page.payments)
-        if (cursor := page.next) is None:
-            break
-    return seen
+    """Every merchant's."""
+    store = app.store
+    if not isinstance(store, DynamoStore):
+        raise ConfigError(
+            "The functions need the three tables (PAYONCE_TRANSACTIONS_TABLE and the others). Deploy the template."
+        )
+    found = await store.need_eyes(app.settings.mode, EYES_MAX)
+    return sum(p.status == "IN_DOUBT" or p.attention != DECIDED for p in found)
 
 
 async def _breakers(app: App) -> int | None:
@@ -222,7 +262,7 @@ async def _breakers(app: App) -> int | None:
 
 
 async def _tidy(app: App, end_us: int) -> None:
-    """Remove old webhooks, a page at a time. That it cannot be done now costs nothing."""
+    """Remove old webhooks and deliveries, a page at a time. That it cannot be done now costs nothing."""
     now_us = app.clock.monotonic_us()
     if app.webhooks is None or (_HERE.tidy_at_us is not None and now_us < _HERE.tidy_at_us):
         return
@@ -230,12 +270,16 @@ async def _tidy(app: App, end_us: int) -> None:
     try:
         while await app.webhooks.tidy() and app.clock.monotonic_us() < end_us:
             continue
+        old_us = app.clock.now_us() - KEEP_US
+        while app.clock.monotonic_us() < end_us and await app.store.outbox.forget(old_us, FORGET_MAX):
+            continue
     except PayonceError as error:
-        log.warning("old webhooks stay for now", error=str(error))
+        log.warning("old webhooks and deliveries stay for now", error=str(error))
 
 
 METRICS: Final = {
     "OldestDueSeconds": ("oldest_s", "Seconds"),
+    "OldestUntoldSeconds": ("untold_s", "Seconds"),
     "Due": ("due", "Count"),
     "Sent": ("sent", "Count"),
     "Queued": ("queued", "Count"),

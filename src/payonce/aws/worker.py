@@ -17,12 +17,11 @@ SQS developer guide, "Amazon SQS delay queues" and "Standard queues", read 2026-
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from payonce.adapter import READS_MAX
 from payonce.bootstrap import App
@@ -32,52 +31,31 @@ from payonce.telemetry import get_logger
 from payonce.wake.sqs import hint_of
 
 from . import runtime
+from .batch import (
+    ANSWER_MS,
+    BODY_SHOWN,
+    EARLY_US,
+    LATER_MAX_US,
+    TELL_S,
+    Attributes,
+    Batch,
+    Context,
+    Delays,
+    Record,
+    back_off,
+    failures,
+)
+from .listening import heed
 from .written import Written, written
 
 MARGIN_MS: Final = 3_000  # of an invocation: to record what a call said, to send ids again, and to answer
 HEED_S: Final = 1.0  # between two looks at the hold
-ANSWER_MS: Final = 2_000  # the last of it: what is not done by then is cut, so that the rest of the batch is not lost with it
-TELL_S: Final = (0.8, 5.0)  # for the queue to be told, twice: at least, and at most where there is time
-LATER_MAX_US: Final = 900_000_000
-EARLY_US: Final = 1_500_000  # a message that comes so much too early (clocks differ, delays are whole seconds) waits here
-BACKOFF_S: Final = (5, 10, 20, 40, 60)  # by deliveries of the message, the last for all further ones
-BODY_SHOWN: Final = 60  # characters of a body that is no id: it is not ours, and not for logs
+
+HINTS: Final = ("payment", "webhook")  # what is for this function
+
+__all__ = ["Attributes", "Context", "Record", "handler", "work"]
 
 log = get_logger("aws.worker")
-
-
-class Context(Protocol):
-    """What of Lambda's context is used."""
-
-    def get_remaining_time_in_millis(self) -> int: ...
-
-
-@runtime_checkable
-class Delays(Protocol):
-    """Hints that may arrive later; see ``wake.sqs.SqsWake.later``."""
-
-    def later(self, payment_id: str, seconds: float) -> bool: ...
-
-
-class Attributes(Struct, frozen=True):
-    """How often SQS has delivered it, this time included."""
-
-    ApproximateReceiveCount: str = "1"
-
-
-class Record(Struct, frozen=True, rename="camel"):
-    """One message of the event."""
-
-    message_id: str
-    receipt_handle: str = ""
-    body: str = ""
-    attributes: Attributes = Attributes()
-
-
-class Batch(Struct, frozen=True, rename={"records": "Records"}):
-    """The event of an SQS mapping."""
-
-    records: tuple[Record, ...] = ()
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[str, str]]]:
@@ -85,7 +63,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[s
     records = msgspec.convert(event, Batch).records
     app = runtime.app()
     failed = runtime.run(work(app, records, context.get_remaining_time_in_millis()))
-    return {"batchItemFailures": [{"itemIdentifier": record.message_id} for record in failed]}
+    return failures(failed)
 
 
 async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record]:
@@ -95,13 +73,14 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
     end_us = clock.monotonic_us() + left_ms * 1000
     engine.gone_by_us = end_us - MARGIN_MS * 1000
     await runtime.respect_hold(app)
+    await heed(app)
     _warn_of_short_life(app, left_ms)
     book = written(app)
     book.clear()
     by_id: dict[str, list[Record]] = {}
     failed: list[Record] = []
     for record in records:
-        if hint_of(record.body):
+        if hint_of(record.body) in HINTS:
             by_id.setdefault(record.body, []).append(record)
         else:  # nothing will make an id of it, so it is to end where people look
             log.error("a message without an id of ours; it goes to the dead letters", message=record.body[:BODY_SHOWN])
@@ -120,7 +99,7 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
         if task.cancelled() or not task.result():
             failed += by_id[id]
     left_s = (end_us - clock.monotonic_us()) / 1_000_000
-    for told in (app.wake.flush(), _back_off(app, failed)):
+    for told in (app.wake.flush(), back_off(app, app.settings.text("wake.queue_url"), failed)):
         with suppress(TimeoutError):  # the sweeper finds what was not sent; what is not shown again waits for its visibility
             await asyncio.wait_for(told, min(max(left_s / 2 - 0.2, TELL_S[0]), TELL_S[1]))
     return failed
@@ -185,28 +164,6 @@ def _warn_of_short_life(app: App, left_ms: int) -> None:
             longest_s=longest_lease_ms(app) / 1000,
             left_s=left_ms / 1000,
         )
-
-
-async def _back_off(app: App, failed: Iterable[Record]) -> None:
-    """Let them come back soon. What AWS does not do costs only time: then the visibility timeout runs its course."""
-    entries = [
-        {
-            "Id": str(n),
-            "ReceiptHandle": record.receipt_handle,
-            "VisibilityTimeout": BACKOFF_S[min(_deliveries(record), len(BACKOFF_S)) - 1],
-        }
-        for n, record in enumerate(failed)
-        if record.receipt_handle
-    ]
-    queue = app.settings.text("wake.queue_url")
-    for start in range(0, len(entries) if queue else 0, 10):
-        params = {"QueueUrl": queue, "Entries": entries[start : start + 10]}
-        await runtime.aws(app).call("sqs", "ChangeMessageVisibilityBatch", params)
-
-
-def _deliveries(record: Record) -> int:
-    count = record.attributes.ApproximateReceiveCount
-    return max(1, int(count)) if count.isascii() and count.isdecimal() and len(count) < 10 else 1
 
 
 runtime.warm()

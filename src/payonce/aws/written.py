@@ -1,12 +1,14 @@
-"""What this invocation wrote: when the payments and webhooks that it moved are due next. By that the worker knows, without a
-read, whose id to send again; and that a delivery which changed nothing needs no other one after it."""
+"""What this invocation wrote: when what it moved is due next: payments and webhooks, or deliveries and notices. By that the
+functions know, without a read, whose id to send again; and that a message which changed nothing needs no other one after it."""
 
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from payonce.bootstrap import App
+from payonce.core import ids
 from payonce.engine import Engine
-from payonce.ports import Change, Clock, Committed, Conflict, Inbox, Store, Unclear, Webhook
+from payonce.mail import Delivery, Inbox, Outbox, Webhook
+from payonce.ports import Change, Clock, Committed, Conflict, Store, Unclear
 
 
 class Written:
@@ -77,15 +79,35 @@ class _Webhooks:
         return done
 
 
+class _Deliveries:
+    def __init__(self, outbox: Outbox, book: Written) -> None:
+        self._outbox, self._book = outbox, book
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outbox, name)
+
+    async def settle(self, delivery: Delivery) -> bool:
+        done = await self._outbox.settle(delivery)
+        if done:
+            self._book.note(delivery.id, delivery.due_us)
+        return done
+
+    async def put_off(self, payment_id: str, due_us: int) -> None:
+        await self._outbox.put_off(payment_id, due_us)
+        self._book.note(ids.notice_id(payment_id), due_us)
+
+
 _BOOKS: Final[WeakKeyDictionary[Engine, Written]] = WeakKeyDictionary()
 
 
 def written(app: App) -> Written:
-    """The one book of this app; its engine and its receiver of webhooks write through it from now on."""
+    """The one book of this app; its engine, its receiver of webhooks and its courier write through it from now on."""
     book = _BOOKS.get(app.engine)
     if book is None:
         book = _BOOKS[app.engine] = Written(app.engine.store)
         app.engine.store = cast("Store", _Payments(app.engine.store, book, app.clock))
         if app.webhooks:
             app.webhooks.inbox = cast("Inbox", _Webhooks(app.webhooks.inbox, book))
+        if app.courier:
+            app.courier.outbox = cast("Outbox", _Deliveries(app.courier.outbox, book))
     return book

@@ -48,6 +48,7 @@ COMMANDS: Final = (
     Command("serve", RUN, "The API with the worker beside it.", "serve:serve"),
     Command("worker", RUN, "The worker alone; any number may share one store.", "serve:worker"),
     Command("sandbox", RUN, "The simulated provider as its own server.", "sandbox:sandbox"),
+    Command("listen", RUN, "A running payonce's events as they happen, sent to your program like webhooks.", "listen:listen"),
     Command("pay", PAYMENTS, "Accept a payment, straight into the store or over HTTP.", "pay:pay"),
     Command("capture", PAYMENTS, "Take the money that is held.", "operations:capture"),
     Command("void", PAYMENTS, "Give a hold back, or cancel a payment that has not ended.", "operations:void"),
@@ -55,6 +56,7 @@ COMMANDS: Final = (
     Command("refunds", PAYMENTS, "The refunds of a payment.", "operations:refunds"),
     Command("show", PAYMENTS, "What happened to a payment, why, and what state the money is in.", "show:show"),
     Command("list", PAYMENTS, "Payments, newest first, with filters.", "payments:list_payments"),
+    Command("events", PAYMENTS, "`events list`: what happened to payments, as webhooks tell it.", "events:app", ("list",)),
     Command("resolve", PAYMENTS, "Record your decision on a payment whose truth could not be read.", "resolve:resolve"),
     Command("verify", CARE, "Check the file, and every payment against its history.", "verify:verify"),
     Command(
@@ -75,11 +77,42 @@ COMMANDS: Final = (
         ("list", "show", "replay"),
     ),
     Command(
+        "endpoints",
+        CARE,
+        "`endpoints list|create|…`: where merchants are told what happens to their payments.",
+        "endpoints:app",
+        ("list", "create", "show", "update", "remove", "enable", "disable", "rotate", "test", "recover"),
+    ),
+    Command(
+        "deliveries",
+        CARE,
+        "`deliveries list|show|replay`: what is on its way to those endpoints.",
+        "deliveries:app",
+        ("list", "show", "replay"),
+    ),
+    Command(
         "dlq",
         CARE,
         "`dlq list|redrive`: on AWS, messages that no worker could handle; their payments are settled all the same.",
         "dlq:app",
         ("list", "redrive"),
+    ),
+    Command(
+        "merchant", CARE, "`merchant create|list|show`: who uses this payonce.", "merchants:app", ("create", "list", "show")
+    ),
+    Command(
+        "key",
+        CARE,
+        "`key create|list|revoke|rotate`: the API keys of merchants' programs.",
+        "keys:app",
+        ("create", "list", "revoke", "rotate"),
+    ),
+    Command(
+        "audit",
+        CARE,
+        "`audit export`: who did what, when and from where, for a range of time.",
+        "audit_export:app",
+        ("export",),
     ),
     Command("doctor", CARE, "Check this installation; each finding with its fix.", "doctor:doctor"),
     Command(

@@ -75,7 +75,9 @@ def exit_code(error: PayonceError) -> int:
     match error:
         case Refused(code="not_found"):
             return NOT_FOUND
-        case Refused(code="retry_same_key" | "request_in_progress" | "not_ready"):
+        case Refused(code="retry_same_key" | "request_in_progress" | "not_ready" | "over_capacity" | "rate_limited"):
+            return UNAVAILABLE
+        case Refused(code="webhooks_unavailable"):
             return UNAVAILABLE
         case Refused():
             return REFUSED if error.code not in MISUSE else USAGE

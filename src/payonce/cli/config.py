@@ -5,7 +5,7 @@ import os
 from cyclopts import App
 from msgspec.structs import asdict
 
-from payonce.accounts import SECRET_KINDS, adapter_of
+from payonce.accounts import EVERYBODY, SECRET_KINDS, adapter_of
 from payonce.config import SETTINGS, TABLES, ProviderConfig, Settings
 from payonce.core.redact import MASK, mask
 from payonce.core.routing import Rule
@@ -61,8 +61,8 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
     put("")
     put(f"payments tables: {tables}" if tables else f"payments file: {payments}")
     put("")
-    head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "CREDENTIALS", "ORIGIN")
-    table(head, [(a["name"], a["adapter"], a["mode"], a["baseUrl"], _words(a["credentials"]), a["origin"]) for a in accounts])  # type: ignore[misc]
+    head = ("ACCOUNT", "ADAPTER", "MODE", "MERCHANTS", "TARGET", "CREDENTIALS", "CALLS MAX", "ORIGIN")
+    table(head, [_row(p) for p in settings.providers])
     put("")
     put_rules(settings)
     return OK
@@ -109,8 +109,16 @@ def _account(p: ProviderConfig) -> dict[str, object]:
         "baseUrl": mask(p.base_url),
         "credentials": {name: _reference(value) for name, value in p.credentials.items()},
         "terms": p.terms,
+        "merchants": EVERYBODY if p.merchants is None else p.merchants,
+        "callsMax": p.calls_max or None,
         "origin": p.origin,
     }
+
+
+def _row(p: ProviderConfig) -> tuple[str, ...]:
+    credentials = {name: _reference(value) for name, value in p.credentials.items()}
+    calls = str(p.calls_max or "no limit")
+    return (p.name, p.adapter, p.mode, p.whose, mask(p.base_url), _words(credentials), calls, p.origin)
 
 
 def _reference(value: str) -> str:
@@ -121,5 +129,5 @@ def _reference(value: str) -> str:
     return value if kind in SECRET_KINDS else MASK
 
 
-def _words(credentials: object) -> str:
-    return ", ".join(f"{k}={v}" for k, v in credentials.items()) if isinstance(credentials, dict) and credentials else "none"
+def _words(credentials: dict[str, str]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in credentials.items()) or "none"

@@ -10,10 +10,11 @@ from msgspec import Struct
 from payonce.awsclient.opening import unusable
 from payonce.bootstrap import SystemClock
 from payonce.config import Settings
+from payonce.core import ids as names
 from payonce.core.errors import ConfigError, PayonceError
 from payonce.core.redact import mask
 from payonce.storage import aws_client
-from payonce.wake.sqs import SEEN_MAX, DeadLetter, DeadLetters, Redriven
+from payonce.wake.sqs import SEEN_MAX, DeadLetter, DeadLetters, Redriven, is_outbound
 
 from . import NOT_FOUND, OK, UNAVAILABLE, USAGE
 from .app import wait_for
@@ -28,14 +29,14 @@ POISON: Final = "poison: not an id of ours"
 
 app = App(
     name="dlq",
-    help="SQS messages that no worker could handle. Each is only a hint: its payment is settled by the sweeper all the same.",
+    help="SQS messages that no function could handle. Each is only a hint: what it is about is done without it.",
     help_formatter=Pages(),
     default_parameter=STRICT,
 )
 
 
 class State(Struct, frozen=True):
-    """What a message's payment or webhook is now; ``why`` nothing can be said about it, if so."""
+    """What a message's payment, webhook, delivery or notice is now; ``why`` nothing can be said about it, if so."""
 
     status: str = ""
     due_us: int | None = None
@@ -71,16 +72,17 @@ def redrive(
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Move messages back to the main queue (wake.queue_url), so that a worker looks at their payments at once. It moves no
-    money: each is only a hint, and one that comes twice does no harm.
+    """Move messages back to the queue that they are for, so that they are looked at at once: those about payments and webhooks
+    that were heard to the main queue (wake.queue_url), those about webhooks to merchants to theirs (wake.deliveries_url). It
+    moves no money: each is only a hint, and one that comes twice does no harm.
 
     Each is sent first and deleted after. What is no id of ours (poison) would only come back: it stays. Exit code 3 when
-    something named is not there, 6 when the main queue did not take something; that stays too.
+    something named is not there, 6 when a queue did not take something, or is not set; that stays too.
 
     Parameters
     ----------
     ids
-        Those about these payments or webhooks, or with these message ids, as in `payonce dlq list`.
+        Those about these payments, webhooks and deliveries, or with these message ids, as in `payonce dlq list`.
     everything
         Instead: all.
     limit
@@ -118,13 +120,12 @@ async def _list(settings: Settings, limit: int, *, as_json: bool) -> int:
 
 
 async def _redrive(settings: Settings, wanted: set[str] | None, limit: int, *, drop_poison: bool, as_json: bool) -> int:
-    to_url = _required(settings, "wake.queue_url")
-    if to_url == settings.text("wake.dead_letter_url"):
-        raise ConfigError(
-            "wake.dead_letter_url and wake.queue_url name the same queue. Nothing was changed. Correct one of them."
-        )
+    to_url, deliveries_url = _required(settings, "wake.queue_url"), settings.text("wake.deliveries_url")
+    for key in ("wake.queue_url", "wake.deliveries_url"):
+        if settings.text(key) and settings.text(key) == settings.text("wake.dead_letter_url"):
+            raise ConfigError(f"wake.dead_letter_url and {key} name the same queue. Nothing was changed. Correct one of them.")
     async with _dead_letters(settings) as dead:
-        done = await dead.redrive(to_url, only=wanted, limit=limit, drop_poison=drop_poison)
+        done = await dead.redrive(to_url, deliveries_url=deliveries_url, only=wanted, limit=limit, drop_poison=drop_poison)
     seen = [*done.moved, *done.dropped, *done.poison, *done.failed]
     missing = sorted((wanted or set()) - {name for each in seen for name in (each.body, each.message_id)})
     if len(done.moved) >= limit:
@@ -138,13 +139,18 @@ async def _redrive(settings: Settings, wanted: set[str] | None, limit: int, *, d
 
 
 def _told(done: Redriven, missing: Sequence[str]) -> None:
-    put(f"{counted(len(done.moved), 'message')} moved to the main queue.")
+    outbound = sum(is_outbound(each.body) for each in done.moved)
+    put(f"{counted(len(done.moved) - outbound, 'message')} moved to the main queue.")
+    if outbound:
+        put(f"{counted(outbound, 'message')} moved to the queue of deliveries.")
     if done.dropped:
         put(f"{counted(len(done.dropped), 'poison message')} deleted.")
     if done.undeleted:
         say(f"{len(done.undeleted)} of the moved are in both queues now: harmless. Redrive again to take them out.")
     if done.failed:
-        say(f"The main queue did not take {counted(len(done.failed), 'message')}: left here. Try again.")
+        told = any(is_outbound(each.body) for each in done.failed)
+        hint = " Those about webhooks to merchants need wake.deliveries_url." if told else ""
+        say(f"Its queue did not take {counted(len(done.failed), 'message')}: left here. Try again.{hint}")
     if done.poison:
         say(f"{counted(len(done.poison), 'message')} left: poison, not an id of ours. --drop-poison deletes it.")
     if missing:
@@ -198,6 +204,11 @@ async def _state(book: Books, id: str) -> State:
             return State(p.status, await book.store.due_of(id))
         if (w := await book.store.inbox.get(id)) is not None:
             return State(w.state, w.due_us)
+        if (d := await book.store.outbox.get(id)) is not None:
+            return State(d.state, d.due_us)
+        if id.startswith(names.NOTICE):
+            seq = await book.store.outbox.noticed(f"pay_{id.removeprefix(names.NOTICE)}")
+            return State("told" if seq is None else f"news from event {seq} on")
     except PayonceError as error:
         return State(why=f"cannot be read: {str(error).splitlines()[0]}")
     return State(why="not in this store")

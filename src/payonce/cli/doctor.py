@@ -186,6 +186,10 @@ async def _store(book: Books) -> AsyncIterator[Check]:
             yield each
     async for each in _payments(book):
         yield each
+    from .doctor_merchants import look_at_merchants
+
+    async for each in look_at_merchants(book):
+        yield each
 
 
 async def _file(book: Books) -> AsyncIterator[Check]:

@@ -40,6 +40,7 @@ async def look_at_tables(book: Books) -> AsyncIterator[Check]:
             yield each
     yield await asyncio.to_thread(_skew)
     yield await _queue(book, aws, "wake.queue_url", "queue")
+    yield await _queue(book, aws, "wake.deliveries_url", "deliveries")
     yield await _queue(book, aws, "wake.dead_letter_url", "dead letters")
 
 
@@ -117,7 +118,7 @@ def _skew() -> Check:
 async def _queue(book: Books, aws: Aws, key: str, name: str) -> Check:
     url = book.settings.text(key)
     if not url:
-        says = "no queue: workers look into the store" if name == "queue" else "no dead-letter queue is named"
+        says = "no dead-letter queue is named" if name == "dead letters" else "no queue: workers look into the store"
         return Check(name, "ok", says)
     try:
         there = await standing(aws, book.clock, url)
@@ -125,5 +126,5 @@ async def _queue(book: Books, aws: Aws, key: str, name: str) -> Check:
         return Check(name, "fail", f"{url}: {error}", f"Correct {key}; meanwhile the sweeper finds what is due.")
     if name == "dead letters" and there.visible:
         says = f"{counted(there.visible, 'message')} that no worker could handle"
-        return Check(name, "warn", says, "`payonce dlq list`; their payments are settled by the sweeper all the same.")
+        return Check(name, "warn", says, "`payonce dlq list`; what they are about is done by the sweeper all the same.")
     return Check(name, "ok", f"{there.visible} waiting, {there.hidden} being handled, {there.delayed} delayed")

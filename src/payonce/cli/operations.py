@@ -4,22 +4,23 @@ import secrets
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from payonce.api.bodies import OperationList
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
 from payonce.core.idempotency import normalise_operation, parse_key
 from payonce.core.money import display, is_currency, to_decimal
 from payonce.core.operations import refund_ref
 from payonce.core.payment import Operation, OperationState, Payment
+from payonce.shown.bodies import OperationList
 
 from . import FAILURE, OK, REFUSED, UNAVAILABLE, USAGE
 from .app import wait_for
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, relative, say, stamp, table
 from .reading import books, found, named_by, require_store
-from .remote import POLL_S, asking, checked, watched
+from .remote import POLL_S, There, asking, checked, watched
 from .standing import money, operation_told
 from .views import operation_entry, operation_view
+from .who import cli_here
 
 Kind = Literal["capture", "void", "refund"]
 PATHS: dict[Kind, str] = {"capture": "capture", "void": "void", "refund": "refunds"}
@@ -43,6 +44,7 @@ def capture(
     key: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
+    api_key: str | None = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -60,8 +62,10 @@ def capture(
         Seconds to wait for the end.
     url
         A running payonce, such as http://127.0.0.1:8080.
+    api_key
+        With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("capture", payment, amount, key, wait), url, where, as_json=json)
+    return _run(wished("capture", payment, amount, key, wait), There(url, api_key), where, as_json=json)
 
 
 def void(
@@ -71,6 +75,7 @@ def void(
     key: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
+    api_key: str | None = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -86,8 +91,10 @@ def void(
         Seconds to wait for the end.
     url
         A running payonce, such as http://127.0.0.1:8080.
+    api_key
+        With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("void", payment, None, key, wait), url, where, as_json=json)
+    return _run(wished("void", payment, None, key, wait), There(url, api_key), where, as_json=json)
 
 
 def refund(
@@ -98,6 +105,7 @@ def refund(
     key: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
+    api_key: str | None = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -115,8 +123,10 @@ def refund(
         Seconds to wait for the end; some providers take days.
     url
         A running payonce, such as http://127.0.0.1:8080.
+    api_key
+        With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("refund", payment, amount, key, wait), url, where, as_json=json)
+    return _run(wished("refund", payment, amount, key, wait), There(url, api_key), where, as_json=json)
 
 
 def refunds(payment: str, /, *, where: Where = HERE, json: Json = False) -> int:
@@ -146,9 +156,9 @@ def wished(kind: Kind, payment: str, amount: int | None, key: str | None, wait_s
     return Wish(kind, payment, body, named("--key", key) or f"cli-{secrets.token_hex(10)}", wait_s)
 
 
-def _run(wish: Wish, url: str | None, where: Where, *, as_json: bool) -> int:
-    if (server := named("--url", url)) is not None:
-        return _over_http(server.rstrip("/"), wish, as_json=as_json)
+def _run(wish: Wish, there: There, where: Where, *, as_json: bool) -> int:
+    if named("--url", there.url) is not None:
+        return _over_http(there, wish, as_json=as_json)
     settings = where.settings()
     start_logging(settings, least="warning")
     return wait_for(_into_store(settings, wish, as_json=as_json))
@@ -160,7 +170,7 @@ async def _into_store(settings: Settings, wish: Wish, *, as_json: bool) -> int:
     async with open_app(settings) as app:
         p = await found(app, wish.payment)
         request = normalise_operation(wish.kind, p.id, wish.body)
-        receipt = await app.engine.submit(app.scope, request, key, actor="cli")
+        receipt = await app.engine.submit(app.scope, request, key, actor=cli_here())
         p, o = receipt.payment, receipt.operation
         if not as_json:
             _accepted(wish.kind, o.id, key, replayed=receipt.replayed)
@@ -200,8 +210,8 @@ def outcome(said: OperationState | str, *, waited: bool) -> int:
     return codes.get(said, UNAVAILABLE if waited else OK)
 
 
-def _over_http(url: str, wish: Wish, *, as_json: bool) -> int:
-    with asking(url, wish.key, wish.kind) as client:
+def _over_http(there: There, wish: Wish, *, as_json: bool) -> int:
+    with asking(there, wish.key, wish.kind) as client:
         path = f"/payments/{quote(wish.payment, safe='')}/{PATHS[wish.kind]}"
         answer = client.post(path, json=wish.body, headers={"Idempotency-Key": wish.key})
         view = checked(answer, "operationId")
@@ -216,7 +226,7 @@ def _over_http(url: str, wish: Wish, *, as_json: bool) -> int:
         shown = display(*amount) if is_currency(amount[1]) else f"{amount[0]} {amount[1]}"
         why = f" ({clean(view['reason'])})" if view["reason"] else ""
         put(f"{view['kind']} {view['operationId']}  {shown}  {view['status']}{why}")
-        say(f"Its story: {url}/payments/{view['transactionId']}/history")
+        say(f"Its story: {there.root}/payments/{view['transactionId']}/history")
     return outcome(view["status"], waited=wish.wait_s > 0)
 
 

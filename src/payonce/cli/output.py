@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 
+from payonce.core.redact import mask
 
-def say(message: str = "") -> None:
-    """A message for a person: standard error."""
-    print(message, file=sys.stderr, flush=True)
+
+def say(message: str = "", *, secret: bool = False) -> None:
+    """A message for a person: standard error. Card numbers and secrets are masked, unless one is what the message is for
+    (``secret``: a new key, shown once)."""
+    print(message if secret else mask(message), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
-    """Data: standard output."""
+    """Data: standard output, to the letter. What is put comes masked from ``shown/views.py``, ``clean`` and ``table``."""
     print(text, flush=True)
 
 
@@ -64,12 +67,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _clean(cell: str) -> str:
-    """What a provider or a customer wrote must neither move the cursor nor break a row."""
-    return "".join(c if c.isprintable() else " " for c in cell)
+    """What a provider or a customer wrote must neither move the cursor nor break a row, nor show a card number or secret."""
+    return "".join(c if c.isprintable() else " " for c in mask(cell))
 
 
 def clean(text: str) -> str:
-    """Free text from outside, safe for a terminal."""
+    """Free text from outside, safe for a terminal and masked."""
     return _clean(text)
 
 

@@ -22,9 +22,10 @@ from .operations import named
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, say, status
 from .reading import named_by
-from .remote import POLL_S, View, asking, checked, watched
+from .remote import POLL_S, There, View, asking, checked, watched
 from .standing import money, waits_for
 from .views import payment_view
+from .who import cli_here
 
 
 def pay(
@@ -42,14 +43,13 @@ def pay(
     action_expires_in: int | None = None,
     wait: float = 0.0,
     url: str | None = None,
+    api_key: str | None = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Accept a payment. With --wait the exit code tells how it ended: 0 charged (or held, with --capture-method manual), 5
-    declined, 1 in doubt, 6 not settled yet.
+    """Accept a payment. Exit codes with --wait: 0 charged (--capture-method manual: held), 5 declined, 1 in doubt, 6 not yet.
 
-    Without --url it is written straight into the store; whatever worker runs on the data folder settles it, and with
-    --wait this command works on it too.
+    Without --url it is written straight into the store, where any worker settles it; with --wait this command does, too.
 
     Parameters
     ----------
@@ -79,18 +79,20 @@ def pay(
         Seconds to wait for the end; a customer who has to act is waited for, too.
     url
         A running payonce, such as http://127.0.0.1:8080.
+    api_key
+        With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
     fields: dict[str, Any] = {"amount": amount, "currency": currency, "paymentMethod": method, "provider": provider}
     fields |= {"clientId": client, "description": description, "metadata": metadata_of(metadata or [])}
     fields |= {"captureMethod": capture_method, "returnUrl": return_url, "actionExpiresIn": action_expires_in}
     key = named("--key", key) or f"cli-{secrets.token_hex(10)}"
-    return _accept(fields, key, wait, named("--url", url), where, as_json=json)
+    return _accept(fields, key, wait, There(named("--url", url), api_key), where, as_json=json)
 
 
-def _accept(fields: dict[str, Any], key: str, wait_s: float, url: str | None, where: Where, *, as_json: bool) -> int:
+def _accept(fields: dict[str, Any], key: str, wait_s: float, there: There, where: Where, *, as_json: bool) -> int:
     body = {name: value for name, value in fields.items() if value not in ("", {}, None)}
-    if url is not None:
-        return _over_http(url.rstrip("/"), body, key, wait_s, as_json=as_json)
+    if there.url is not None:
+        return _over_http(there, body, key, wait_s, as_json=as_json)
     settings = where.settings()
     start_logging(settings, least="warning")
     return wait_for(_into_store(settings, body, key, wait_s, as_json=as_json))
@@ -113,7 +115,7 @@ def metadata_of(pairs: list[str]) -> dict[str, Any]:
 async def _into_store(settings: Settings, body: dict[str, Any], key: str, wait_s: float, *, as_json: bool) -> int:
     request, key = normalise(body), parse_key(key, None)
     async with open_app(settings) as app:
-        receipt = await app.engine.submit(app.scope, request, key, actor="cli")
+        receipt = await app.engine.submit(app.scope, request, key, actor=cli_here())
         p = receipt.payment
         if not as_json:
             _accepted(p.id, key, replayed=receipt.replayed)
@@ -187,7 +189,7 @@ def outcome(said: str, *, waited: bool) -> int:
             return UNAVAILABLE if waited else OK
 
 
-def _over_http(url: str, body: dict[str, Any], key: str, wait_s: float, *, as_json: bool) -> int:
+def _over_http(there: There, body: dict[str, Any], key: str, wait_s: float, *, as_json: bool) -> int:
     told: set[str] = set()
 
     def ended(view: View) -> bool:
@@ -197,7 +199,7 @@ def _over_http(url: str, body: dict[str, Any], key: str, wait_s: float, *, as_js
             _tell(waits_for((shown, _us(todo["expiresAt"]))), told)
         return view["status"] not in ("PENDING", "REQUIRES_ACTION")
 
-    with asking(url, key, "payment") as client:
+    with asking(there, key, "payment") as client:
         answer = client.post("/payments", json=body, headers={"Idempotency-Key": key})
         view = checked(answer, "transactionId")
         if not as_json:
@@ -210,5 +212,5 @@ def _over_http(url: str, body: dict[str, Any], key: str, wait_s: float, *, as_js
         amount = view["amount"], view["currency"]
         shown = display(*amount) if is_currency(amount[1]) else f"{amount[0]} {amount[1]}"
         put(f"{view['transactionId']}  {shown}  {status(view['status'])}")
-        say(f"Its story: {url}/payments/{view['transactionId']}/history")
+        say(f"Its story: {there.root}/payments/{view['transactionId']}/history")
     return outcome(view["status"], waited=wait_s > 0)

@@ -1,7 +1,7 @@
 """``payonce providers list|drain|resume|check``: the provider accounts, the switch that keeps new payments away from one, and a
 check of one against its provider."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,8 @@ from payonce.core import breaker
 from payonce.core.money import AMOUNT_MINOR_MAX, is_currency
 from payonce.core.redact import mask
 from payonce.health import Health, State
+from payonce.merchants.journal import Journal
+from payonce.storage import Kept
 
 from . import OK, USAGE
 from .app import wait_for
@@ -23,8 +25,8 @@ from .output import clean, put, put_json, relative, say, stamp, table
 from .pages import Pages
 from .reading import books, changing
 from .standing import lifting
+from .who import operator_here
 
-ACTOR: Final = "operator:cli"
 REASON_MAX: Final = 200  # characters
 WAIT_S_MAX: Final = 3600
 CLOSED: Final = State()
@@ -171,7 +173,7 @@ async def _list(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         put_json({"providers": rows, "hold": held})
         return OK
-    head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY")
+    head = ("ACCOUNT", "ADAPTER", "MODE", "TARGET", "DRAINED", "BREAKER", "UNTIL", "WHY", "MERCHANTS")
     table(head, [_row(row, states.get(str(row["name"]), CLOSED), now_us) for row in rows])
     for mode in held:
         say(f"A hold is on for {mode} mode: nothing is fired there. Run {lifting(mode, settings.mode)}.")
@@ -182,7 +184,8 @@ async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -
     async with changing(settings) as kept:
         health = Health(kept.store.registry, SystemClock())
         _require_known(settings, name, ())
-        await health.drain(name, reason, ACTOR)
+        actor = await _on_record(kept, settings, name, "account.drained", {"reason": reason})
+        await health.drain(name, reason, actor)
         state = (await health.states()).get(name, CLOSED)
     if as_json:
         put_json(_view(settings, name, state, SystemClock().now_us()))
@@ -197,7 +200,10 @@ async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json
         health = Health(kept.store.registry, SystemClock())
         before = await health.states()
         _require_known(settings, name, before)
-        await health.resume(name, ACTOR, close_breaker=close_breaker)
+        was = before.get(name, CLOSED)
+        if was.drain or (close_breaker and was.breaker):
+            actor = await _on_record(kept, settings, name, "account.resumed", {"close_breaker": close_breaker})
+            await health.resume(name, actor, close_breaker=close_breaker)
         state = (await health.states()).get(name, CLOSED)
     if as_json:
         put_json(_view(settings, name, state, SystemClock().now_us()))
@@ -206,6 +212,14 @@ async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json
     if state.breaker is not None:
         say("Its circuit breaker is open: it heals by itself, or close it with --close-breaker.")
     return OK
+
+
+async def _on_record(kept: Kept, settings: Settings, account: str, what: str, data: Mapping[str, str | int | bool]) -> str:
+    """Before it is done; who does it."""
+    actor = operator_here()
+    mode = next((p.mode for p in settings.providers if p.name == account), "")
+    await Journal(kept.store.registry, SystemClock()).write(what, account, actor=actor, mode=mode, data=data)
+    return actor
 
 
 def _names(settings: Settings, states: Iterable[str]) -> list[str]:
@@ -231,6 +245,7 @@ def _view(settings: Settings, name: str, state: State, now_us: int) -> dict[str,
         "configured": config is not None,
         "adapter": config.adapter if config else "",
         "mode": config.mode if config else "",
+        "merchants": config.whose if config else "",
         "baseUrl": mask(config.base_url) if config else "",
         "drained": d is not None,
         "drain": {"reason": d.reason, "by": d.actor, "since": stamp(d.since_us)} if d else None,
@@ -259,4 +274,5 @@ def _row(view: dict[str, Any], state: State, now_us: int) -> tuple[str, ...]:
     why += [] if view["configured"] else ["not in this configuration"]
     until = relative(b.until_us, now_us) if b and word in ("open", "probing") else ""
     drained = "yes" if state.drain else "no"
-    return (view["name"], view["adapter"], view["mode"], view["baseUrl"], drained, word, until, "; ".join(why))
+    about = (view["name"], view["adapter"], view["mode"], view["baseUrl"])
+    return (*about, drained, word, until, "; ".join(why), view["merchants"])

@@ -7,8 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from payonce.api.views import Action
-from payonce.bootstrap import DEFAULT_MERCHANT, SystemClock, outside_of
+from payonce.bootstrap import SystemClock, outside_of
 from payonce.config import Settings
 from payonce.core import ids
 from payonce.core.due import Block, Call, Next
@@ -19,8 +18,10 @@ from payonce.core.plan import plan
 from payonce.core.verdict import unresolved
 from payonce.health import Health
 from payonce.intake import action_of
+from payonce.merchants import DEFAULT_MERCHANT
 from payonce.outside import Outside
 from payonce.ports import Clock, Scope
+from payonce.shown.views import Action
 from payonce.storage import Kept, ReadStore, Shown, opened, opened_to_read
 
 from . import NOT_FOUND, USAGE

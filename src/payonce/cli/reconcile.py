@@ -19,6 +19,7 @@ from .options import HERE, Json, Where, start_logging
 from .output import counted, put, put_json, say
 from .reading import require_store
 from .standing import lifting, money
+from .who import operator_here
 
 PAGE = 100
 AT_ONCE = 32  # providers' limits are per account; a silent one must not hold up the others
@@ -81,6 +82,7 @@ async def _reconcile(settings: Settings, *, once: bool, timeout_s: float, releas
                 note = "" if result.answered else "  NO ANSWER, ask again"
                 put(f"{result.payment}  {result.before} -> {result.after}{note}  {result.money}")
         if lifted := restored and (release or not silent):
+            await app.journal.write("hold.lifted", "store", actor=operator_here(), mode=settings.mode, data={"silent": silent})
             await app.hold.lift()
         others = [mode for mode in await app.hold.modes() if mode != settings.mode]
         if restored and (names := blind(app.engine)):
@@ -131,7 +133,7 @@ async def compare(app: App, p: Payment, *, timeout_s: float, once: bool, restore
 
 async def read_again(app: App, payment_id: str, deadline_us: int, *, once: bool) -> bool:
     """Read every attempt on record that carried money forward. False when one was not answered."""
-    await app.engine.ingest(payment_id, actor="operator:reconcile")
+    await app.engine.ingest(payment_id, actor=operator_here())
     asked = False
     while (p := await app.store.get(payment_id)) is not None and await owes_read(app, p):
         if (once and asked) or app.clock.monotonic_us() >= deadline_us:

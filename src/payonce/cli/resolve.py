@@ -19,10 +19,10 @@ from .output import put, put_json, say
 from .reading import found, require_store
 from .standing import money, operation_told
 from .views import payment_view
+from .who import operator_here
 
 Decision = Literal["charged", "not-charged", "reversed", "done", "not-done"]
 OF_OPERATIONS = ("done", "not-done")
-ACTOR = "operator:cli"
 
 
 def resolve(
@@ -100,14 +100,14 @@ async def _resolve(settings: Settings, name: str, said: Said, *, ask: bool, as_j
 async def _record(app: App, p: Payment, said: Said) -> Payment:
     match said.decision:
         case "done" | "not-done" as decision:
-            return await app.engine.decide(app.scope, p.id, said.operation, decision, reason=said.reason, actor=ACTOR)
+            return await app.engine.decide(app.scope, p.id, said.operation, decision, reason=said.reason, actor=operator_here())
         case decision:
             return await app.engine.resolve(
                 app.scope,
                 p.id,
                 decision,
                 reason=said.reason,
-                actor=ACTOR,
+                actor=operator_here(),
                 provider_ref=said.provider_ref,
                 amount_minor=said.amount_minor,
                 accept_amount=said.accept_amount,

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from payonce.accounts import offers_of
-from payonce.bootstrap import DEFAULT_MERCHANT
 from payonce.config import Settings
 from payonce.core.errors import Refused
 from payonce.core.idempotency import NewPayment, normalise
 from payonce.core.money import display
 from payonce.core.payment import Candidate
-from payonce.core.routing import Asked, Route, Rule, Rules, conditions, route
+from payonce.core.routing import MERCHANT_ID, Asked, Route, Rule, Rules, conditions, route
+from payonce.merchants import DEFAULT_MERCHANT
 from payonce.providers import load_adapters
-from payonce.rules import currency_warnings, warnings
+from payonce.rules import currency_warnings, merchant_warnings, warnings
 
-from . import OK, REFUSED
+from . import OK, REFUSED, USAGE
 from .app import exit_code
 from .config import high_value_view, put_rules, rule_view
 from .options import HERE, STRICT, Exit, Json, Where, closest
@@ -40,7 +40,12 @@ def check(*, where: Where = HERE, json: Json = False) -> int:
     settings = where.settings()
     offers = offers_of(settings.providers, load_adapters())
     here = [p.name for p in settings.providers if p.mode == settings.mode]
-    found = [*warnings(settings.rules, here), *currency_warnings(settings.rules, offers)]
+    whose = {p.name: p.merchants for p in settings.providers}
+    found = [
+        *warnings(settings.rules, here),
+        *currency_warnings(settings.rules, offers),
+        *merchant_warnings(settings.rules, whose),
+    ]
     if json:
         put_json(
             {
@@ -48,12 +53,16 @@ def check(*, where: Where = HERE, json: Json = False) -> int:
                 "origin": settings.rules_origin,
                 "highValue": high_value_view(settings),
                 "accounts": here,
+                "merchants": {name: "*" if (ids := whose[name]) is None else ids for name in here},
                 "warnings": found,
             }
         )
         return OK
     put_rules(settings)
     put(f"accounts ({settings.mode} mode): {', '.join(here) or 'none'}")
+    for each in settings.providers:
+        if each.name in here and each.merchants is not None:
+            put(f"{each.name} takes payments of {each.whose} only")
     for warning in found:
         put(f"warning: {warning}")
     return OK
@@ -74,7 +83,8 @@ def explain(
 ) -> int:
     """The route that a payment would have, and why.
 
-    Nothing is accepted or sent. When no account can take it, the exit code is 5.
+    Nothing is accepted or sent. When no account can take it, the exit code is 5. Accounts of other merchants are shown here;
+    to the merchant itself they do not exist.
 
     Parameters
     ----------
@@ -94,19 +104,19 @@ def explain(
         name=value; may be repeated. Values are taken as JSON where they are JSON.
     """
     settings = where.settings()
-    offers = offers_of(settings.providers, load_adapters())
+    if not MERCHANT_ID.fullmatch(merchant):
+        raise Exit(
+            USAGE, f"payonce: {clean(merchant)[:80]!r} is no merchant's id (mer_...). `payonce merchant list` shows them."
+        )
+    offers = offers_of((p for p in settings.providers if p.serves(merchant)), load_adapters())
     fields: dict[str, Any] = {"amount": amount, "currency": currency, "clientId": client, "provider": provider or None}
     fields |= {"paymentMethod": {"type": method}, "metadata": metadata_of(metadata or [])}
     request = _request(fields)
     asked = _asked(settings, request, merchant)
-    chosen = route(settings.rules, asked, offers)
+    chosen = _with_foreign(route(settings.rules, asked, offers), settings, merchant)
     passed = _passed_over(settings.rules, asked, chosen)
     if json:
-        skipped = [_why(c) for c in chosen.candidates if not c.taken]
-        over = [{"rule": rule.name, "why": why} for rule, why in passed]
-        put_json(
-            {"rule": chosen.rule, "candidates": [_why(c) for c in chosen.taken], "skipped": skipped, "passedOver": over},
-        )
+        _put_json(chosen, passed)
     else:
         put(f"{display(request.amount_minor, request.currency)}: {_chosen_by(settings.rules, asked, chosen)}")
         table(("PLACE", "ACCOUNT", "WHY"), _rows(chosen))
@@ -114,10 +124,24 @@ def explain(
             put(f"not {rule.title}: {clean(why)}")
     if chosen.taken:
         return OK
-    accounts = [p.name for p in settings.providers if p.mode == settings.mode]
+    accounts = [p.name for p in settings.providers if p.mode == settings.mode and p.serves(merchant)]
     meant = closest(provider, accounts) if provider and provider not in accounts else ""
     say(f"It would be refused: no_route.{meant}")
     return REFUSED
+
+
+def _put_json(chosen: Route, passed: list[tuple[Rule, str]]) -> None:
+    skipped = [_why(c) for c in chosen.candidates if not c.taken]
+    over = [{"rule": rule.name, "why": why} for rule, why in passed]
+    put_json({"rule": chosen.rule, "candidates": [_why(c) for c in chosen.taken], "skipped": skipped, "passedOver": over})
+
+
+def _with_foreign(chosen: Route, settings: Settings, merchant: str) -> Route:
+    """For the operator: the accounts that the merchant does not see."""
+    why = f"does not serve {merchant}, to which there is no such account"
+    foreign = {p.name: Candidate(account=p.name, why=why, taken=False) for p in settings.providers if not p.serves(merchant)}
+    own = [c for c in chosen.candidates if c.account not in foreign]
+    return Route(rule=chosen.rule, candidates=(*own, *foreign.values()))
 
 
 def _request(fields: dict[str, Any]) -> NewPayment:

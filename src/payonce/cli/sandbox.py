@@ -10,7 +10,7 @@ from msgspec.json import encode
 
 from payonce.bootstrap import SystemClock
 from payonce.config import PUBLIC_URL, Settings
-from payonce.process import bind, http_server
+from payonce.httpd import bind, http_server
 from payonce.providers import load_adapters
 from payonce.sandbox.courier import delivering
 from payonce.sandbox.outbox import put_endpoints

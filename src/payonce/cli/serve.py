@@ -9,7 +9,7 @@ from collections.abc import Callable
 from payonce.bootstrap import open_app
 from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
-from payonce.serving import serving, unheard
+from payonce.serving import door_of, serving, unheard
 
 from . import OK
 from .app import wait_for
@@ -68,6 +68,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             "worker": worker,
             "hold": await served.app.hold.on(),
             "sandbox": f"{sandbox_at}/sandbox/ledger" if sandbox_at else None,
+            "keysNeeded": not await door_of(served.app, served=True).open(),
             "pid": os.getpid(),
         }
         store = "tables" if settings.on_dynamodb else "data folder"
@@ -77,6 +78,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
             put(f"  docs    {facts['docs']}")
             put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
+            put(f"  keys    {_keys(settings, needed=bool(facts['keysNeeded']))}")
             if facts["sandbox"]:
                 put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
             if not worker:
@@ -85,6 +87,12 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
                 put(f"  HOLD: no {settings.mode} process fires anything until `payonce reconcile` has run on the same {store}")
             put("Ctrl-C stops it; payments go on where they were at the next start.")
         await stopped(lambda: say("draining ..."))
+
+
+def _keys(settings: Settings, *, needed: bool) -> str:
+    if needed:
+        return f"needed: Authorization: Bearer sk_{settings.mode}_...  (`payonce key create` makes one)"
+    return "none needed on this machine, until `payonce key create` makes the first one"
 
 
 async def stopped(then: Callable[[], None]) -> None:

@@ -1,11 +1,11 @@
 """What state the money of a payment is in, and what to do next, in plain words. Pure."""
 
-from payonce.api.views import Action
 from payonce.core.errors import REASONS
 from payonce.core.money import display
 from payonce.core.operations import excluding
 from payonce.core.payment import Mode, Operation, Payment
 from payonce.core.verdict import acting_until_us, verdict
+from payonce.shown.views import Action
 
 from .output import clean, stamp
 

@@ -34,6 +34,7 @@ from payonce.core.outcome import (
     Voided,
 )
 from payonce.core.payment import FINAL, Attempt, Operation, Payment, Step
+from payonce.core.redact import mask, without_cards
 from payonce.core.verdict import declines, effective, unresolved, verdict
 
 from .output import relative, span, stamp
@@ -140,7 +141,7 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
     match event:
         case Accepted():
             wish = f", to go to {event.provider}" if event.provider else ""
-            client = f" for {event.client_id}" if event.client_id else ""
+            client = f" for {without_cards(event.client_id)}" if event.client_id else ""
             return f"accepted: {display(event.amount_minor, event.currency)}{client}{wish}, {event.mode} mode"
         case Planned():
             a = p.attempts[event.attempt]
@@ -151,7 +152,8 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             step = owner[1] if owner else None
             after = f" after {span(at_us - step.at_us)}" if step else ""
             if step is not None and step.kind == "create" and isinstance(event.outcome, Unknown):
-                return f"no usable answer: an order may exist there, but no charge was sent ({event.outcome.reason}){after}"
+                why = mask(event.outcome.reason)
+                return f"no usable answer: an order may exist there, but no charge was sent ({why}){after}"
             return told_outcome(event.outcome, reading=step is not None and step.kind == "read") + after
         case Hinted():
             return "somebody says something happened" + (f" ({event.ref})" if event.ref else "") + ": it will be read"
@@ -167,10 +169,10 @@ def _told(p: Payment, event: Event, at_us: int) -> str:
             return _judged(p, event)
         case Resolved() if event.operation:
             o = operation(p, event.operation)
-            return f"an operator decided: the {o.kind} ({o.id}) was {event.verdict}, because: {event.reason}"
+            return f"an operator decided: the {o.kind} ({o.id}) was {event.verdict}, because: {mask(event.reason)}"
         case Resolved():
             amount = f", {display(event.amount_minor, p.currency)} as {event.provider_ref}" if event.provider_ref else ""
-            return f"an operator decided: {event.verdict}{amount}, because: {event.reason}"
+            return f"an operator decided: {event.verdict}{amount}, because: {mask(event.reason)}"
 
 
 def _how_much(p: Payment, number: int, step: Step) -> str:
@@ -210,7 +212,7 @@ def _why_no_further(p: Payment) -> str:
 def reason(code: str) -> str:
     """A reason or decline code with its meaning."""
     meaning = REASONS.get(code) or DECLINES.get(code)
-    return f"{code} ({meaning.split('. ')[0].rstrip('.')})" if meaning else code
+    return f"{code} ({meaning.split('. ')[0].rstrip('.')})" if meaning else mask(code)
 
 
 def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
@@ -234,9 +236,9 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
             later = ", may still turn into a success" if o.flips_until_us is not None else ""
             return f"declined: {o.code} ({final}{later})"
         case Rejected():
-            return f"refused, not executed: {o.reason}"
+            return f"refused, not executed: {mask(o.reason)}"
         case NotSent():
-            return f"nothing was sent: {o.reason}"
+            return f"nothing was sent: {mask(o.reason)}"
         case Processing():
             return "they have it, not final yet"
         case RequiresAction():
@@ -250,14 +252,14 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
         case Voided():
             return f"released the held money ({o.ref})"
         case Unknown():
-            return f"no usable answer, it may or may not have happened: {o.reason}"
+            return f"no usable answer, it may or may not have happened: {mask(o.reason)}"
         case Found():
             shown = [told_outcome(each) for each in (*o.tries, *o.refunds)]
             return f"they show: {'; '.join(shown) or 'nothing was tried in it'}"
         case Absent():
             return "they show nothing of ours, which proves nothing" if reading else "the answer was about another payment"
         case Unreadable():
-            return f"it could not be read: {o.reason}"
+            return f"it could not be read: {mask(o.reason)}"
 
 
 def routed(p: Payment) -> list[str]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from payonce.config import Settings
 from payonce.core import ids
 from payonce.core.errors import ConfigError, StoreUnavailable
+from payonce.merchants.journal import look
 
 from . import FAILURE, OK
 from .app import DAMAGED, wait_for
@@ -20,6 +21,7 @@ from .output import clean, counted, put, put_json, say
 from .reading import Books, books, found, require_store
 
 IDS_A_PAGE = 200
+JOURNAL = "journal"
 LIMIT = (
     "It shows bugs, damage and partial edits, not an attacker who rebuilds the whole chain, nor a store put back from an "
     "older day: keep the head digest elsewhere."
@@ -27,7 +29,7 @@ LIMIT = (
 
 
 class Finding(Struct, frozen=True):
-    """``payment`` is "" when it is about the store as a whole."""
+    """``payment`` is "" when it is about the store as a whole, ``journal`` when it is about that."""
 
     payment: str
     problem: str
@@ -41,13 +43,14 @@ class Report:
         self.findings: list[Finding] = []
         self.problems = self.payments = self.events = self.erased = 0
         self.heads = hashlib.sha256()
+        self.acts, self.journal_head = 0, ""  # the hash of the journal's last entry
 
     def add(self, payment: str, problem: str) -> None:
         self.problems += 1
         if self.as_json:
             self.findings.append(Finding(payment, problem))
         else:
-            put(clean(f"{payment or 'the store'}: {problem}"))
+            put(clean(f"{'the journal' if payment == JOURNAL else payment or 'the store'}: {problem}"))
 
     def count(self, held: Held, problems: Sequence[str], *, erased: bool) -> None:
         for problem in problems:
@@ -64,6 +67,7 @@ class Report:
                     "erased": self.erased,
                     "problems": self.findings,
                     "headDigest": self.heads.hexdigest(),
+                    "journal": {"entries": self.acts, "headDigest": self.journal_head},
                     "limit": LIMIT,
                 }
             )
@@ -72,15 +76,17 @@ class Report:
             seen += [f"{self.erased} erased"] if self.erased else []
             put(f"{', '.join(seen)}: {counted(self.problems, 'problem') if self.problems else 'no problem'}")
             put(f"head digest {self.heads.hexdigest()}")
+            if self.acts or self.journal_head:
+                put(f"journal     {self.journal_head} ({self.acts} {'entry' if self.acts == 1 else 'entries'})")
             say(LIMIT)
         return FAILURE if self.problems else OK
 
 
 def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = False) -> int:
     """Check that the store is whole and each payment is what its history says: pages and indexes, the chain of hashes, the
-    row and each of its columns, the due time, the idempotency key, our references, the stored bytes, and that nothing
-    belongs to no payment. On DynamoDB it reads all tables whole, which costs what it reads; their indexes are kept by AWS from
-    the columns that are compared.
+    row and each of its columns, the due time, the idempotency key, our references, the stored bytes, that nothing belongs to
+    no payment, and the journal of what was done to merchants, keys, endpoints and accounts. On DynamoDB it reads all tables
+    whole, which costs what it reads; their indexes are kept by AWS from the columns that are compared.
 
     Exit code 1 when anything is wrong. Safe while a server runs, and on a read-only backup. Customer data of a settled
     payment that owes nothing may be missing: it counts as erased. Not checked: provider references, and the ledger of
@@ -109,12 +115,14 @@ async def _verify(settings: Settings, name: str | None, *, as_json: bool) -> int
                 raise
             report.add("", f"damaged: {error}")
             return report.end()
-        audit = _audit_of(book)
+        audit = audit_of(book)
         if name is None:
             for damage in await audit.damage():
                 report.add("", f"damaged: {damage}")
         try:
             await _payments(book, audit, name, report)
+            if name is None:
+                await _journal(book, report)
         except StoreUnavailable as error:
             if not _is_damage(error):
                 raise
@@ -122,7 +130,7 @@ async def _verify(settings: Settings, name: str | None, *, as_json: bool) -> int
     return report.end()
 
 
-def _audit_of(book: Books) -> Audit:
+def audit_of(book: Books) -> Audit:
     """How the store behind these books is looked through."""
     if book.kept.aws is None:
         return cast("Audit", book.store)  # a file that is opened to read has these questions
@@ -144,6 +152,13 @@ async def _payments(book: Books, audit: Audit, name: str | None, report: Report)
     if name is None:
         for stray in await audit.strays():
             report.add(stray.id, stray.says)
+
+
+async def _journal(book: Books, report: Report) -> None:
+    looked = await look(book.store.registry)
+    for problem in looked.problems:
+        report.add(JOURNAL, problem)
+    report.acts, report.journal_head = len(looked.entries), looked.head
 
 
 async def _pages(audit: Audit) -> AsyncIterator[Sequence[Held]]:

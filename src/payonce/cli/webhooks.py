@@ -7,9 +7,9 @@ from cyclopts import App, Parameter
 
 from payonce.bootstrap import SystemClock
 from payonce.config import Settings
-from payonce.core.redact import mask, masked
 from payonce.inbox import replay as replay_one
-from payonce.ports import Inbox, Webhook, WebhookState
+from payonce.mail import Inbox, Webhook, WebhookState
+from payonce.shown.views import provider_body
 from payonce.storage import Kept
 from payonce.wake.sqs import SqsWake
 
@@ -216,13 +216,9 @@ def _row(w: Webhook, now: int) -> tuple[str, ...]:
 
 
 def _body(book: Books, w: Webhook) -> Any:
-    """What the adapter shows of it, card numbers and secrets masked; a JSON value where it is one. Without the adapter, all."""
+    """What the adapter shows of it; without the adapter, nothing."""
     account = book.outside.accounts.get(w.account)
-    shown = account.adapter.expose(w.body) if account else w.body
-    try:
-        return masked(msgspec.json.decode(shown))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return mask(shown.decode("utf-8", "replace"))
+    return provider_body(account.adapter if account else None, w.body)
 
 
 def _printed(body: Any) -> str:

@@ -80,6 +80,25 @@ PROBLEMS: Final[dict[str, Problem]] = {
         _NONE + " The key stays unused.",
         "Send one JSON object in UTF-8, with Content-Length or in chunks, not both.",
     ),
+    "key_missing": Problem(
+        401,
+        "API key needed",
+        _NONE,
+        "Send Authorization: Bearer sk_test_… or sk_live_…; `payonce key create` makes a key.",
+    ),
+    "key_invalid": Problem(
+        401,
+        "API key not valid here",
+        _NONE,
+        "The key is unknown, expired, revoked, or of the other mode than this server. Use a live one; `payonce key list` "
+        "shows what there is.",
+    ),
+    "scope_missing": Problem(
+        403,
+        "The key may not do this",
+        _NONE,
+        "Use a key that has the scope which is named, or have one made: `payonce key create --scope …`.",
+    ),
     "webhook_refused": Problem(
         401,
         "Webhook refused",
@@ -162,6 +181,24 @@ PROBLEMS: Final[dict[str, Problem]] = {
         _NONE + " The key stays unused.",
         "tok_* tokens work in test mode only; send a token of the live provider.",
     ),
+    "endpoint_refused": Problem(
+        422,
+        "Endpoint refused",
+        "Nothing was registered and nothing was sent; payments go on as before.",
+        "Name an https URL whose host has public addresses only; for development, webhooks.allow_hosts lets private ones in.",
+    ),
+    "endpoints_too_many": Problem(
+        422,
+        "Too many endpoints",
+        "Nothing was registered; payments go on as before.",
+        "Remove an endpoint that is not needed any more.",
+    ),
+    "rate_limited": Problem(
+        429,
+        "Too many requests with this key",
+        _NONE + " The key of the request stays unused.",
+        "Send the same request again after Retry-After.",
+    ),
     "amount_exceeds_available": Problem(
         422,
         "More than there is",
@@ -200,6 +237,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Not confirmed: the store did not take the webhook",
         "No money moved; payments are settled by reading them, without webhooks too.",
         "Send it again after Retry-After; it is kept once however often it comes.",
+    ),
+    "over_capacity": Problem(
+        503,
+        "Over capacity",
+        _NONE + " What was accepted before is being settled.",
+        "Send the same request, with the same key, again after Retry-After.",
+    ),
+    "webhooks_unavailable": Problem(
+        503,
+        "Webhooks to merchants are not set up here",
+        "Nothing was registered or sent; payments go on as before.",
+        "Whoever runs this service sets webhooks.signing_key; events can be read from GET /events meanwhile.",
     ),
     "not_ready": Problem(503, "Not ready", "Accepted payments are safe in the store.", "Ask again after Retry-After."),
     "internal_error": Problem(

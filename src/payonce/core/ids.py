@@ -13,6 +13,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_CHARS = 20
 RANDOM_BITS = 52
 REFERENCE_CHARS = 24
+NOTICE = "not_"
 _KEYS = uuid.UUID("6f0c9c39-5b0f-5d0e-9f43-7a1d1f6f7b11")  # namespace of payonce step keys, never changes
 
 
@@ -40,6 +41,11 @@ def operation_id(payment_id: str, number: int, at_us: int) -> str:
     """Derived, so that an operation the machine appends by itself needs no random call."""
     digest = hashlib.sha256(f"{payment_id}/{number}".encode()).digest()
     return new_id("op_", at_us, int.from_bytes(digest[:8], "big"))
+
+
+def notice_id(payment_id: str) -> str:
+    """What a hint calls the news of a payment: they are nobody's work but of who delivers them."""
+    return NOTICE + payment_id[4:]
 
 
 def event_id(payment_id: str, seq: int) -> str:

@@ -28,6 +28,7 @@ from .outcome import (
     Voided,
 )
 from .payment import FINAL, OPERATIONS_MAX, Attempt, Operation, OperationState, Payment, Step
+from .redact import mask
 from .verdict import captures, evidence, final_decline, hold, verdict
 
 SENDS: frozenset[str] = frozenset({"refund", "void", "capture"})
@@ -284,7 +285,7 @@ def decision_on(p: Payment, operation_id: str, decision: Literal["done", "not-do
     if o is None or o.state != "IN_DOUBT" or o.kind == "reversal":
         in_doubt = ", ".join(o.id for o in p.operations[1:] if o.state == "IN_DOUBT" and o.kind != "reversal") or "none"
         raise Refused("nothing_to_resolve", f"{p.id} has no such operation in doubt; in doubt: {in_doubt}.")
-    return Resolved(verdict=decision, reason=reason, operation=o.n)
+    return Resolved(verdict=decision, reason=mask(reason), operation=o.n)
 
 
 def resolution(
@@ -306,7 +307,7 @@ def resolution(
         said = f"{p.id} is final: give that charge back at the provider and record it as reversed."
         raise Refused("nothing_to_resolve", said)
     if decision != "charged":
-        return Resolved(verdict=decision, reason=reason)
+        return Resolved(verdict=decision, reason=mask(reason))
     if not p.attempts:
         said = f"{p.id} has no attempt on record: give that charge back at the provider and record it as reversed."
         raise Refused("nothing_to_resolve", said)
@@ -327,4 +328,6 @@ def resolution(
     if p.winner not in (None, attempt):
         said = f"{p.id} holds its money elsewhere: give that charge back at the provider and record it as reversed."
         raise Refused("nothing_to_resolve", said)
-    return Resolved(verdict="charged", reason=reason, attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor)
+    return Resolved(
+        verdict="charged", reason=mask(reason), attempt=attempt, provider_ref=provider_ref, amount_minor=amount_minor
+    )

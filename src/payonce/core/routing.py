@@ -4,14 +4,16 @@ The first rule that matches chooses, even when none of its accounts is able: the
 is stored in the chain, which is never erased, so its texts name no customer data (payment method, metadata values).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from .idempotency import Scalar
 from .payment import Candidate, Mode
 
+MERCHANT_ID: Final = re.compile(r"mer_[a-z0-9_]{1,40}")  # what the id of a merchant looks like, wherever somebody writes one
 HIGH_VALUE_MINOR = 1_000_000  # where nothing else is configured for a currency
 
 
@@ -96,7 +98,8 @@ class Condition(Struct, frozen=True):
 
 
 def route(rules: Rules, asked: Asked, offers: Sequence[Offer]) -> Route:
-    """The accounts of a payment. Nothing taken = it cannot be accepted. Every offer is a candidate exactly once."""
+    """The accounts of a payment. Nothing taken = it cannot be accepted. Every offer is a candidate exactly once, and nothing
+    else is, but for the account that the request names: rules may name accounts that are not offered to this merchant."""
     names = [offer.account for offer in offers]
     if asked.provider:
         return _judged("", {asked.provider: "the request names it"}, f"the request names {asked.provider}", asked, offers)
@@ -110,9 +113,10 @@ def route(rules: Rules, asked: Asked, offers: Sequence[Offer]) -> Route:
     else:
         return _judged("", {}, "no rule matches this payment", asked, offers)
     why = f"{rule.title}: {', '.join(each.why for each in found) or 'matches every payment'}"
-    wanted = dict.fromkeys(rule.use, why)
+    wanted = dict.fromkeys((name for name in rule.use if name in names), why)
     for name in names if rule.fallback == "any" else rule.fallback:
-        wanted.setdefault(name, f"fallback: takes {asked.currency}")
+        if name in names:
+            wanted.setdefault(name, f"fallback: takes {asked.currency}")
     others = f"not among the fallbacks of {rule.title}" if rule.fallback else f"{rule.title} has no fallback"
     return _judged(rule.name, wanted, others, asked, offers)
 

@@ -30,7 +30,10 @@ from msgspec.structs import replace
 
 from payonce.bootstrap import App
 from payonce.config import Settings, Value, in_one_process
+from payonce.core.actors import actor
 from payonce.core.payment import FINAL, Payment
+from payonce.merchants.issuing import Issuing, Wanted
+from payonce.merchants.keys import KeyScope
 from payonce.ports import Filters
 from payonce.process import until_signal
 from payonce.serving import Served, serving
@@ -46,6 +49,8 @@ from .watch import News, Quiet, Watch, awaited, watcher
 
 SETTLE_DEADLINE_S: Final = 120.0  # after the last post; the whole script settles in well under a minute
 LATE_US: Final = 60_000_000  # so long after it was accepted a late success is waited for
+ALL: Final[KeyScope] = "admin"  # its key may do everything, for a day
+KEY_S: Final = 86_400  # how long the demo's key lasts
 PAGE: Final = 100
 POLL_S: Final = 0.2
 DRAIN_S: Final = 2
@@ -67,8 +72,9 @@ async def run(settings: Settings, wish: Wish) -> int:
     if settings.values["server.drain_s"].origin == "default":  # nobody wants to wait for a demo; a cut call is safe
         settings = replace(settings, values={**settings.values, "server.drain_s": Value(DRAIN_S, "demo")})
     async with serving(free_port(settings)) as served:
-        _hello(settings, served, wish)
-        show = asyncio.create_task(_show(served, settings, wish), name="show")
+        token = await _key(served.app)
+        _hello(settings, served, wish, token)
+        show = asyncio.create_task(_show(served, settings, wish, token), name="show")
         await asyncio.wait({show, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not show.done():
             show.cancel()
@@ -112,19 +118,31 @@ def free_port(settings: Settings) -> Settings:
     return settings
 
 
-def _hello(settings: Settings, served: Served, wish: Wish) -> None:
+async def _key(app: App) -> str:
+    """The text of a fresh test key that lasts a day: on record, and in the journal, like any other."""
+    issuing = Issuing(app.merchants, app.keys, app.journal, app.clock, actor("cli"))
+    expires_us = app.clock.now_us() + KEY_S * 1_000_000
+    scope, scopes = app.scope, (ALL,)
+    wanted = Wanted(merchant_id=scope.merchant_id, mode=scope.mode, scopes=scopes, name="demo", expires_us=expires_us)
+    return (await issuing.key(wanted)).token
+
+
+def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> None:
     kept = "" if wish.keep else " (temporary: it goes when the demo ends)"
     names = ", ".join(ground_of(settings).vendors)
     print(f"payonce listens on {served.url}; its providers ({names}) are simulated in this process,")
     print("nothing leaves this machine.")
     print(f"  docs    {served.url}/docs")
-    print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged: the outside witness)")
-    print(f"  data    {settings.data_dir.resolve()}{kept}\n", flush=True)
+    print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged; with the key below)")
+    print(f"  data    {settings.data_dir.resolve()}{kept}")
+    if not (wish.exit and not wish.keep):
+        print(f"  key     export PAYONCE_API_KEY={token}   # for a day")
+    print(flush=True)
 
 
-async def _show(served: Served, settings: Settings, wish: Wish) -> int:
-    ground = ground_of(settings)
-    async with httpx2.AsyncClient(base_url=served.url, timeout=30, trust_env=False) as client:
+async def _show(served: Served, settings: Settings, wish: Wish, token: str) -> int:
+    ground, key = ground_of(settings), {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(base_url=served.url, timeout=30, trust_env=False, headers=key) as client:
         posts = script(ground, endless=not wish.exit)
         traffic = Traffic(client, posts, ground, served.app, wish.seconds)
         with watcher(len(posts)) as watch:
@@ -232,15 +250,16 @@ def _hints(url: str, settings: Settings, result: Balance, wish: Wish) -> None:
     say, at = program(), f"--data-dir {shlex.quote(str(settings.data_dir.resolve()))}"
     print("\nTry it yourself:")
     if url:
-        post = f"curl -s {url}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: mine-1'"
+        key = '-H "Authorization: Bearer $PAYONCE_API_KEY"'
+        post = f"curl -s {url}/payments {key} -H 'Content-Type: application/json' -H 'Idempotency-Key: mine-1'"
         print(f"  {post} \\")
         print("""       -d '{"amount": 1050, "currency": "INR", "paymentMethod": "tok_lost_response"}'""")
-        print(f"  curl -s {url}/payments/{example}")
-        print(f"  curl -s {url}/payments/{example}/history")
-        print(f"  curl -s {url}/sandbox/ledger")
+        print(f"  curl -s {url}/payments/{example} {key}")
+        print(f"  curl -s {url}/payments/{example}/history {key}")
+        print(f"  curl -s {url}/sandbox/ledger {key}")
         vendor = ground_of(settings).vendor
         if vendor:
-            print(f"""  curl -s -X PUT {url}/sandbox/faults/{vendor} -d '{{"outage": true}}'      (-d '{{}}' ends it)""")
+            print(f"""  curl -s -X PUT {url}/sandbox/faults/{vendor} {key} -d '{{"outage": true}}'      (-d '{{}}' ends it)""")
     print(f"  {say} show {example} {at}      (its story; it was unknown for a while)")
     if over:
         print(f"  {say} show {over[0]} {at}      (it failed over)")

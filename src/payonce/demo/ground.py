@@ -6,9 +6,9 @@ from typing import Final
 from msgspec import Struct
 
 from payonce.accounts import SANDBOX_URL, offers_of
-from payonce.bootstrap import DEFAULT_MERCHANT
 from payonce.config import Settings
 from payonce.core.routing import Asked, route
+from payonce.merchants import DEFAULT_MERCHANT
 from payonce.providers import load_adapters
 
 HOME: Final = "INR"  # the currency whose first account has the outage

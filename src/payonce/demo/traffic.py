@@ -163,7 +163,7 @@ class Traffic:
         self.sent += 1
         for _ in range(TRIES_MAX):
             answer = await self.client.post("/payments", json=post.body, headers={"Idempotency-Key": post.key})
-            if answer.status_code != 503:
+            if answer.status_code not in (429, 503):
                 break
             await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
         if answer.status_code == 422 and answer.json().get("code") == "no_route":

@@ -9,24 +9,10 @@ from msgspec.structs import replace
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
 from payonce.core.payment import Payment
-from payonce.ports import (
-    Change,
-    Committed,
-    Conflict,
-    Due,
-    Filters,
-    KeyRow,
-    Page,
-    Record,
-    Ref,
-    Scope,
-    Unclear,
-    Waiting,
-    Webhook,
-    WebhookPage,
-    WebhookState,
-)
+from payonce.mail import Waiting, Webhook, WebhookPage, WebhookState
+from payonce.ports import Change, Committed, Conflict, Due, Fed, FeedPage, Filters, KeyRow, Page, Record, Ref, Scope, Unclear
 
+from .memory_outbox import MemoryOutbox
 from .rows import (
     check_change,
     check_continues,
@@ -35,12 +21,14 @@ from .rows import (
     check_webhook,
     cursor_after,
     cursor_position,
+    feed_after,
+    feed_position,
     matches,
 )
 
 
 class MemoryStore:
-    """See ``payonce.ports.Store``. No method waits, so every call is atomic in its event loop."""
+    """See ``payonce.ports.Store``. No method waits, so every call is atomic in its event loop. ``outbox`` is closed with it."""
 
     def __init__(self) -> None:
         self._payments: dict[str, Payment] = {}
@@ -49,7 +37,9 @@ class MemoryStore:
         self._refs: set[tuple[Ref, str]] = set()
         self._bodies: dict[tuple[str, str], bytes] = {}
         self._due: dict[str, int] = {}
+        self._feed: dict[Scope, list[tuple[int, Fed]]] = {}  # each with the latest time so far, which never goes back
         self._closed = False
+        self.outbox = MemoryOutbox(self._version)
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         self._require_open()
@@ -71,7 +61,16 @@ class MemoryStore:
         self._due.pop(p.id, None)
         if change.due_us is not None:
             self._due[p.id] = change.due_us
+        self._tell(change)
         return Committed()
+
+    def _tell(self, change: Change) -> None:
+        p, told = change.payment, self._feed.setdefault(Scope(change.payment.merchant_id, change.payment.mode), [])
+        times = {e.envelope.seq: e.envelope.at_us for e in change.entries}
+        for seq in change.news:
+            told.append((max(times[seq], told[-1][0] if told else 0), Fed(p.id, seq)))
+        if change.notify:
+            self.outbox.note(p.id, change.news[0], times[change.news[-1]])
 
     async def get(self, payment_id: str) -> Payment | None:
         self._require_open()
@@ -103,6 +102,15 @@ class MemoryStore:
         rest = [p for p in rows if before is None or (p.created_us, p.id) < before]
         more = cursor_after(rest[limit - 1].created_us, rest[limit - 1].id) if len(rest) > limit else None
         return Page(tuple(rest[:limit]), more)
+
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage:
+        self._require_open()
+        check_limit(limit)
+        after = feed_position(scope, cursor) if cursor is not None else (since_us, 0)
+        told = [(at_us, place, fed) for place, (at_us, fed) in enumerate(self._feed.get(scope, ()), 1)]
+        rest = [row for row in told if row[:2] > after]
+        at_us, place = rest[:limit][-1][:2] if rest else after
+        return FeedPage(tuple(fed for *_, fed in rest[:limit]), feed_after(scope, at_us, place), len(rest) > limit)
 
     async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
         self._require_open()
@@ -137,7 +145,14 @@ class MemoryStore:
         other = MemoryStore()
         other._payments, other._events, other._keys = dict(self._payments), dict(self._events), dict(self._keys)
         other._refs, other._bodies, other._due = set(self._refs), dict(self._bodies), dict(self._due)
+        other._feed = {scope: list(told) for scope, told in self._feed.items()}
+        other.outbox = self.outbox.copy(other._version)
         return other
+
+    def _version(self, payment_id: str) -> int:
+        self._require_open()
+        row = self._payments.get(payment_id)
+        return row.version if row else 0
 
     async def close(self) -> None:
         self._closed = True
@@ -167,7 +182,7 @@ class MemoryRegistry:
 
 
 class MemoryInbox:
-    """See ``payonce.ports.Inbox``. No method waits, so every call is atomic in its event loop."""
+    """See ``payonce.mail.Inbox``. No method waits, so every call is atomic in its event loop."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Webhook] = {}

@@ -7,17 +7,11 @@ import binascii
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest
 from payonce.core.payment import Payment
-from payonce.ports import (
-    RECORD_BYTES_MAX,
-    WEBHOOK_BYTES_MAX,
-    WEBHOOK_CHARS_MAX,
-    WEBHOOK_NAMES_MAX,
-    Change,
-    Filters,
-    Webhook,
-)
+from payonce.mail import DELIVERY_CHARS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Delivery, Webhook
+from payonce.ports import RECORD_BYTES_MAX, Change, Filters, Scope
 
 LIMIT_MAX = 100  # rows of one page
+PLACE_DIGITS = 18  # of a place in a feed: it fits in 63 bits
 
 
 def check_change(change: Change, expected_version: int) -> None:
@@ -35,6 +29,11 @@ def check_change(change: Change, expected_version: int) -> None:
     _require(p.head == prev, f"the row of {p.id} does not end in the hash of its last event")
     for sha256, body in change.bodies.items():
         _require(sha256 == digest(body), f"a body of {p.id} has another digest than its name")
+    last = expected_version
+    for seq in change.news:
+        _require(last < seq <= p.version, f"news {seq} of {p.id} is out of order, or of an event that is not new")
+        last = seq
+    _require(bool(change.news) or not change.notify, f"{p.id} is to be told of and has no news")
 
 
 def check_continues(change: Change, head: str) -> None:
@@ -85,6 +84,24 @@ def cursor_position(cursor: str) -> tuple[int, str]:
     return position
 
 
+def feed_after(scope: Scope, at_us: int, place: int) -> str:
+    """An opaque cursor of a scope's feed that continues after this place."""
+    return cursor_after(at_us, f"{place},{_mark(scope)}")
+
+
+def feed_position(scope: Scope, cursor: str) -> tuple[int, int]:
+    """Where a cursor of a feed stands. Raises ValueError for one that is not ours, or is of another scope's feed."""
+    at_us, rest = cursor_position(cursor)
+    place, _, mark = rest.partition(",")
+    if mark != _mark(scope) or not place.isascii() or not place.isdigit() or len(place) > PLACE_DIGITS:
+        raise ValueError("not a cursor of this feed")
+    return at_us, int(place)
+
+
+def _mark(scope: Scope) -> str:
+    return digest(f"feed {scope.mode} {scope.merchant_id}".encode())[:16]
+
+
 def check_limit(limit: int) -> None:
     if not 1 <= limit <= LIMIT_MAX:
         raise ValueError(f"limit is 1 to {LIMIT_MAX}")
@@ -107,6 +124,14 @@ def check_webhook(webhook: Webhook) -> None:
         raise ValueError(f"a webhook has at most {WEBHOOK_NAMES_MAX} references, ids and headers each")
     if any(len(text) > WEBHOOK_CHARS_MAX for text in (*texts, *(t for pair in webhook.headers for t in pair))):
         raise ValueError(f"a text of a webhook has at most {WEBHOOK_CHARS_MAX} characters")
+
+
+def check_delivery(delivery: Delivery) -> None:
+    """Refuse what no outbox takes. Raises ValueError; nothing is written then."""
+    d = delivery
+    texts = (d.id, d.endpoint_id, d.merchant_id, d.event_id, d.type, d.payment_id, d.said)
+    if any(len(text) > DELIVERY_CHARS_MAX for text in texts):
+        raise ValueError(f"a text of a delivery has at most {DELIVERY_CHARS_MAX} characters")
 
 
 def _require(holds: bool, rule: str) -> None:

@@ -1,4 +1,4 @@
-"""The contract of ``payonce.ports.Inbox``, for every implementation: subclass, say how to open one, run with pytest.
+"""The contract of ``payonce.mail.Inbox``, for every implementation: subclass, say how to open one, run with pytest.
 
     class TestMine(InboxContract):
         async def open(self, folder: Path, stack: AsyncExitStack) -> Inbox:
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from payonce.ports import (
+from payonce.mail import (
     WEBHOOK_BYTES_MAX,
     WEBHOOK_CHARS_MAX,
     WEBHOOK_NAMES_MAX,

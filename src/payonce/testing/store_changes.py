@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Protocol
 
-from payonce.core import ids
+from msgspec.structs import replace
+
+from payonce.core import ids, news
 from payonce.core.apply import extend
 from payonce.core.events import Accepted, Event, Judged, Observed, Opened, Planned
 from payonce.core.outcome import AnyOutcome, Mismatch, Succeeded
 from payonce.core.payment import Mode, Payment, Step, Terms
+from payonce.mail import Outbox
 from payonce.ports import Change, Committed, Conflict, KeyRow, Ref, Store
 
 START_US = 1_750_000_000_000_000  # some moment in 2025
@@ -29,10 +34,27 @@ def grow(
     bodies: Mapping[str, bytes] = {},
     refs: tuple[Ref, ...] = (),
     actor: str = "test",
+    notify: bool = False,
 ) -> Change:
-    """The change that appends ``events`` to ``p``. Raises InvariantViolated for an illegal one."""
+    """The change that appends ``events`` to ``p``, with the news in them; ``notify``: somebody is subscribed, if there is news.
+    Raises InvariantViolated for an illegal one."""
     after, entries = extend(p, list(events), at_us=at_us, actor=actor)
-    return Change(payment=after, entries=tuple(entries), due_us=due_us, key=key, bodies=bodies, refs=refs)
+    told = news.of_change(p, after, entries)
+    return Change(
+        payment=after,
+        entries=tuple(entries),
+        due_us=due_us,
+        key=key,
+        bodies=bodies,
+        refs=refs,
+        news=told,
+        notify=notify and bool(told),
+    )
+
+
+def newsworthy(change: Change, *, notify: bool = True) -> Change:
+    """The same change as if each of its events held news: what a store makes of that does not depend on what they are."""
+    return replace(change, news=tuple(e.envelope.seq for e in change.entries), notify=notify)
 
 
 def key_row(payment: str, key: str, request: bytes = b"{}") -> KeyRow:
@@ -118,6 +140,32 @@ def mismatch_event(p: Payment) -> Observed:
 def note_event(reason: str = "look") -> Judged:
     """The smallest event that every payment takes: it sets ``attention``."""
     return Judged(what="attention", reason=reason)
+
+
+class Told(Store, Protocol):
+    """A store with what merchants are still to be told."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+
+class OpensTold:
+    """Say in ``open`` how to make a store with an outbox; ``use`` runs a test with two connections, as two processes have
+    them."""
+
+    async def open(self, folder: Path, stack: AsyncExitStack) -> Told:
+        """A connection to the store in ``folder``, empty at first; opened again it shows the same rows. Closed by ``stack``."""
+        raise NotImplementedError
+
+    async def settle_index(self) -> None:
+        """Whatever was committed until now shows in indexes that lag, afterwards: let time pass, or wait for a condition."""
+
+    def use(self, folder: Path, test: Callable[[Told, Told], Awaitable[None]]) -> None:
+        async def run() -> None:
+            async with AsyncExitStack() as stack:
+                await test(await self.open(folder, stack), await self.open(folder, stack))
+
+        asyncio.run(run())
 
 
 class OpensStores:

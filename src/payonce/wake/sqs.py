@@ -1,8 +1,10 @@
 """Wake-ups over SQS, and the tools for what ended in its dead-letter queue.
 
-A message is the id of a payment or webhook that is due, and nothing else: a hint. Losing, doubling or delaying one costs
-time only (R1), so nothing here is ever insisted on, and redriving or deleting a message moves no money. The queue is a
-standard one: a FIFO queue takes no delay of a single message.
+A message is the id of what is due, and nothing else: a hint. Payments and webhooks that were heard go to one queue, and what
+merchants are to be told (news of a payment, deliveries, recoveries of an endpoint) to another one, so that endpoints that are
+slow or dead never keep a payment waiting. Losing, doubling or delaying one costs time only (R1), so nothing here is ever
+insisted on, and redriving or deleting a message moves no money. The queues are standard ones: a FIFO queue takes no delay of a
+single message.
 
 What is said of SQS below is from docs.aws.amazon.com (SQS API reference: SendMessageBatch, ReceiveMessage,
 ChangeMessageVisibility; SQS developer guide: dead-letter queues), read 2026-11.
@@ -35,26 +37,38 @@ MOVE_S: Final = 120  # how long one is hidden that is being moved
 MOVE_LOOK_S: Final = 90.0
 POLL_S: Final = 1  # of waiting: a long poll asks all servers of a queue, a short one only some
 SEEN_MAX: Final = 10_000  # messages of one listing or move; a queue hides about 120,000 at most
-WEBHOOK: Final = "wh_"
+Hint = Literal["payment", "webhook", "notice", "delivery", "endpoint"]
+KINDS: Final[Mapping[str, Hint]] = {
+    "pay_": "payment",
+    "wh_": "webhook",
+    ids.NOTICE: "notice",
+    "dlv_": "delivery",
+    "whe_": "endpoint",
+}
+OUTBOUND: Final = ("notice", "delivery", "endpoint")
 
-Hint = Literal["payment", "webhook"]
 T = TypeVar("T")
 log = get_logger("wake")
 
 
 def hint_of(body: str) -> Hint | None:
     """What a message is about, or None: then it is not one of ours (poison), whoever sent it."""
-    if ids.is_payment_id(body):
-        return "payment"
-    return "webhook" if body.startswith(WEBHOOK) and ids.is_payment_id("pay_" + body.removeprefix(WEBHOOK)) else None
+    prefix, _, rest = body.partition("_")
+    return KINDS.get(prefix + "_") if ids.is_payment_id("pay_" + rest) else None
+
+
+def is_outbound(id: str) -> bool:
+    """It is about what merchants are to be told."""
+    return hint_of(id) in OUTBOUND
 
 
 class SqsWake:
     """See ``payonce.ports.Wake``. Hints are collected, each id once, and leave with ``flush``: one call for ten of them.
     For any number of tasks of one event loop."""
 
-    def __init__(self, aws: Aws, queue_url: str, clock: Clock) -> None:
-        self._aws, self._queue_url, self._clock = aws, queue_url, clock
+    def __init__(self, aws: Aws, queue_url: str, clock: Clock, *, deliveries_url: str = "") -> None:
+        """``deliveries_url``: the queue for what merchants are to be told; without one such hints are not sent."""
+        self._aws, self._queue_url, self._clock, self._deliveries_url = aws, queue_url, clock, deliveries_url
         self._delays: dict[str, int] = {}  # id -> seconds
 
     def send(self, payment_id: str) -> None:
@@ -63,9 +77,14 @@ class SqsWake:
 
     def later(self, payment_id: str, seconds: float) -> bool:
         """A hint that arrives in so many seconds, not earlier. Of several for one id the earliest counts. False: nothing will
-        be sent, because it is further off than DELAY_S_MAX or too much is collected; then the sweeper finds it."""
+        be sent, because it is further off than DELAY_S_MAX, too much is collected, or there is no queue for it; then the
+        sweeper finds it."""
         delay_s = max(0, math.ceil(seconds))
-        if delay_s > DELAY_S_MAX or (payment_id not in self._delays and len(self._delays) >= COLLECTED_MAX):
+        if (
+            not self._queue_of(payment_id)
+            or delay_s > DELAY_S_MAX
+            or (payment_id not in self._delays and len(self._delays) >= COLLECTED_MAX)
+        ):
             return False
         self._delays[payment_id] = min(delay_s, self._delays.get(payment_id, delay_s))
         return True
@@ -74,24 +93,32 @@ class SqsWake:
         """Send what was collected; how many of these hints are known to be in the queue. Takes at most ``within_s`` seconds.
         What could not be sent, after one further try, is given up with a log line. Never raises for what AWS can do."""
         hints, self._delays = list(self._delays.items()), {}
+        batches = [
+            (url, batch) for url in dict.fromkeys((self._queue_url, self._deliveries_url)) for batch in self._of(url, hints)
+        ]
         sent = list[int]()
         try:
             async with asyncio.timeout(within_s):
-                for at in range(0, len(hints), BATCH_MAX * AT_ONCE):
-                    wave = hints[at : at + BATCH_MAX * AT_ONCE]
-                    await asyncio.gather(*(self._batch(each, sent) for each in _batches(wave)))
+                for at in range(0, len(batches), AT_ONCE):
+                    await asyncio.gather(*(self._batch(url, each, sent) for url, each in batches[at : at + AT_ONCE]))
         except TimeoutError:
             pass
         if hints and sum(sent) < len(hints):
             log.warning("hints not sent; the sweeper finds what is due", count=len(hints) - sum(sent), of=len(hints))
         return sum(sent)
 
-    async def _batch(self, hints: Sequence[tuple[str, int]], sent: list[int]) -> None:
-        failed = await _send(self._aws, self._queue_url, hints)
+    def _queue_of(self, id: str) -> str:
+        return self._deliveries_url if is_outbound(id) else self._queue_url
+
+    def _of(self, url: str, hints: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
+        return _batches([hint for hint in hints if self._queue_of(hint[0]) == url])
+
+    async def _batch(self, url: str, hints: Sequence[tuple[str, int]], sent: list[int]) -> None:
+        failed = await _send(self._aws, url, hints)
         sent.append(len(hints) - len(failed))
         if again := [hint for hint, theirs in failed if theirs]:
             await self._clock.sleep(RETRY_S)
-            sent.append(len(again) - len(await _send(self._aws, self._queue_url, again)))
+            sent.append(len(again) - len(await _send(self._aws, url, again)))
 
 
 async def _send(aws: Aws, queue_url: str, hints: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], bool]]:
@@ -180,11 +207,18 @@ class DeadLetters:
         return tuple(sorted(seen.values(), key=lambda each: (each.sent_us, each.message_id)))[:limit]
 
     async def redrive(
-        self, to_url: str, *, only: Collection[str] | None = None, limit: int = SEEN_MAX, drop_poison: bool = False
+        self,
+        to_url: str,
+        *,
+        deliveries_url: str = "",
+        only: Collection[str] | None = None,
+        limit: int = SEEN_MAX,
+        drop_poison: bool = False,
     ) -> Redriven:
-        """Move messages to another queue, at most ``limit``: sent there first, deleted after, so that a crash between doubles a
-        hint and loses none. ``only``: those whose body or message id is named. Poison stays, unless ``drop_poison``: then it is
-        deleted. Whatever stays is shown again before this returns. When it raises, what was moved is moved.
+        """Move messages to the queue that they are for, at most ``limit``: sent there first, deleted after, so that a crash
+        between doubles a hint and loses none. What merchants are to be told goes to ``deliveries_url``, and fails without one.
+        ``only``: those whose body or message id is named. Poison stays, unless ``drop_poison``: then it is deleted. Whatever
+        stays is shown again before this returns. When it raises, what was moved is moved.
 
         (SQS's own StartMessageMoveTask moves everything, poison too, and cannot be limited.)"""
         await self._require_last()
@@ -195,7 +229,11 @@ class DeadLetters:
                 seen |= {each.message_id: each for each in batch}
                 wanted = [each for each in fresh if only is None or each.body in only or each.message_id in only]
                 ours = [each for each in wanted if each.hint is not None][: limit - len(done.moved)]
-                now = await self._moved(to_url, ours)
+                outbound = [each for each in ours if is_outbound(each.body)]
+                now = _both(
+                    await self._moved(to_url, [each for each in ours if each not in outbound]),
+                    await self._moved(deliveries_url, outbound),
+                )
                 done = _both(done, _both(now, await self._poison([each for each in wanted if not each.hint], drop=drop_poison)))
                 for each in (*done.moved, *done.dropped):
                     if each not in done.undeleted:
@@ -206,8 +244,8 @@ class DeadLetters:
 
     async def _moved(self, to_url: str, letters: Sequence[DeadLetter]) -> Redriven:
         """At most ten: send, then delete what is in the other queue now."""
-        if not letters:
-            return Redriven()
+        if not letters or not to_url:
+            return Redriven(failed=tuple(letters))
         unsent = {body for (body, _), _ in await _send(self._aws, to_url, [(each.body, 0) for each in letters])}
         moved = [each for each in letters if each.body not in unsent]
         kept = await self._delete(moved)

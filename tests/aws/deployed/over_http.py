@@ -1,7 +1,8 @@
 """The tests of tests/api against a server that is really there. They are written for a service in their own process, on an
 empty store; here the same assertions meet a running one, which many tests share:
 
-- ``Namespace`` gives each test keys of its own, and lists that begin where the test began.
+- ``Namespace`` gives each test keys of its own, and lists that begin where the test began. Who asks shows an API key where one
+  is needed; the record calls them "api" then as it does without.
 - The account that they call tiny is the mock.
 - ``count`` is what was created since then. One test runs at a time.
 - ``engine.advance`` is one look of a worker at one payment, and nobody else looks.
@@ -22,6 +23,7 @@ from msgspec import Struct
 
 from payonce.bootstrap import SystemEntropy
 from payonce.config import load
+from payonce.core import ids
 from payonce.serving import Served, serving
 from tests.api.service import Service
 from tests.aws.stack import Stack, until
@@ -37,10 +39,13 @@ KEY_IN_BODY: Final = re.compile(rb'"idempotencyKey": ?"(?=[A-Za-z0-9-]{1,20}")')
 
 
 class Target(Struct, frozen=True):
-    """A server, and a worker that looks when it is told to."""
+    """A server, and a worker that looks when it is told to. ``headers``: what each request there needs; ``who``: how the record
+    calls whoever sends it."""
 
     url: str
     advance: Advance
+    headers: dict[str, str] = {}
+    who: str = "api"
 
 
 class Namespace(httpx2.AsyncBaseTransport):
@@ -55,6 +60,7 @@ class Namespace(httpx2.AsyncBaseTransport):
         await request.aread()
         query = self._narrowed(request)
         headers = [(name, self._owned(name, value)) for name, value in request.headers.raw if name.lower() != b"host"]
+        headers += [(n.encode(), v.encode()) for n, v in self._target.headers.items() if n not in request.headers]
         path = request.url.raw_path.partition(b"?")[0].decode()
         content = self._body(request)
         if len(content) != len(request.content):
@@ -68,7 +74,7 @@ class Namespace(httpx2.AsyncBaseTransport):
         async with self._room:
             answer = await self._http.handle_async_request(there)
             body = await answer.aread()
-        shown = body.replace(self.prefix.encode(), b"")
+        shown = body.replace(self.prefix.encode(), b"").replace(b'"' + self._target.who.encode() + b"@", b'"api@')
         given = [
             (n, str(int(v) - len(body) + len(shown)).encode() if n.lower() == b"content-length" else v)
             for n, v in answer.headers.raw
@@ -154,20 +160,20 @@ def on_aws(stack: Stack) -> Iterator[Target]:
         await asyncio.to_thread(look, payment_id)
 
     with at_rest(stack):
-        yield Target(url=stack.api, advance=advance)
+        yield Target(url=stack.api, advance=advance, headers=stack.bearer, who=f"key_{stack.key.split('_')[2][: ids.ID_CHARS]}")
 
 
 @contextmanager
 def at_rest(stack: Stack) -> Iterator[None]:
     """The queue drives nothing while this lasts, and what was put into it meanwhile is thrown away at the end."""
     functions = stack.client("lambda")
-    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    mapping = stack.mapping("WorkerFunction")
 
     def switch(*, on: bool) -> None:
-        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=on)
+        functions.update_event_source_mapping(UUID=mapping, Enabled=on)
         wanted = "Enabled" if on else "Disabled"
         state = functions.get_event_source_mapping
-        until(lambda: state(UUID=mapping["UUID"])["State"] == wanted or None, 30)
+        until(lambda: state(UUID=mapping)["State"] == wanted or None, 30)
 
     switch(on=False)
     try:

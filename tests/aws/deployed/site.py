@@ -30,11 +30,10 @@ class Site:
 
     def __init__(self, stack: Stack) -> None:
         self.stack, self.url, self.sandbox_url = stack, stack.api, stack.sandbox_url
-        self.http = httpx2.Client(timeout=CALL_S, verify=False)
+        self.http = httpx2.Client(timeout=CALL_S, verify=False, headers=stack.bearer)
         self.sqs, self.functions = stack.client("sqs"), stack.client("lambda")
         self.queue, self.dead = stack.outputs["QueueUrl"], stack.outputs["DeadLetterUrl"]
-        (mapping,) = self.functions.list_event_source_mappings()["EventSourceMappings"]
-        self._mapping = mapping["UUID"]
+        self._mapping = stack.mapping(WORKER)
 
     def close(self) -> None:
         self.http.close()

@@ -65,7 +65,7 @@ class AwsShop(Shop):
     def __init__(self, site: Site, doubled: frozenset[str], figures: Figures) -> None:
         super().__init__(site)  # type: ignore[arg-type]
         self.url, self.doubled, self.figures = "http://stack.invalid", doubled, figures
-        self.http = httpx2.AsyncClient(transport=Doors(site.stack), timeout=CALL_S)
+        self.http = httpx2.AsyncClient(transport=Doors(site.stack), timeout=CALL_S, headers=site.stack.bearer)
 
     async def send(self, method: str, path: str, key: str, body: dict[str, Any] | None = None) -> httpx2.Response:
         """Until it is answered, always with the same key."""

@@ -148,6 +148,7 @@ def test_documents_and_readiness_are_those_of_sqlite(stack: Stack, tmp_path: Pat
     in the same words; HEAD is GET without its body."""
     shown = document()["paths"]["/payments"]["post"]["requestBody"]["content"]["application/json"]["example"]
     with on_sqlite(tmp_path) as local, httpx2.Client(timeout=60, verify=False) as http:
+        keys = {local.url: {}, stack.api: stack.bearer}  # who comes from this machine needs none
         for path in ("/openapi.json", "/docs", "/docs/style.css", "/livez"):
             here, there = (http.get(url + path) for url in (local.url, stack.api))
             assert (there.status_code, there.content) == (200, here.content), path
@@ -155,7 +156,7 @@ def test_documents_and_readiness_are_those_of_sqlite(stack: Stack, tmp_path: Pat
             assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", here.headers["content-type"])
         assert http.get(f"{stack.api}/openapi.json").json() == document()
         for url in (local.url, stack.api):
-            taken = http.post(f"{url}/payments", json=shown, headers={"idempotency-key": "shown"})
+            taken = http.post(f"{url}/payments", json=shown, headers={"idempotency-key": "shown", **keys[url]})
             assert taken.status_code == 202, taken.text
-        here, there = (http.get(f"{url}/readyz").json() for url in (local.url, stack.api))
+        here, there = (http.get(f"{url}/readyz", headers=keys[url]).json() for url in (local.url, stack.api))
         assert (there["status"], there["checks"].keys()) == ("ready", here["checks"].keys())

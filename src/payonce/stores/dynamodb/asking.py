@@ -8,7 +8,8 @@ Scan 1 MB, BatchGetItem takes 100 keys and may leave some undone, a number has 3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from payonce.awsapi import TRIES_MAX, Aws, Denied, insist
+from payonce.awsapi import PAUSE_S as FIRST_PAUSE_S
+from payonce.awsapi import TRIES_MAX, Aws, Busy, Denied, Done, Lost, insist
 from payonce.core.errors import InvariantViolated, StoreUnavailable
 from payonce.ports import Clock
 
@@ -105,16 +106,61 @@ async def put_early(aws: Aws, clock: Clock, params: Mapping[str, Any]) -> None:
         raise refused(answer, "PutItem")
 
 
-def update(table: str, key: Item, columns: Mapping[str, Any], condition: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A conditional write of some attributes: None removes one. In ``condition`` the names of attributes stand as ``#name``,
-    values as the ``:name`` of ``given``. Every name goes by a placeholder, so that none can be a reserved word."""
+async def conditional(
+    aws: Aws, clock: Clock, operation: str, params: Mapping[str, Any], state: str = NOTHING
+) -> tuple[Done | Denied, bool]:
+    """A conditional write, sent again as it is while AWS is busy or silent: Done, or Denied because its condition does not
+    hold; and whether an answer was lost before, so that an earlier try may be the one that was done. ``state`` is what an error
+    says of it. Raises StoreUnavailable, InvariantViolated."""
+    pause_s, lost = FIRST_PAUSE_S, False
+    for _ in range(TRIES_MAX):
+        match await aws.call("dynamodb", operation, params):
+            case Done() as answer:
+                return answer, lost
+            case Denied(code=code) as answer:
+                if code != CONDITION:
+                    raise refused(answer, operation, state)
+                return answer, lost
+            case Busy():
+                pass
+            case Lost():
+                lost = True
+        await clock.sleep(pause_s)
+        pause_s *= 2
+    raise StoreUnavailable(f"DynamoDB does not answer {operation}. {state}")
+
+
+def new(table: str, row: Item) -> dict[str, Any]:
+    """The write of an item that must not be there yet."""
+    return {
+        "TableName": table,
+        "Item": row,
+        "ConditionExpression": "attribute_not_exists(#id)",
+        "ExpressionAttributeNames": {"#id": "transactionId"},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def update(
+    table: str,
+    key: Item,
+    columns: Mapping[str, Any],
+    condition: str,
+    given: Mapping[str, Any],
+    *,
+    kept: Mapping[str, Any] = {},
+) -> dict[str, Any]:
+    """A conditional write of some attributes: None removes one, and those of ``kept`` stay as they are where they are. In
+    ``condition`` the names of attributes stand as ``#name``, values as the ``:name`` of ``given``. Every name goes by a
+    placeholder, so that none can be a reserved word."""
     sets = [name for name, value in columns.items() if value is not None]
     gone = [name for name, value in columns.items() if value is None]
-    expression = "SET " + ", ".join(f"#{name} = :{name}" for name in sets) if sets else ""
+    said = [f"#{name} = :{name}" for name in sets] + [f"#{name} = if_not_exists(#{name}, :{name})" for name in kept]
+    expression = "SET " + ", ".join(said) if said else ""
     if gone:
         expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
     named = {part.strip("()") for part in condition.replace(",", " ").split() if "#" in part}
-    names = {*columns, *(part.rpartition("#")[2] for part in named)}
+    names = {*columns, *kept, *(part.rpartition("#")[2] for part in named)}
     params = {
         "TableName": table,
         "Key": key,
@@ -123,7 +169,8 @@ def update(table: str, key: Item, columns: Mapping[str, Any], condition: str, gi
         "ExpressionAttributeNames": {f"#{name}": name for name in sorted(names)},
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
-    values = {f":{name}": columns[name] for name in sets} | {f":{name}": value for name, value in given.items()}
+    values = {f":{name}": columns[name] for name in sets}
+    values |= {f":{name}": value for name, value in (*kept.items(), *given.items())}
     return params | ({"ExpressionAttributeValues": values} if values else {})
 
 

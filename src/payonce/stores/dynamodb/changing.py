@@ -54,6 +54,8 @@ def written(change: Change, before: Row | None, tables: Tables) -> Written:
         provider=_said_provider(p, before),
     )
     columns = _columns(row, p) | due_columns(row, tables.shards)
+    columns |= _notice(change, tables.shards)
+    kept = {"noticeFrom": number(change.news[0])} if change.notify else {}  # what was not told yet stays
     given: dict[str, Any] = {}
     if before is None:
         columns = {name: value for name, value in columns.items() if value is not None} | _born(p, tables)
@@ -67,7 +69,7 @@ def written(change: Change, before: Row | None, tables: Tables) -> Written:
             condition, given = condition + " AND #beside = :beforeBeside", given | {"beforeBeside": binary(before.beside)}
         else:
             condition += " AND attribute_not_exists(#beside)"
-    return Written(row, early, update(table, items.row_key(p.id), columns, condition, given))
+    return Written(row, early, update(table, items.row_key(p.id), columns, condition, given, kept=kept))
 
 
 def deferred(row: Row, due_us: int | None) -> Row:
@@ -94,6 +96,13 @@ def _due_at(before: Row | None, due_us: int | None, *, claim: bool) -> int | Non
     if was is None or was > due_us:
         return due_us
     return was if claim or due_us <= was + SLACK_US else due_us
+
+
+def _notice(change: Change, shards: int) -> dict[str, Any]:
+    if not change.notify:
+        return {}
+    told = next(e.envelope.at_us for e in change.entries if e.envelope.seq == change.news[-1])
+    return items.notice_columns(change.payment.id, told, shards)
 
 
 def _said_provider(p: Payment, before: Row | None) -> str:

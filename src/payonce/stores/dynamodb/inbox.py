@@ -1,4 +1,4 @@
-"""Webhooks in the Transactions table: a partition each, beside those of the payments. See ``payonce.ports.Inbox``.
+"""Webhooks in the Transactions table: a partition each, beside those of the payments. See ``payonce.mail.Inbox``.
 
     webhook                     the row; texts, headers and a small body packed in it
     body#<received>#<sha256>    a body that would make the row larger than INLINE_BYTES
@@ -19,16 +19,18 @@ from typing import Any, Final
 
 import msgspec
 
-from payonce.awsapi import PAUSE_S, TRIES_MAX, Aws, Busy, Denied, Done, Lost
+from payonce.awsapi import Aws, Denied, Done
 from payonce.core.errors import InvariantViolated, StoreUnavailable
-from payonce.ports import Clock, Waiting, Webhook, WebhookPage, WebhookState
+from payonce.mail import Waiting, Webhook, WebhookPage, WebhookState
+from payonce.ports import Clock
 from payonce.stores.rows import check_limit, check_webhook, cursor_after, cursor_position
 
 from . import packing
-from .asking import CONDITION, Item, ask, binary, get_item, get_items, number, pages, put_early, refused, text, update
+from .asking import Item, ask, binary, conditional, get_item, get_items, new, number, pages, put_early, text, update
 from .items import listed_at, listed_id
 from .tables import DUE_INDEX, LIST_INDEX, Tables, shard, shard_names
 from .walk import Walk
+from .walk import lane as walk_lane
 
 KIND: Final = "webhook"
 INLINE_BYTES: Final = 2_048  # of a row with its body: a third write unit would be paid for each later write as well
@@ -160,14 +162,7 @@ class DynamoInbox:
 
     async def _insert(self, row: Item) -> bool:
         """False when its id is there already. Another delivery's body is not left behind then."""
-        params = {
-            "TableName": self._table,
-            "Item": row,
-            "ConditionExpression": "attribute_not_exists(#id)",
-            "ExpressionAttributeNames": {"#id": "transactionId"},
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        answer, lost = await self._write("PutItem", params)
+        answer, lost = await self._write("PutItem", new(self._table, row))
         if isinstance(answer, Done):
             return True
         stands: Item = answer.body.get("Item") or {}
@@ -217,24 +212,7 @@ class DynamoInbox:
         return int(isinstance(answer, Done) or (lost and not answer.body.get("Item")))
 
     async def _write(self, operation: str, params: Mapping[str, Any]) -> tuple[Done | Denied, bool]:
-        """Done, or Denied because its condition does not hold; and whether an answer was lost before: then an earlier try may
-        be the one that was done. Raises StoreUnavailable."""
-        pause_s, lost = PAUSE_S, False
-        for _ in range(TRIES_MAX):
-            match await self._aws.call("dynamodb", operation, params):
-                case Done() as answer:
-                    return answer, lost
-                case Denied(code=code) as answer:
-                    if code != CONDITION:
-                        raise refused(answer, operation, TOLD)
-                    return answer, lost
-                case Busy():
-                    pass
-                case Lost():
-                    lost = True
-            await self._clock.sleep(pause_s)
-            pause_s *= 2
-        raise StoreUnavailable(f"DynamoDB does not answer {operation}. {TOLD}")
+        return await conditional(self._aws, self._clock, operation, params, TOLD)
 
     # --- rows --------------------------------------------------------------------------------------------------------------
 
@@ -295,13 +273,8 @@ class DynamoInbox:
     def _query(self, index: str, lane: str, upto: str, end: Mapping[str, Any], only: _Only) -> dict[str, Any]:
         """One partition of an index, up to an end; ``only`` has the values that an attribute may have."""
         key, column = ("dueShard", "dueAt") if index == DUE_INDEX else ("listKey", "listed")
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "IndexName": index,
-            "KeyConditionExpression": f"#lane = :lane AND #at {upto} :end",
-            "ExpressionAttributeNames": {"#lane": key, "#at": column, **{f"#{name}": name for name in only}},
-            "ExpressionAttributeValues": {":lane": text(lane), ":end": end},
-        }
+        query = walk_lane(self._table, index, (key, column), lane, (upto, end))
+        query["ExpressionAttributeNames"] |= {f"#{name}": name for name in only}
         tests = list[str]()
         for name, values in only.items():
             given = {f":{name}{n}": text(value) for n, value in enumerate(values)}

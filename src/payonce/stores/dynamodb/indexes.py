@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from payonce.core.payment import Payment
+from payonce.core.payment import Mode, Payment
 from payonce.ports import Due, Filters, Page, Scope
 from payonce.stores.rows import check_limit, cursor_after, cursor_position, matches
 
@@ -20,6 +20,7 @@ from .tables import DUE_INDEX, EYES_INDEX, LIST_INDEX, shard_names
 FIRST: Final = bytes(8)  # before every position of a listing
 LAST: Final = b"\xff" * 9  # after every one
 SPARE: Final = 4  # nominations read beyond what is asked for, from each shard
+OTHERS: Final = ("webhook#", "delivery#")  # how the keys of other rows in the list index begin
 FILTERED_PAGE: Final = 1_000  # index entries of one page where most are filtered out
 
 
@@ -37,7 +38,7 @@ class Indexes:
         times: dict[str, int] = {}  # a payment that moves on meanwhile is nominated again, at its new place
         size = min(BATCH_MAX, limit + SPARE)
         page = 2 * size // self._tables.shards + SPARE
-        async for batch in _batched(self._due_entries(before_us, page), size):
+        async for batch in batched(self._due_entries(before_us, page), size):
             reached = int(batch[-1]["dueAt"]["N"])
             now = await self._due_times(batch)
             times = {id: due_us for id, due_us in times.items() if id not in now} | now
@@ -62,7 +63,7 @@ class Indexes:
             self._entries(DUE_INDEX, ("dueShard", "dueAt"), condition, {":pk": text(name), **given}, page=page)
             for name in shard_names("payment", self._tables.shards)
         ]
-        return _merged(streams, lambda entry: int(entry["dueAt"]["N"]))
+        return merged(streams, lambda entry: int(entry["dueAt"]["N"]))
 
     # --- listings ------------------------------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ class Indexes:
         found: list[Payment] = []
         if low >= high:
             return Page((), None)
-        async for batch in _batched(self._listed(scope, filters, low, high, limit), limit + 1):
+        async for batch in batched(self._listed(scope, filters, low, high, limit), limit + 1):
             found += await self._matching(batch, scope, filters)
             if len(found) > limit:
                 break
@@ -102,8 +103,22 @@ class Indexes:
             )
             for name in names
         ]  # fmt: skip
-        entries = _merged(streams, lambda entry: tuple(-byte for byte in entry["listed"]["B"]))
+        entries = merged(streams, lambda entry: tuple(-byte for byte in entry["listed"]["B"]))
         return _without(entries, high)
+
+    async def need_eyes(self, mode: Mode, most: int) -> Sequence[Payment]:
+        """At most so many payments of a mode that need eyes, every merchant's. The index has nothing else, so it is walked."""
+        found: list[Payment] = []
+        async for page in pages(
+            self._aws, self._clock, "Scan", {"TableName": self._tables.transactions, "IndexName": EYES_INDEX}
+        ):
+            ids = [items.listed_id(entry) for entry in page if entry["eyes"]["S"].startswith(f"{mode}#")]
+            rows = await get_items(self._aws, self._clock, self._tables.transactions, [items.row_key(id) for id in ids])
+            payments = [await self._reading.payment(row) for row in map(self._reading.seen, rows)]
+            found += [p for p in payments if p.mode == mode and matches(p, Filters(attention=True))]
+            if len(found) >= most:
+                break
+        return found[:most]
 
     async def counts(self) -> Mapping[str, int]:
         scan = {
@@ -114,7 +129,7 @@ class Indexes:
         }
         found: Counter[str] = Counter()
         async for page in pages(self._aws, self._clock, "Scan", scan):
-            found.update(i["status"]["S"] for i in page if not i["listKey"]["S"].startswith("webhook#"))
+            found.update(i["status"]["S"] for i in page if not i["listKey"]["S"].startswith(OTHERS))
         return dict(found)
 
     async def _entries(
@@ -182,7 +197,7 @@ async def _without(entries: AsyncIterator[Item], high: bytes) -> AsyncIterator[I
             yield entry
 
 
-async def _batched(entries: AsyncIterator[Item], size: int) -> AsyncIterator[list[Item]]:
+async def batched(entries: AsyncIterator[Item], size: int) -> AsyncIterator[list[Item]]:
     """In groups of ``size``, at most what one batch read takes."""
     batch: list[Item] = []
     async for entry in entries:
@@ -194,7 +209,7 @@ async def _batched(entries: AsyncIterator[Item], size: int) -> AsyncIterator[lis
         yield batch
 
 
-async def _merged(streams: list[AsyncIterator[Item]], order: Callable[[Item], Any]) -> AsyncIterator[Item]:
+async def merged(streams: list[AsyncIterator[Item]], order: Callable[[Item], Any]) -> AsyncIterator[Item]:
     """Streams that are each in order, as one that is. Their first pages are asked for at the same time."""
     heads = await asyncio.gather(*(anext(stream, None) for stream in streams))
     heap = [(order(entry), n, entry) for n, entry in enumerate(heads) if entry is not None]

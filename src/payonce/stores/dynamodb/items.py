@@ -6,6 +6,7 @@ Transactions, partition = payment id:
     body#<sha256>       one body that is too big for the row
     beside#<digest>     an older part of what lies beside: bodies and references, each part names the one before
 Transactions, partition ``ref#<value>``: ref#<account>#<kind>#<payment id>: that payment may be known under this value
+Transactions, other partitions: webhooks (``inbox``), deliveries (``outbox``), places of the feed (``feed``)
 Idempotency, key ``<mode>#<merchant>#<key>``: what the key stands for
 """
 
@@ -88,6 +89,12 @@ def due_columns(row: Row, shards: int) -> dict[str, Any]:
     if row.due_us is None or row.due_at_us is None:
         return {"due": None, "dueAt": None, "dueShard": None}
     return {"due": number(row.due_us), "dueAt": number(row.due_at_us), "dueShard": text(shard("payment", row.id, shards))}
+
+
+def notice_columns(payment_id: str, at_us: int, shards: int) -> dict[str, Any]:
+    """The attributes of a row whose news somebody is to be told, to be looked at from ``at_us`` on; without them it is not in
+    the index. ``noticeFrom``, which stays beside them, is the first seq that is still to be told."""
+    return {"noticeShard": text(shard("notice", payment_id, shards)), "noticeAt": number(at_us)}
 
 
 def segment_key(payment_id: str, first_seq: int) -> Item:

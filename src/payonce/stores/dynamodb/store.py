@@ -7,13 +7,15 @@ from typing import Any, Final, ParamSpec, TypeVar
 from payonce.awsapi import Aws, Busy, Denied, Done, Lost
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
-from payonce.core.payment import Payment
-from payonce.ports import Change, Clock, Committed, Conflict, Due, Filters, KeyRow, Page, Scope, Unclear
+from payonce.core.payment import Mode, Payment
+from payonce.ports import Change, Clock, Committed, Conflict, Due, FeedPage, Filters, KeyRow, Page, Scope, Unclear
 
 from . import items
 from .asking import CLOSED, CONDITION, number, refused, update
+from .feed import Feed
 from .inbox import DynamoInbox
 from .indexes import Indexes
+from .outbox import DynamoOutbox
 from .reading import Reading
 from .registry import DynamoRegistry
 from .tables import Tables
@@ -31,16 +33,18 @@ def open_store(aws: Aws, clock: Clock, tables: Tables) -> "DynamoStore":
 
 
 class DynamoStore:
-    """Made by ``open_store``. ``registry`` and ``inbox`` are in the same tables. Used by one event loop."""
+    """Made by ``open_store``. ``registry``, ``inbox`` and ``outbox`` are in the same tables. Used by one event loop."""
 
     def __init__(self, aws: Aws, clock: Clock, tables: Tables) -> None:
         self.tables = tables
         self.registry = DynamoRegistry(aws, clock, tables)
         self.inbox = DynamoInbox(aws, clock, tables)
+        self.outbox = DynamoOutbox(aws, clock, tables)
         self._aws = aws
         self._reading = Reading(aws, clock, tables)
         self._indexes = Indexes(self._reading)
-        self._writing = Writing(self._reading)
+        self._feed = Feed(self._reading)
+        self._writing = Writing(self._reading, self._feed)
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._trouble = ""
@@ -69,6 +73,9 @@ class DynamoStore:
     async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
         return await self._finished(self._indexes.list, scope, filters, limit, cursor)
 
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage:
+        return await self._finished(self._feed.page, scope, limit, cursor, since_us)
+
     async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
         return await self._finished(self._indexes.due, before_us, limit)
 
@@ -85,6 +92,10 @@ class DynamoStore:
         """What the last read or write here said of its due time, without asking; None: it is quiet, or not known here."""
         known = self._reading.known.get(payment_id)
         return None if known is None else known.row.due_us
+
+    async def need_eyes(self, mode: Mode, most: int) -> Sequence[Payment]:
+        """At most so many payments that need eyes, every merchant's."""
+        return await self._finished(self._indexes.need_eyes, mode, most)
 
     async def counts(self) -> Mapping[str, int]:
         return await self._finished(self._indexes.counts)

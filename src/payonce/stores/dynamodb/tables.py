@@ -1,11 +1,12 @@
 """The three tables as data: what ``CreateTable`` takes, and how rows are spread over the partitions of an index.
 
-- **Transactions**: all rows of a payment lie under its id (``items.py`` names them); webhooks and provider ids have
-  partitions of their own. Three indexes, all of which only nominate: what they show is read again from the table.
-  ``due`` holds only what is due some time, ``eyes`` only what needs eyes: a row without the index's key attributes is not
-  in it (a sparse index; the emulator does it so, the page of the guide on it was not read again).
+- **Transactions**: all rows of a payment lie under its id (``items.py`` names them); webhooks, deliveries, provider ids and
+  the places of the feed have partitions of their own. Four indexes, all of which only nominate: what they show is read again
+  from the table. ``due`` holds only what is due some time, ``eyes`` only what needs eyes, ``notices`` only payments with news
+  that somebody is still to be told: a row without the index's key attributes is not in it (a sparse index; the emulator does
+  it so, the page of the guide on it was not read again).
 - **Idempotency**: one row per key of a merchant and mode.
-- **Registry**: drain switches and breakers.
+- **Registry**: drain switches and breakers, merchants, API keys, endpoints, the journal.
 
 Why shards: a partition takes 1,000 write units a second at most, also in an index (docs.aws.amazon.com, DynamoDB developer
 guide, "Understanding DynamoDB warm throughput in different scenarios", read 2026-11), an index that cannot follow throttles
@@ -30,6 +31,11 @@ ACTIVE_PAUSE_S: Final = 0.2
 DUE_INDEX: Final = "due"
 LIST_INDEX: Final = "list"
 EYES_INDEX: Final = "eyes"
+NOTICES_INDEX: Final = "notices"
+# Over how many partitions a merchant's feed and deliveries are spread, each of 1,000 write units a second. A reader must know
+# all of them, so these never change.
+FEED_LANES: Final = 8
+DELIVERY_LANES: Final = 4
 
 Role = Literal["transactions", "idempotency", "registry"]
 
@@ -73,12 +79,21 @@ CREATE: Final[Mapping[Role, Mapping[str, Any]]] = {
         "BillingMode": "PAY_PER_REQUEST",
         "KeySchema": _keys("transactionId", "item"),
         "AttributeDefinitions": _attributes(
-            transactionId="S", item="S", dueShard="S", dueAt="N", listKey="S", listed="B", eyes="S"
+            transactionId="S",
+            item="S",
+            dueShard="S",
+            dueAt="N",
+            listKey="S",
+            listed="B",
+            eyes="S",
+            noticeShard="S",
+            noticeAt="N",
         ),
         "GlobalSecondaryIndexes": [
             _index(DUE_INDEX, "dueShard", "dueAt"),
             _index(LIST_INDEX, "listKey", "listed", "status", "provider", "currency", "client"),
             _index(EYES_INDEX, "eyes", "listed"),
+            _index(NOTICES_INDEX, "noticeShard", "noticeAt"),
         ],
     },
     "idempotency": {

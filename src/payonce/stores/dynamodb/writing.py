@@ -1,6 +1,7 @@
 """Writing one change: one conditional write of the row, or one transaction of the row and an idempotency key.
 
     what the change names (older events, big bodies, references)      any number of times, harmless without the change
+    where its news stand in the feed (see ``feed``)                   the same
     the row, if it is still at the version that the change expects    once; with a key: the row and the free key, or neither
 
 A write whose answer is lost is sent again as it is. What became of it shows at the next answer: done, or refused because the
@@ -21,6 +22,7 @@ from payonce.stores.rows import check_change, check_continues
 from . import items
 from .asking import CANCELED, CONDITION, NOTHING, Item, get_item, number, passing, put_early, reasons, refused, update
 from .changing import Written, deferred, written
+from .feed import Feed
 from .items import Row
 from .reading import Reading, entries_of
 
@@ -33,15 +35,15 @@ TOKEN_CHARS: Final = 36  # of a ClientRequestToken at most (API reference, Trans
 class Writing:
     """Writes of one store."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, feed: Feed) -> None:
         self._aws, self._clock, self._tables, self._reading = reading.aws, reading.clock, reading.tables, reading
-        self._calls = 0
+        self._feed, self._calls = feed, 0
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         """See ``payonce.ports.Store.commit``."""
         check_change(change, expected_version)
         self._calls += 1
-        attempt = _Attempt(self._reading, change, expected_version, self._calls)
+        attempt = _Attempt(self._reading, self._feed, change, expected_version, self._calls)
         try:
             return await attempt.run()
         except PayonceError:
@@ -84,8 +86,9 @@ class Writing:
 class _Attempt:
     """One call of ``commit``. ``lost``: at least one request went out that may be done without our knowing."""
 
-    def __init__(self, reading: Reading, change: Change, expected: int, ordinal: int) -> None:
+    def __init__(self, reading: Reading, feed: Feed, change: Change, expected: int, ordinal: int) -> None:
         self._aws, self._clock, self._tables, self._reading = reading.aws, reading.clock, reading.tables, reading
+        self._feed, self._announced = feed, False
         self._change, self._expected, self._number = change, expected, ordinal
         p = change.payment
         self._scope = Scope(p.merchant_id, p.mode)
@@ -102,6 +105,9 @@ class _Attempt:
             new = written(change, row, self._tables)
             for put in new.early:
                 await put_early(self._aws, self._clock, put)
+            if change.news and not self._announced:
+                await self._feed.announce(change)
+                self._announced = True
             answer = await self._send(new)
             match answer:
                 case Done():

@@ -3,6 +3,7 @@
 from .audit import Held, Stray
 from .inbox import InboxReads, SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, ReadOnlyStore, SqliteReads, is_damage, open_to_read
+from .outbox import OutboxReads, SqliteOutbox
 from .registry import RegistryReads, SqliteRegistry
 from .schema import APPLICATION_ID, check_sqlite_version
 from .store import SqliteStore, open_store
@@ -12,9 +13,11 @@ __all__ = [
     "BUSY_TIMEOUT_MS",
     "Held",
     "InboxReads",
+    "OutboxReads",
     "ReadOnlyStore",
     "RegistryReads",
     "SqliteInbox",
+    "SqliteOutbox",
     "SqliteReads",
     "SqliteRegistry",
     "SqliteStore",

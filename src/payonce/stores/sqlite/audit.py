@@ -12,7 +12,7 @@ from payonce.core.payment import Payment
 from payonce.ports import KeyRow
 from payonce.stores.rows import provider_of
 
-from . import reads
+from . import audit_outbox, reads
 
 HISTORY_PAGE: Final = 1000
 SAID_MAX: Final = 100  # rows of one kind of stray that are named; the rest is only counted
@@ -66,6 +66,7 @@ class Held(Struct, frozen=True, kw_only=True):
     named: frozenset[str] = frozenset()  # our references that lead to it
     bodies: dict[str, str] = {}  # name -> the digest that the bytes have
     due_us: int | None = None
+    elsewhere: tuple[str, ...] = ()  # what the feed says else about it
     trouble: str = ""
 
 
@@ -108,6 +109,7 @@ def _held(connection: apsw.Connection, id: str) -> Held:
         named=frozenset(a.reference for a in p.attempts if connection.execute(_REF, (a.reference, a.account, id)).fetchone()),
         bodies={name: digest(raw) for name, raw in connection.execute(_BODIES, (id,))},
         due_us=reads.due_of(connection, id),
+        elsewhere=tuple(audit_outbox.misplaced(connection, p, entries)),
     )
 
 
@@ -132,6 +134,7 @@ def _differing(connection: apsw.Connection, p: Payment) -> tuple[str, ...]:
 def strays(connection: apsw.Connection) -> tuple[Stray, ...]:
     """What belongs to no payment, kind by kind."""
     asked = _STRAYS | (_INBOX_STRAYS if connection.table_exists("main", "inbox") else {})
+    asked |= audit_outbox.STRAYS if audit_outbox.is_there(connection) else {}
     return tuple(stray for what, sql in asked.items() for stray in _stray(connection, what, sql))
 
 

@@ -1,5 +1,5 @@
 """The inbox in the payments file: the same writer and readers as the store, the same due index. See
-``payonce.ports.Inbox``."""
+``payonce.mail.Inbox``."""
 
 from typing import TYPE_CHECKING, Final, cast
 
@@ -7,7 +7,7 @@ import apsw
 import msgspec
 
 from payonce.core.errors import InvariantViolated, StoreUnavailable
-from payonce.ports import Waiting, Webhook, WebhookPage, WebhookState
+from payonce.mail import Waiting, Webhook, WebhookPage, WebhookState
 from payonce.stores.rows import check_limit, check_webhook, cursor_after, cursor_position
 
 from .writes import Write

@@ -14,11 +14,12 @@ import apsw
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
 from payonce.core.payment import Payment
-from payonce.ports import Due, Filters, KeyRow, Page, Scope
+from payonce.ports import Due, FeedPage, Filters, KeyRow, Page, Scope
 
 from . import audit, reads
 from .audit import Held, Stray
 from .inbox import InboxReads
+from .outbox import OutboxReads
 from .registry import RegistryReads
 from .schema import way_to_read
 from .trouble import CLOSED, opening, reading
@@ -66,6 +67,9 @@ class SqliteReads:
     async def list(self, scope: Scope, filters: Filters, limit: int, cursor: str | None = None) -> Page:
         return await self._readers.run(reads.page, scope, filters, limit, cursor)
 
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage:
+        return await self._readers.run(reads.feed, scope, limit, cursor, since_us)
+
     async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
         return await self._readers.run(reads.due, before_us, limit)
 
@@ -89,13 +93,14 @@ class SqliteReads:
 
 
 class ReadOnlyStore(SqliteReads):
-    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry`` and ``inbox``
-    can be read, not written."""
+    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry``, ``inbox``
+    and ``outbox`` can be read, not written."""
 
     def __init__(self, path: Path, readers: "Readers") -> None:
         super().__init__(path, readers)
         self.registry = RegistryReads(readers)
         self.inbox = InboxReads(readers)
+        self.outbox = OutboxReads(readers)
 
     async def audit_ids(self, after: str, limit: int) -> tuple[str, ...]:
         """Ids of all that has a row or a history, in order, after ``after`` ("" = from the first)."""

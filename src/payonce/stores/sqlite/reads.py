@@ -9,8 +9,8 @@ import msgspec
 from payonce.core.errors import InvariantViolated, NewerSchema
 from payonce.core.events import ENVELOPE, Entry, unseal
 from payonce.core.payment import SCHEMA, Payment
-from payonce.ports import Due, Filters, KeyRow, Page, Scope
-from payonce.stores.rows import check_limit, cursor_after, cursor_position
+from payonce.ports import Due, Fed, FeedPage, Filters, KeyRow, Page, Scope
+from payonce.stores.rows import check_limit, cursor_after, cursor_position, feed_after, feed_position
 
 _decoder = msgspec.json.Decoder(Payment)
 
@@ -28,6 +28,11 @@ _REF: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ?"
 _REF_AT: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? AND account = ?"
 _BODY: Final = "SELECT bytes FROM bodies WHERE payment_id = ? AND sha256 = ?"
 _HISTORY: Final = "SELECT seq, raw, hash FROM events WHERE payment_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+FEED: Final = (
+    "SELECT payment_id, seq, at_us, place FROM feed WHERE merchant_id = ? AND mode = ? AND place > ? ORDER BY place LIMIT ?"
+)
+_FEED_END: Final = "SELECT place FROM feed WHERE merchant_id = ? AND mode = ? ORDER BY place DESC LIMIT 1"
+_FEED_AT: Final = "SELECT at_us FROM feed WHERE merchant_id = ? AND mode = ? AND place >= ? ORDER BY place LIMIT 1"
 _DUE: Final = "SELECT id, due_us FROM due WHERE kind = 'payment' AND due_us <= ? ORDER BY due_us, id LIMIT ?"
 _NEXT_DUE: Final = "SELECT due_us FROM due WHERE kind = 'payment' ORDER BY due_us LIMIT 1"
 _DUE_OF: Final = "SELECT due_us FROM due WHERE kind = 'payment' AND id = ?"
@@ -98,6 +103,32 @@ def page(connection: apsw.Connection, scope: Scope, filters: Filters, limit: int
     found = tuple(_payment(row) for row in connection.execute(sql, (*values, *bounds, limit + 1)))
     shown = found[:limit]
     return Page(shown, cursor_after(shown[-1].created_us, shown[-1].id) if len(found) > limit else None)
+
+
+def feed(connection: apsw.Connection, scope: Scope, limit: int, cursor: str | None, since_us: int) -> FeedPage:
+    check_limit(limit)
+    at_us, place = feed_position(scope, cursor) if cursor is not None else (since_us, 0)
+    rows: list[tuple[str, int, int, int]] = []
+    if connection.table_exists("main", "feed"):  # not in a backup of an older schema, opened to read only
+        after = place or _before(connection, scope, at_us)
+        rows = list(connection.execute(FEED, (scope.merchant_id, scope.mode, after, limit + 1)))
+    shown = rows[:limit]
+    if shown:
+        *_, at_us, place = shown[-1]
+    return FeedPage(tuple(Fed(id, seq) for id, seq, *_ in shown), feed_after(scope, at_us, place), len(rows) > limit)
+
+
+def _before(connection: apsw.Connection, scope: Scope, since_us: int) -> int:
+    """The last place of a feed before a time, 0 for none. By halving: times do not go back along the places."""
+    if since_us <= 0:
+        return 0
+    row = connection.execute(_FEED_END, (scope.merchant_id, scope.mode)).fetchone()
+    low, high = 0, row[0] if row else 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        (at_us,) = next(connection.execute(_FEED_AT, (scope.merchant_id, scope.mode, middle)))
+        low, high = (middle, high) if at_us < since_us else (low, middle - 1)
+    return low
 
 
 def due(connection: apsw.Connection, before_us: int, limit: int) -> tuple[Due, ...]:

@@ -17,8 +17,8 @@ from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 from .trouble import opening
 
 WAL_TRIES: Final = 20
-# The oldest schema that can be read without migrating it: what came later (0002: the registry, 0003: the inbox) may
-# be missing there.
+# The oldest schema that can be read without migrating it: what came later (0002: the registry, 0003: the inbox, 0004: feed
+# and outbox) may be missing there.
 READ_FROM: Final = 1
 APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint
@@ -38,9 +38,18 @@ def check_sqlite_version(version: str) -> None:
     )
 
 
-def connect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+class WritingConnection(apsw.Connection):
+    """The connection that writes. ``ends`` is what it knows of feeds: time and place of the last event by merchant and mode, as
+    of its own last write there. Whoever rolls back clears it: it would name places that are not there."""
+
+    def __init__(self, filename: str, flags: int) -> None:
+        super().__init__(filename, flags=flags)
+        self.ends: dict[tuple[str, str], tuple[int, int]] = {}
+
+
+def connect(path: Path, busy_timeout_ms: int) -> WritingConnection:
     """The connection that writes. Never creates: a file that vanished must not come back empty. Raises apsw.Error."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = WritingConnection(str(path), apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(busy_timeout_ms)
     # FULL: COMMIT returns after the log is on the disk. fullfsync: what that takes on macOS, nothing elsewhere.
     connection.execute("PRAGMA synchronous=FULL; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1")
@@ -48,7 +57,7 @@ def connect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
     return connection
 
 
-def reconnect(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+def reconnect(path: Path, busy_timeout_ms: int) -> WritingConnection:
     """``connect`` after the disk failed. Raises apsw.Error."""
     connection = connect(path, busy_timeout_ms)
     try:
@@ -131,7 +140,7 @@ def _check_readable(connect_to: Callable[[], apsw.Connection], path: Path) -> No
         )
 
 
-def open_file(path: Path, busy_timeout_ms: int) -> apsw.Connection:
+def open_file(path: Path, busy_timeout_ms: int) -> WritingConnection:
     """Create or open the file and bring it to the newest schema. Several processes may do so at once.
 
     Raises ConfigError (not ours, or no WAL there), NewerSchema (a newer payonce wrote it), StoreUnavailable (busy,

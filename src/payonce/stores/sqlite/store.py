@@ -12,6 +12,7 @@ from payonce.ports import Change, Committed, Conflict, Unclear
 
 from .inbox import SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
+from .outbox import SqliteOutbox
 from .registry import SqliteRegistry
 from .schema import connect_reader, open_file, reconnect
 from .writer import InlineWrites, ThreadedWrites, Writer, touch
@@ -36,7 +37,8 @@ async def open_store(
 
 
 class SqliteStore(SqliteReads):
-    """Made by ``open_store``. ``path`` is the file; ``registry`` and ``inbox`` live in it too, and are closed with it."""
+    """Made by ``open_store``. ``path`` is the file; ``registry``, ``inbox`` and ``outbox`` live in it too, and are closed
+    with it."""
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
         fresh = [open_file(path, busy_timeout_ms)]
@@ -51,6 +53,7 @@ class SqliteStore(SqliteReads):
         self._writes = InlineWrites(self._writer) if executor == "inline" else ThreadedWrites(self._writer)
         self.registry = SqliteRegistry(readers, self._writes)
         self.inbox = SqliteInbox(readers, self._writes)
+        self.outbox = SqliteOutbox(readers, self._writes)
         self._closing = threading.Lock()
 
     @property

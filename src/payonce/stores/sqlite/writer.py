@@ -23,6 +23,7 @@ import apsw
 from payonce.core.errors import InvariantViolated, PayonceError, StoreUnavailable
 from payonce.ports import Unclear
 
+from .schema import WritingConnection
 from .trouble import CLOSED, NOTHING, unavailable
 from .writes import COMMITTED, Write
 
@@ -79,11 +80,11 @@ class Writer:
     """Writes batches, each in one transaction, in whatever thread calls it. Recovers by itself: after an error the next
     batch starts clean, with a fresh connection if need be."""
 
-    def __init__(self, path: Path, connect: Callable[[], apsw.Connection]) -> None:
+    def __init__(self, path: Path, connect: Callable[[], WritingConnection]) -> None:
         self.transactions = 0  # committed so far
         self.trouble = ""  # why the last transaction was refused; cleared by the next one that writes
         self._path, self._connect = path, connect
-        self._connection: apsw.Connection | None = connect()
+        self._connection: WritingConnection | None = connect()
         self._file = _identity(path)
 
     def write(self, jobs: Sequence[Job]) -> None:
@@ -113,7 +114,7 @@ class Writer:
             with contextlib.suppress(apsw.Error):
                 connection.close(True)
 
-    def _begin(self) -> apsw.Connection:
+    def _begin(self) -> WritingConnection:
         if _identity(self._path) != self._file:
             raise StoreUnavailable(
                 f"{self._path} was moved, replaced or deleted while in use. {NOTHING} Put it back, or restart payonce."
@@ -128,6 +129,7 @@ class Writer:
         self.trouble = str(error if isinstance(error, StoreUnavailable) else unavailable(error))
         if self._connection is None:
             return
+        self._connection.ends.clear()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -152,7 +154,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _isolated(connection: apsw.Connection, job: Job) -> None:
+def _isolated(connection: WritingConnection, job: Job) -> None:
     """Run one job so that its own error undoes only its own writes. Raises what ends the whole transaction."""
     connection.execute("SAVEPOINT change")
     try:
@@ -163,6 +165,7 @@ def _isolated(connection: apsw.Connection, job: Job) -> None:
         if not connection.in_transaction:
             raise
         connection.execute("ROLLBACK TO change")
+        connection.ends.clear()
         job.error = e if isinstance(e, PayonceError) else _unexpected(e)
     connection.execute("RELEASE change")
 

@@ -14,8 +14,9 @@ from payonce.ports import Change, Committed, Conflict
 from payonce.stores.rows import check_change, check_continues, provider_of
 
 from . import reads
+from .schema import WritingConnection
 
-Write = Callable[[apsw.Connection], object]
+Write = Callable[[WritingConnection], object]
 
 COMMITTED: Final = Committed()
 _encoder = msgspec.json.Encoder()
@@ -31,7 +32,7 @@ _UPDATE: Final = (
     "captured_minor = :captured_minor, refunded_minor = :refunded_minor, attention = :attention, updated_us = :updated_us, "
     "version = :version, head = :head, schema = :schema, document = :document WHERE id = :id AND version = :expected"
 )
-_EVENT: Final = "INSERT INTO events (payment_id, seq, raw, hash) VALUES (?, ?, ?, ?)"
+_EVENT: Final = "INSERT INTO events (payment_id, seq, raw, hash, news) VALUES (?, ?, ?, ?, ?)"
 _KEY: Final = (
     "INSERT INTO keys (merchant_id, mode, key, operation, payment_id, request_v, request) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -42,6 +43,14 @@ _DUE: Final = (
     "ON CONFLICT (kind, id) DO UPDATE SET due_us = excluded.due_us WHERE due_us != excluded.due_us"
 )
 _QUIET: Final = "DELETE FROM due WHERE kind = 'payment' AND id = ?"
+# A time that goes back would put a place before those that were read already: the latest so far stands instead.
+_LAST_FED: Final = "SELECT at_us, place FROM feed WHERE merchant_id = ? AND mode = ? ORDER BY place DESC LIMIT 1"
+_FEED: Final = "INSERT INTO feed (payment_id, seq, merchant_id, mode, at_us, place) VALUES (?, ?, ?, ?, ?, ?)"
+_NOTICE: Final = (
+    "INSERT INTO notices (payment_id, from_seq, due_us) VALUES (?, ?, ?) "
+    "ON CONFLICT (payment_id) DO UPDATE SET due_us = excluded.due_us"
+)
+ENDS_MAX: Final = 10_000  # feeds whose ends a connection knows
 _VERSION: Final = "SELECT version FROM payments WHERE id = ?"
 
 
@@ -52,7 +61,7 @@ class PendingChange(Struct, frozen=True):
     expected_version: int
     row: dict[str, str | int | bytes]
 
-    def __call__(self, connection: apsw.Connection) -> Committed | Conflict:
+    def __call__(self, connection: WritingConnection) -> Committed | Conflict:
         change, p = self.change, self.change.payment
         if change.key is not None:
             taken = reads.find_key(connection, p.merchant_id, p.mode, change.key.key)
@@ -69,9 +78,11 @@ class PendingChange(Struct, frozen=True):
         self._write_beside(connection)
         return COMMITTED
 
-    def _write_beside(self, connection: apsw.Connection) -> None:
+    def _write_beside(self, connection: WritingConnection) -> None:
         change, p = self.change, self.change.payment
-        connection.executemany(_EVENT, [(p.id, e.envelope.seq, e.raw, e.hash) for e in change.entries])
+        places = _tell(connection, change) if change.news else {}
+        events = [(p.id, e.envelope.seq, e.raw, e.hash, places.get(e.envelope.seq, 0)) for e in change.entries]
+        connection.executemany(_EVENT, events)
         _set_due(connection, p.id, change.due_us)
         if change.key is not None:
             k = change.key
@@ -80,6 +91,39 @@ class PendingChange(Struct, frozen=True):
             connection.executemany(_REF, [(r.value, r.account, r.kind, p.id) for r in change.refs])
         if change.bodies:
             connection.executemany(_BODY, [(p.id, sha256, body) for sha256, body in change.bodies.items()])
+
+
+def _tell(connection: WritingConnection, change: Change) -> dict[int, int]:
+    """The places of the news in the feed by seq, and the notice if somebody is subscribed: one that stands keeps its first
+    seq."""
+    p, first, places = change.payment, change.entries[0].envelope.seq, dict[int, int]()
+    for seq in change.news:
+        told_us = change.entries[seq - first].envelope.at_us
+        places[seq] = _append(connection, p, seq, told_us)
+    if change.notify:
+        connection.execute(_NOTICE, (p.id, change.news[0], told_us))
+    return places
+
+
+def _append(connection: WritingConnection, p: Payment, seq: int, told_us: int) -> int:
+    """The next place of the feed is this event's. The connection remembers where the feed ended; that another process has
+    written there since shows in that the next place is taken: a key of the table."""
+    scope, ends = (p.merchant_id, p.mode), connection.ends
+    if scope in ends:
+        try:
+            return _put_at(connection, p, seq, told_us, ends[scope])
+        except apsw.ConstraintError:
+            del ends[scope]
+    if len(ends) >= ENDS_MAX:
+        ends.clear()
+    return _put_at(connection, p, seq, told_us, connection.execute(_LAST_FED, scope).fetchone() or (0, 0))
+
+
+def _put_at(connection: WritingConnection, p: Payment, seq: int, told_us: int, end: tuple[int, int]) -> int:
+    at_us, place = max(end[0], told_us), end[1] + 1
+    connection.execute(_FEED, (p.id, seq, p.merchant_id, p.mode, at_us, place))
+    connection.ends[p.merchant_id, p.mode] = at_us, place
+    return place
 
 
 def _set_due(connection: apsw.Connection, payment_id: str, due_us: int | None) -> None:

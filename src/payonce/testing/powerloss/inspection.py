@@ -1,12 +1,13 @@
 """What a cut left, opened by the real store and held against what was promised before."""
 
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
 from msgspec import Struct
 
+from payonce.core import news
 from payonce.core.apply import fold
 from payonce.core.errors import InvariantViolated, PayonceError
 from payonce.core.events import digest
@@ -76,11 +77,12 @@ def _look(store: SqliteStore, path: Path, promises: Promises, at: int) -> Findin
         damage = audit.check(connection)
         held = () if damage else audit.held(connection, audit.ids(connection, "", IDS_MAX))
         strays = () if damage else audit.strays(connection)
+        told = [] if damage else list(_told(connection, held, promises, at))
     except apsw.Error as error:
-        damage, held, strays = (str(error),), (), ()
+        damage, held, strays, told = (str(error),), (), (), []
     finally:
         connection.close()
-    problems = [f"damaged: {each}" for each in damage] + [f"{s.id}: {s.says}" for s in strays]
+    problems = [f"damaged: {each}" for each in damage] + [f"{s.id}: {s.says}" for s in strays] + told
     heads = frozenset(e.hash for each in held for e in each.entries)
     for each in held:
         problems += [f"{each.id}: {says}" for says in _examine(each, promises, at)]
@@ -132,6 +134,7 @@ def _examine(held: Held, promises: Promises, at: int) -> Iterator[str]:
         return
     if folded != p or held.differing:
         yield f"its row is not what its history says (columns {', '.join(held.differing) or 'of the document'})"
+    yield from held.elsewhere
     if any(digest(e.raw) != e.hash for e in held.entries):
         yield "its history has other bytes than were hashed"
     if p.head not in known:
@@ -146,6 +149,25 @@ def _examine(held: Held, promises: Promises, at: int) -> Iterator[str]:
     yield from _beside(held, changes)
     if held.due_us not in _dues(promises, held.id, p.version, at):
         yield f"its due time {held.due_us} is none that was asked for version {p.version}"
+
+
+def _told(connection: apsw.Connection, all_held: Sequence[Held], promises: Promises, at: int) -> Iterator[str]:
+    """Everybody is subscribed: each public event has its delivery, or a notice that leads to it; and no delivery that was
+    answered for is lost."""
+    noticed = dict(connection.execute("SELECT payment_id, from_seq FROM notices"))
+    there: dict[str, str] = dict(connection.execute("SELECT id, event_id FROM deliveries"))
+    events = set(there.values())
+    for held in all_held:
+        try:
+            public = list(news.of_history(held.entries))
+        except (InvariantViolated, LookupError):
+            continue  # said elsewhere
+        yield from (
+            f"{held.id}: event {n.seq} has neither a delivery nor a notice"
+            for n in public
+            if n.id not in events and noticed.get(held.id, n.seq + 1) > n.seq
+        )
+    yield from (f"{id} was handed over and is lost" for when, id in promises.handed if when <= at and id not in there)
 
 
 def _beside(held: Held, changes: list[Asked]) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""A server's life on a disk: clients that pay and repeat, a worker, a provider that keeps its own books. The provider is
-elsewhere: it loses no power, and remembers across all lives."""
+"""A server's life on a disk: clients that pay and repeat, a worker, a provider that keeps its own books, and somebody who is
+subscribed to all news. The provider is elsewhere: it loses no power, and remembers across all lives."""
 
 import asyncio
 import random
@@ -11,11 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from payonce.accounts import SANDBOX_TERMS, SANDBOX_URL
+from payonce.core import news
 from payonce.core.errors import Refused, StoreUnavailable
 from payonce.core.idempotency import Details, NewPayment
-from payonce.core.payment import FINAL, StoredRequest
+from payonce.core.payment import FINAL, Mode, StoredRequest
 from payonce.dispatch import Account
 from payonce.engine import Engine, Policy, Ports
+from payonce.mail import Delivery
 from payonce.ports import Lost, Response, Scope
 from payonce.providers import load_adapters
 from payonce.sandbox.faults import Profile
@@ -83,7 +85,7 @@ class World:
     def engine(self, store: WatchedStore, machine: Machine) -> Engine:
         """The real engine on this store; its provider is the world's."""
         ports = Ports(store=store, transport=_Wire(self, machine), clock=self, entropy=self, wake=_Deaf())
-        return Engine(ports, self.accounts, Policy())
+        return Engine(ports, self.accounts, Policy(), listeners=_Everybody())
 
     async def live(self, store: WatchedStore, machine: Machine, *, orders: int, turns: int = TURNS_MAX) -> None:
         """Clients come in groups, repeat what was not answered, and the worker does what is due, until nothing is left to
@@ -145,6 +147,7 @@ class World:
         """What is due now; when nothing is, time goes on to what is next. False when nothing is owed for an hour: what is in
         doubt is read daily, for ever."""
         try:
+            await self._tell(store)
             due = await engine.sweep(100)
             later = await store.next_due()
         except StoreUnavailable:
@@ -155,6 +158,13 @@ class World:
         self.now = max(self.now, later)
         await self._all([engine.advance(id) for id in due])
         return True
+
+    async def _tell(self, store: WatchedStore) -> None:
+        """Turn what is noticed into deliveries. Raises StoreUnavailable, _PowerCut."""
+        for waiting in await store.outbox.notices(self.now, 100):
+            history, seq = await store.history(waiting.id), await store.outbox.noticed(waiting.id)
+            told = [n for n in news.of_history(history) if seq is not None and n.seq >= seq]
+            await store.outbox.hand_over(waiting.id, len(history), [_delivery(n, self.now) for n in told])
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -175,7 +185,10 @@ class World:
             token = self.wanted[key].details.payment_method
             if p.status not in judge.ENDS_AS[token]:
                 wrong.append(f"{id} with {token} ended {p.status}, not {' or '.join(sorted(judge.ENDS_AS[token]))}")
-            wrong += judge.wrong_with_history(await store.history(id))[1]
+            history = await store.history(id)
+            wrong += judge.wrong_with_history(history)[1]
+            told = {d.event_id for d in (await store.outbox.list(SCOPE, 100, payment_id=id)).deliveries}
+            wrong += [f"nobody was told of {n.id}, {n.type}" for n in news.of_history(history) if n.id not in told]
         known = {id[4:] for id in self.paid.values()}
         strangers = {m["reference"] for m in movements if m["reference"][:20] not in known}
         return [*wrong, *(f"{each} was charged, but no client knows it" for each in strangers)]
@@ -212,6 +225,32 @@ class _Wire:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class _Everybody:
+    """``intake.Listeners``: there is always one."""
+
+    def any(self, merchant_id: str, mode: Mode) -> bool:
+        del merchant_id, mode
+        return True
+
+    async def refresh(self) -> None:
+        return
+
+
+def _delivery(told: news.News, now: int) -> Delivery:
+    return Delivery(
+        id=f"dlv_{told.id[4:]}",
+        endpoint_id="whe_1",
+        merchant_id=told.payment.merchant_id,
+        mode=told.payment.mode,
+        event_id=told.id,
+        type=told.type,
+        payment_id=told.payment.id,
+        seq=told.seq,
+        created_us=now,
+        due_us=now,
+    )
 
 
 class _Deaf:

@@ -1,6 +1,7 @@
 """What the store was asked and what it answered, seen from outside: the measure for whatever a power cut leaves."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from unittest.mock import patch
@@ -9,8 +10,12 @@ from msgspec import Struct
 
 from payonce.core.errors import StoreUnavailable
 from payonce.core.payment import StoredRequest
+from payonce.mail import Delivery
 from payonce.ports import Change, Committed, Conflict, Unclear
 from payonce.stores.sqlite import store as store_module
+from payonce.stores.sqlite.looking import Readers
+from payonce.stores.sqlite.outbox import SqliteOutbox
+from payonce.stores.sqlite.registry import Writes
 from payonce.stores.sqlite.store import SqliteStore
 from payonce.stores.sqlite.writer import InlineWrites, Job, Writer
 from payonce.stores.sqlite.writes import Write
@@ -56,6 +61,7 @@ class Promises:
         self.dues: dict[tuple[str, int], list[DueAsked]] = {}
         self.receipts: dict[str, int] = {}  # payment id -> when a client was first answered 202
         self.sent: list[tuple[int, StoredRequest]] = []  # what left for a provider, and when
+        self.handed: list[tuple[int, str]] = []  # deliveries that were answered for, and when
 
     def ask(self, change: Change, now: int) -> Asked:
         asked = Asked(change=change, asked_at=now)
@@ -114,6 +120,7 @@ class WatchedStore(SqliteStore):
         with patch.object(store_module, "InlineWrites", Grouped):
             super().__init__(path, BUSY_TIMEOUT_MS, "inline")
         self._machine, self._promises = machine, promises
+        self.outbox = WatchedOutbox(self._readers, self._writes, machine, promises)
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         asked = self._promises.ask(change, self._machine.done)
@@ -145,4 +152,20 @@ class WatchedStore(SqliteStore):
             raise _PowerCut
         if done:
             asked.answered_at = self._machine.done
+        return done
+
+
+class WatchedOutbox(SqliteOutbox):
+    """The real outbox of a watched store."""
+
+    def __init__(self, readers: Readers, writes: Writes, machine: Machine, promises: Promises) -> None:
+        super().__init__(readers, writes)
+        self._machine, self._promises = machine, promises
+
+    async def hand_over(self, payment_id: str, version: int, deliveries: Sequence[Delivery]) -> bool:
+        done = await super().hand_over(payment_id, version, deliveries)
+        if self._machine.dead:
+            raise _PowerCut
+        if done:
+            self._promises.handed += [(self._machine.done, d.id) for d in deliveries]
         return done

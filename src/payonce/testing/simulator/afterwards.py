@@ -7,7 +7,7 @@ from payonce.core.outcome import RequiresAction
 from payonce.core.payment import Operation, Payment
 from payonce.core.verdict import evidence
 from payonce.inbox import hearing
-from payonce.ports import Webhook
+from payonce.mail import Webhook
 from payonce.testing.judge import GIVES, TAKES, is_refund, of_payment, wrong_with_refunds
 
 from .options import HOUR_S, S

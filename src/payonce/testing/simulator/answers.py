@@ -44,7 +44,7 @@ REASONS: Final = {
 }
 
 
-def route_of(world: "World", request: NewPayment) -> tuple[str, ...]:
+def route_of(world: "World", request: NewPayment, merchant_id: str) -> tuple[str, ...]:
     """The accounts that a payment may use, in order; derived once more."""
     names, rules = [name for name, _ in world.options.accounts], world.rules.rules
     rule = next((r for r in rules if _matches(r.when, request)), None)
@@ -56,7 +56,8 @@ def route_of(world: "World", request: NewPayment) -> tuple[str, ...]:
         wanted = []
     else:
         wanted = [*rule.use, *(names if rule.fallback == "any" else rule.fallback)]
-    return tuple(name for name in dict.fromkeys(wanted) if _takes(world, name, request))
+    mine = [name for name in dict.fromkeys(wanted) if world.accounts[name].merchants in (None, {merchant_id})]
+    return tuple(name for name in mine if _takes(world, name, request))
 
 
 def _takes(world: "World", name: str, request: NewPayment) -> bool:
@@ -76,14 +77,14 @@ def _matches(when: When, request: NewPayment) -> bool:
 async def judge_refusals(world: "World") -> None:
     """A merchant is sent away only where nobody can take it, or where the key stands for something else."""
     for each in world.merchants.posted:
-        if each.refused in ("no_route", "capture_method_unsupported") and not route_of(world, each.request):
+        if each.refused in ("no_route", "capture_method_unsupported") and not route_of(world, each.request, each.scope.merchant_id):
             continue
         known = await world.reader().find_key(each.scope, each.key)
         other = known is not None and known.request != encode(each.request)
         if each.refused == "idempotency_key_reused" and (other or world.counts["restored"]):
             continue
         if each.refused:
-            world.violate(f"refused as {each.refused}, though {route_of(world, each.request)} can take it")
+            world.violate(f"refused as {each.refused}, though {route_of(world, each.request, each.scope.merchant_id)} can take it")
 
 
 async def judge_row(world: "World", p: Payment, entries: list[Entry], movements: list[dict[str, Any]]) -> None:
@@ -92,8 +93,9 @@ async def judge_row(world: "World", p: Payment, entries: list[Entry], movements:
     owner = next(each.scope for each in world.merchants.posted if p.id in each.ids)
     if (p.merchant_id, p.mode, entries[0].envelope.actor) != (owner.merchant_id, owner.mode, "merchant"):
         world.violate(f"accepted for {p.merchant_id} in {p.mode} mode by {entries[0].envelope.actor}", p.id)
-    if p.route and not world.counts["restored"] and p.accounts != route_of(world, request):
-        world.violate(f"routed over {p.accounts}, not {route_of(world, request)}", p.id)
+    route = route_of(world, request, owner.merchant_id)
+    if p.route and not world.counts["restored"] and p.accounts != route:
+        world.violate(f"routed over {p.accounts}, not {route}", p.id)
     tried = [
         a for a in p.attempts if any(s.kind in MONEY_STEPS and not isinstance(s.outcome, NotSent | Rejected) for s in a.steps)
     ]

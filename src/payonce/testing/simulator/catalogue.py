@@ -53,7 +53,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(28, "news never comes", ("seen found by a read",)),
     Row(29, "a charge after FAILED was said", ("seen reversal", "edge FAILED Observed SUCCESS")),
     Row(30, "the result cannot be written", ("error_before at commit", "store away")),
-    Row(31, "news to merchants is lost or doubled", elsewhere="there are no outbound webhooks yet"),
+    Row(31, "news to merchants is lost or doubled", ("news taken, and its answer lost", "news told again")),
     Row(32, "a row or an answer that this code cannot work on", ("deploy",)),
     Row(33, "one failure in a batch", ("partial at cloud_read",)),
     Row(34, "a process freezes in the middle of a call, and thaws", ("freeze at fire", "thaw at fire")),

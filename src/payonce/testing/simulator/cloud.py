@@ -72,6 +72,13 @@ class WorldClock:
         await self._world.loop.until(self._world.loop.time() + seconds)
 
 
+class LaterClock(WorldClock):
+    """Ten days on: no clock of a world is as wrong."""
+
+    def now_us(self) -> int:
+        return super().now_us() + 864_000 * S
+
+
 class Plainly:
     """An ``Aws`` whose calls all succeed at once: for the judges."""
 
@@ -112,6 +119,10 @@ class Cloud:
         """The store of one process."""
         return open_store(SimAws(process, self), process, self.tables)
 
+    def later(self) -> DynamoStore:
+        """For a judge, when nothing that was announced can be under way any more."""
+        return open_store(Plainly(self), LaterClock(self.world), self.tables)
+
     def rows(self) -> dict[str, Item]:
         """Payment rows as they lie in the table, by payment."""
         table = self.model.dynamodb.tables[self.tables.transactions]
@@ -146,6 +157,9 @@ class Cloud:
         world = self.world
         if visible_us > world.now_us():  # what an index did not show yet is found by the next look after that
             world.after(visible_us - world.now_us() + self.dice.randrange(1, S // 2), world.look_again)
+        if table.name == self.tables.registry and after is not None:
+            value = after["value"]["B"] if "value" in after else None
+            world.subscribers.registered(after["kind"]["S"].removeprefix("="), after["name"]["S"].removeprefix("="), value)
         if table.name != self.tables.transactions:
             return
         name = (after or before or {})["item"]["S"]

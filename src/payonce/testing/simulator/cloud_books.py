@@ -4,7 +4,7 @@ import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from payonce.core.events import Entry
-from payonce.ports import Change, KeyRow, Ref
+from payonce.ports import Change, Fed, KeyRow, Ref, Scope
 
 if TYPE_CHECKING:
     from .processes import Process
@@ -36,11 +36,12 @@ class Books:
         self.refs: dict[str, set[Ref]] = {}
         self.bodies: dict[str, dict[str, bytes]] = {}
         self.keys: dict[str, list[KeyRow]] = {}
+        self.news: dict[Scope, set[Fed]] = {}
 
     def copied(self) -> "Books":
         """As they are now, without what is only asked for."""
         books = Books()
-        for name in ("history", "due", "refs", "bodies", "keys"):
+        for name in ("history", "due", "refs", "bodies", "keys", "news"):
             setattr(books, name, {id: copy.copy(held) for id, held in getattr(self, name).items()})
         return books
 
@@ -58,6 +59,8 @@ class Books:
         self.due[id] = change.due_us
         self.refs.setdefault(id, set()).update(change.refs)
         self.bodies.setdefault(id, {}).update(change.bodies)
+        p = change.payment
+        self.news.setdefault(Scope(p.merchant_id, p.mode), set()).update(Fed(p.id, seq) for seq in change.news)
         if change.key is not None:
             self.keys.setdefault(id, []).append(change.key)
 

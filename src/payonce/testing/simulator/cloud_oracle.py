@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from payonce.awsapi import Answer, Done, Service
 from payonce.core import ids
 from payonce.core.payment import Payment
-from payonce.ports import Ref, Scope
+from payonce.ports import Fed, Ref, Scope
 from payonce.stores.dynamodb import open_store, packing
 from payonce.stores.dynamodb.items import EVENT, ref_put
 from payonce.testing.amazon import Item, Table, item_size
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 ITEM_BYTES_MAX: Final = 100_000  # nothing comes near the 400 KB of AWS
 STRAYS_MAX: Final = 3
 EVER_US: Final = 2**62
+LATER_US: Final = 864_000_000_000  # ten days: no clock of a world is as wrong
 
 
 async def judge_cloud(world: "World") -> None:
-    """Histories, due times, references, keys, bodies and sizes."""
+    """Histories, due times, references, keys, bodies, sizes, and the feed."""
     cloud = world.cloud_of()
     books, table = cloud.books, cloud.model.dynamodb.tables[cloud.tables.transactions]
     items = [item for _, item in table.all()]
@@ -47,6 +48,7 @@ async def judge_cloud(world: "World") -> None:
     await _judge_due(world, books, rows, table)
     await _judge_refs(world, cloud, items)
     await _judge_keys(world, cloud)
+    await _judge_feed(world, cloud)
 
 
 def _judge_log(world: "World", books: Books, row: Item, segments: list[Item]) -> None:
@@ -154,3 +156,25 @@ async def _judge_keys(world: "World", cloud: Cloud) -> None:
             scope = Scope(p.merchant_id, p.mode)
             if await cloud.reader.find_key(scope, key.key) != key:
                 world.violate(f"I6: the key {key.key} does not stand for what was committed", id)
+
+
+class _Later(WorldClock):
+    """When nothing that was announced can be under way any more."""
+
+    def now_us(self) -> int:
+        return super().now_us() + LATER_US
+
+
+async def _judge_feed(world: "World", cloud: Cloud) -> None:
+    """Whoever reads the feed sees each event that was committed with news, and nothing that never was."""
+    reader = open_store(Plainly(cloud), _Later(world), cloud.tables)
+    for scope, wanted in cloud.books.news.items():
+        page = await reader.feed(scope, 100)
+        found = set[Fed](page.entries)
+        while page.more:
+            page = await reader.feed(scope, 100, page.next)
+            found |= set(page.entries)
+        for fed in sorted(found ^ wanted, key=lambda fed: (fed.payment_id, fed.seq)):
+            says = "it has no place in the feed" if fed in wanted else "the feed shows what nobody committed"
+            world.violate(f"event {fed.seq}: {says}", fed.payment_id)
+        world.counts["places in the feed"] += len(found)

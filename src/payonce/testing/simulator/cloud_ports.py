@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from payonce.core.errors import StoreUnavailable
-from payonce.ports import Change, Committed, Conflict, Inbox, Unclear
+from payonce.mail import Inbox
+from payonce.ports import Change, Committed, Conflict, Unclear
 
 from .cloud_books import Asked, Deferral, place_of
+from .outbox import CloudOutbox
 from .storage import SimInbox, SimRegistry, SimStore
 
 T = TypeVar("T")
@@ -15,6 +17,8 @@ T = TypeVar("T")
 
 class CloudStore(SimStore):
     """The real store, without faults of its own; what it says is held against the books."""
+
+    OUTBOX = CloudOutbox
 
     async def _ask(self, point: str, do: Callable[[Any], Awaitable[T]], payment_id: str = "") -> T:  # noqa: ARG002
         return await do(self._inner())

@@ -66,6 +66,8 @@ POINTS: Final[Mapping[str, Sequence[str]]] = {
     "key": STORE_READ,
     "registry": REGISTRY,
     "inbox": INBOX,
+    "outbox": INBOX,
+    "tell": INBOX,  # a webhook to a merchant; what its receiver makes of it is the receiver's
     "cloud_read": CLOUD_READ,
     "cloud_write": (*CLOUD_WRITE, "duplicate"),
     "cloud_transact": CLOUD_WRITE,

@@ -2,9 +2,9 @@
 
 import contextlib
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,7 +15,18 @@ from payonce.dispatch import Account
 from .options import CHOOSES, TERMS, Options
 
 Fallback = Literal["any"] | tuple[str, ...]
+HOUSE: Final = "mer_default"
+OTHER: Final = "mer_other"
 LARGE_MINOR: Final = 999_999  # an amount that merchants have: the edge belongs to the rule
+
+
+class Kept(NamedTuple):
+    """What a process has of the store: two ways in, since a restore changes what is behind them, and the way out."""
+
+    store: Callable[[], Any]
+    registry: Callable[[], Any]
+    inbox: Callable[[], Any]
+    close: Callable[[], None]
 
 
 class Newer:
@@ -71,4 +82,12 @@ def account(name: str, adapter: Adapter, options: Options) -> Account:
         credential_id="simulated",
         credentials=adapter.credentials_of(adapter.SANDBOX_CREDENTIALS),
         terms=replace(adapter.CAPABILITIES.terms, **changes),
+        merchants=_merchants_of(name, options),
+        calls_max=options.calls_max,
     )
+
+
+def _merchants_of(name: str, options: Options) -> frozenset[str] | None:
+    """Whose account it is. By dice of its own."""
+    dice = random.Random(f"whose {options.seed} {name}")
+    return dice.choice((None, None, frozenset({HOUSE}), frozenset({OTHER}))) if options.own_accounts else None

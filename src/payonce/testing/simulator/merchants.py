@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ACTOR = "merchant"
 MISUSES = 3  # of a key that is misused
-OTHERS = 0.2  # the share of payments of another merchant
 METADATA: tuple[dict[str, Scalar], ...] = ({}, {"order": 7, "gift": True})
 ODD_MONEY = 0.1  # the share of payments in a currency without decimals, or with three
 
@@ -49,7 +48,7 @@ class Merchants:
         self.world, self.posted, self.asking = world, list[Posted](), Asking(world)
         for n in range(world.options.payments):
             # another merchant, who happens to use a key that is used already
-            other = self._more.random() < OTHERS and n > 0 and world.SCOPED
+            other = self._more.random() < world.options.others and n > 0 and world.SCOPED
             scope = replace(world.scope, merchant_id="mer_other") if other else world.scope
             self.posted.append(Posted(f"key-{n - 1 if other else n}", self._wish(world), [], [], scope))
 

@@ -34,6 +34,10 @@ CLOUD_RATES: Final[Mapping[str, float]] = {
 CLOUD_FROM: Final = 150
 CLOUD_SHARE: Final = 0.2
 CLOUD_LABEL: Final = "cloud 10559"
+# Which seeds have several merchants with accounts, limits and webhooks of their own: chosen in the same way.
+MANY_FROM: Final = 150
+MANY_SHARE: Final = 0.25
+MANY_LABEL: Final = "told 7929"
 HEAVY: Final = 4
 SURPLUS: Final = ("tok_late_then_ok", "tok_late_then_decline")  # a first attempt that is paid when another was begun
 ACTIONS: Final = ("tok_action", "tok_action", "tok_action_ok", "tok_action_decline")
@@ -107,6 +111,13 @@ class Options(Struct, frozen=True, kw_only=True):
     repoints: bool = False  # an account gets another credential while something is open
     restores: bool = False  # a backup from the middle of the faults is put back
     outages_of_store: int = 0
+    others: float = 0.2  # the share of payments of another merchant
+    own_accounts: bool = False  # some accounts are for one merchant only
+    calls_max: int = 0  # at once, of each process at each account; 0 = no limit
+    endpoints: int = 0  # where merchants are told, when the world begins
+    desk: int = 0  # what merchants do to their endpoints: make, rotate, disable, replay, remove
+    deaf: float = 0.0  # the share of endpoints that never take anything
+    moody: float = 0.0  # the share of webhooks that an endpoint does not take, or takes without an answer
 
     @property
     def undisturbed(self) -> bool:
@@ -185,6 +196,26 @@ def _clouded(o: Options) -> Options:
     return replace(o, store="dynamodb", rates={**o.rates, **rates}, lag_s=lag_s, shards=dice.choice((1, 1, 2, 3)))
 
 
+def has_many(seed: int) -> bool:
+    """Whether a seed's world has several merchants with things of their own: by dice of its own."""
+    return seed >= MANY_FROM and random.Random(f"{MANY_LABEL} {seed}").random() < MANY_SHARE
+
+
+def _many(o: Options) -> Options:
+    """Several merchants, some of them with webhooks. By dice of its own, as above."""
+    dice = random.Random(f"many {o.seed}")
+    return replace(
+        o,
+        others=dice.choice((0.2, 0.5)),
+        own_accounts=dice.random() < 0.4,
+        calls_max=dice.choice((0, 0, 1, 1, 2, 3)),
+        endpoints=dice.choice((0, 1, 2, 3, 5)),
+        desk=dice.choice((0, 0, 2, 6)),
+        deaf=dice.choice((0.0, 0.0, 0.3)),
+        moody=dice.choice((0.0, 0.3, 0.7)),
+    )
+
+
 def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
     """The options of a seed, over accounts of these adapters."""
     dice = random.Random(f"options {seed}")
@@ -234,4 +265,5 @@ def draw(seed: int, adapters: tuple[str, ...], store: str = "") -> Options:
         outages_of_store=_some(dice, 0.15, 2),
     )
     drawn = _afterwards(_clouded(drawn) if lives_in_the_cloud(seed, store, drawn.store) else drawn)
+    drawn = _many(drawn) if has_many(seed) else drawn
     return replace(drawn, **QUIET) if quiet else drawn

@@ -18,6 +18,7 @@ from .afterwards import asked_refunds, judge_action, judge_books, judge_holds, j
 from .answers import judge_lists, judge_refusals, judge_row
 from .cloud_oracle import judge_cloud
 from .options import ACTIONS, S
+from .tidings import judge_tidings
 
 if TYPE_CHECKING:
     from .world import World
@@ -61,6 +62,7 @@ async def judge(world: "World", settled_us: int) -> Verdicts:
     await judge_webhooks(world)
     await judge_refusals(world)
     await judge_lists(world)
+    await judge_tidings(world)
     if world.cloud is not None:
         await judge_cloud(world)
     ours = world.known_ids()

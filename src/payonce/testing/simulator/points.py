@@ -51,6 +51,7 @@ STORE: Final = (
     "key",
     "registry",
     "inbox",
+    "outbox",
     "cloud_read",
     "cloud_write",
     "cloud_transact",
@@ -58,7 +59,7 @@ STORE: Final = (
 SLOW: Final = ("crash_before", "crash_after", "later")  # a claim that is done late is a lease of nobody
 REACH: Final = 60  # a pair's second call is at most so many calls after its first
 SEEDS_MAX: Final = 100  # that are tried for what a scenario wants
-# What is asked nowhere in the scenarios, and why.
+# What is asked nowhere in the scenarios, and why: nothing at present.
 NEVER: Final[Mapping[str, str]] = {}
 
 

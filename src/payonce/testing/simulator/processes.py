@@ -15,6 +15,7 @@ from .cloud_ports import CloudInbox, CloudRegistry, CloudStore
 from .loop import OWNER
 from .options import HOUR_S, S
 from .storage import SimInbox, SimRegistry, SimStore
+from .subscribers import opened
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -99,9 +100,12 @@ class Process:
             entropy=self,
             wake=(wake := Wake(world)),
         )
-        self.health = Health((CloudRegistry if world.cloud else SimRegistry)(self, kept.registry), self)
+        registry = (CloudRegistry if world.cloud else SimRegistry)(self, kept.registry)
+        self.health = Health(registry, self)
+        self.endpoints, self.courier = opened(self, wired, registry) if world.subscribers.there else (None, None)
         self.engine = Watched(
-            wired, world.accounts_of(self.version), world.policy, rules=world.rules, health=self.health, hold=world.hold
+            *(wired, world.accounts_of(self.version), world.policy),
+            **{"rules": world.rules, "health": self.health, "hold": world.hold, "listeners": self.endpoints},
         )
         self.engine.world = world
         inbox = (CloudInbox if world.cloud else SimInbox)(self, kept.inbox)
@@ -117,7 +121,12 @@ class Process:
             hold=cast("Any", world),  # the mark that every process respects: world.on()
             sandbox=None,
             health=self.health,
+            merchants=cast("Any", None),
+            keys=cast("Any", None),
+            journal=cast("Any", None),
             webhooks=self.receiver if world.options.tells else None,
+            endpoints=self.endpoints,
+            courier=self.courier,
         )
         self.worker = Worker(app, concurrency=world.options.concurrency, poll_ms=int(REST_S * 1000))
 

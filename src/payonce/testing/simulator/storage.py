@@ -10,24 +10,10 @@ from msgspec import Struct
 from payonce.core.errors import NewerSchema, StoreUnavailable
 from payonce.core.events import Entry, Planned
 from payonce.core.payment import Payment, StepKind, StoredRequest
-from payonce.ports import (
-    Change,
-    Committed,
-    Conflict,
-    Due,
-    Filters,
-    Inbox,
-    KeyRow,
-    Page,
-    Record,
-    Registry,
-    Scope,
-    Unclear,
-    Waiting,
-    Webhook,
-    WebhookPage,
-    WebhookState,
-)
+from payonce.mail import Inbox, Waiting, Webhook, WebhookPage, WebhookState
+from payonce.ports import Change, Committed, Conflict, Due, FeedPage, Filters, KeyRow, Page, Record, Registry, Scope, Unclear
+
+from .outbox import SimOutbox
 
 if TYPE_CHECKING:
     from .processes import Process
@@ -50,10 +36,13 @@ CLAIM: ContextVar[Claim | None] = ContextVar("claim", default=None)
 
 
 class SimStore:
-    """See ``payonce.ports.Store``."""
+    """See ``payonce.ports.Store``. ``outbox`` is reached through it."""
+
+    OUTBOX = SimOutbox
 
     def __init__(self, process: "Process", inner: Callable[[], Any]) -> None:
         self._process, self._inner = process, inner  # a function: a restore puts another store in its place
+        self.outbox = self.OUTBOX(process, lambda: inner().outbox)
 
     async def _ask(self, point: str, do: Callable[[Any], Awaitable[T]], payment_id: str = "") -> T:
         p = self._process
@@ -89,6 +78,7 @@ class SimStore:
     def claims(self, change: Change) -> None:
         """If the change claims a step: also when it is unclear, since the caller may find it in the store and send."""
         event = change.entries[-1].envelope.data
+        self._process.world.subscribers.decided(change)
         if isinstance(event, Planned):
             step = event.step
             CLAIM.set(Claim(change.payment.id, step.seq, step.kind, step.request, self._process.world.now_us()))
@@ -130,6 +120,10 @@ class SimStore:
         found: Page = await self._ask("get", lambda s: s.list(scope, filters, limit, cursor))
         return found
 
+    async def feed(self, scope: Scope, limit: int, cursor: str | None = None, since_us: int = 0) -> FeedPage:
+        found: FeedPage = await self._ask("get", lambda s: s.feed(scope, limit, cursor, since_us))
+        return found
+
     async def due(self, before_us: int, limit: int) -> tuple[Due, ...]:
         found: tuple[Due, ...] = await self._ask("due", lambda s: s.due(before_us, limit))
         return found
@@ -150,7 +144,7 @@ class SimStore:
 
 
 class SimInbox:
-    """See ``payonce.ports.Inbox``. Looking for what is due there has no fault of its own: it is asked whenever the store is."""
+    """See ``payonce.mail.Inbox``. Looking for what is due there has no fault of its own: it is asked whenever the store is."""
 
     def __init__(self, process: "Process", inner: Callable[[], Inbox]) -> None:
         self._process, self._inner = process, inner
@@ -220,6 +214,8 @@ class SimRegistry:
         if word == "race":
             return False
         done = await self._inner().put(kind, name, value, expected_version)
+        if done:
+            self._process.world.subscribers.registered(kind, name, value)
         if word == "crash_after":
             await self._process.die()
         if word == "error_after":

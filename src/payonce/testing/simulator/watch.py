@@ -1,6 +1,7 @@
 """What must hold at the moment when a request leaves: it is on record with exactly these bytes, to the account that it was
 recorded for, in time, and no other call of the payment is under way."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
@@ -39,6 +40,7 @@ class Watch:
         self._sent: set[tuple[str, int]] = set()  # (payment, step)
         self._heard: dict[tuple[str, int], tuple[Process, int]] = {}  # whose answer was heard, by whom, when
         self._under_way: dict[str, OnTheWire] = {}
+        self._flying: Counter[tuple[Process, str]] = Counter()  # calls under way of a process at an account
         self.drained: dict[str, int] = {}  # account -> since when everybody could know
 
     async def first_byte(self, process: "Process", claim: Claim, request: StoredRequest, body: bytes) -> None:
@@ -54,13 +56,22 @@ class Watch:
         self._sent.add((p.id, claim.seq))
         stored = await self._stored(p, request, body)
         wrong = [*self._bytes(p, part, step, request, stored), *self._place(p, part, request), *self._lease(p, part, step)]
-        wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim)]
+        wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim), *self._served(p, part)]
         for rule in wrong:
             world.violate(f"{rule}: {what}", p.id)
         self._under_way[p.id] = OnTheWire(process, claim)
 
-    def over(self, process: "Process", claim: Claim | None) -> None:
+    def leaves(self, process: "Process", account: str) -> None:
+        """A call begins: no process has more of them under way at an account than it may."""
+        self._flying[process, account] += 1
+        most, now = self._world.accounts[account].calls_max, self._flying[process, account]
+        if 0 < most < now:
+            self._world.violate(f"{now} calls of {process.machine.name} at {account} at once, of {most}")
+        self._world.counts["the most calls at once"] += 0 < most == now
+
+    def over(self, process: "Process", account: str, claim: Claim | None) -> None:
         """The call has come back to its process."""
+        self._flying[process, account] -= 1
         if claim is None:
             return
         if (open_call := self._under_way.get(claim.payment_id)) and open_call.claim is claim:
@@ -115,6 +126,12 @@ class Watch:
         if hasattr(adapter, "base_url_of"):
             host = cast("Moves", adapter).base_url_of(host, request.path)
         return [] if there == (a.account, host, a.credential_id, p.mode) else ["R7: sent to another account"]
+
+    def _served(self, p: Payment, part: Attempt | Operation) -> list[str]:
+        """An account that is somebody else's has no part in it."""
+        a = part if isinstance(part, Attempt) else p.attempts[part.attempt]
+        mine = self._world.accounts[a.account].merchants
+        return [] if mine is None or p.merchant_id in mine else [f"sent to {a.account}, which is not {p.merchant_id}'s"]
 
     def _lease(self, p: Payment, part: Attempt | Operation, step: Step) -> list[str]:
         """A lease outlasts its call, or a second worker comes while the first one is still talking."""

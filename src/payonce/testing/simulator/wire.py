@@ -58,13 +58,14 @@ class Wire:
         path, _, query = request.path.partition("?")
         asked = Request(method=request.method, path=path, query=dict(parse_qsl(query)), headers=headers, body=body)
         call = _Call(p, request.account, asked, pid, point)
+        world.watch.leaves(p, request.account)
         answer = await call.made(word, timeout_ms)
         if word == "thaw":
             p.freeze(world.dice.choice(THAWS_S))
         if word == "crash_after":
             await p.die()
         await p.pause()
-        world.watch.over(p, claim)
+        world.watch.over(p, request.account, claim)
         return answer
 
 

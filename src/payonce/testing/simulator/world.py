@@ -32,7 +32,7 @@ from .answers import looked_at
 from .cloud import Cloud
 from .customers import Customers
 from .fate import REGISTRY, Dice, Fate
-from .furnishing import Newer, account, at_once, quick_folder, rules_of
+from .furnishing import Kept, Newer, account, at_once, quick_folder, rules_of
 from .loop import SimLoop, run
 from .merchants import Merchants
 from .options import HOUR_S, Options, S
@@ -40,6 +40,8 @@ from .oracle import Verdicts, Violation
 from .post import Post
 from .processes import Machine, Process
 from .storage import Claim
+from .subscribers import Subscribers
+from .tidings import judge_tidings
 from .trace import START_US, Trace, told
 from .vendors import Vendors
 from .watch import Watch
@@ -49,15 +51,6 @@ DOUBT_WATCHED_S: Final = 26 * HOUR_S  # a payment in doubt is read daily
 ENDS: Final = (*FINAL, "IN_DOUBT")
 LOOK_S: Final = (1, 5, 20, 60, 300, HOUR_S)
 POLL_US: Final = 500_000  # between two looks of a worker, by default
-
-
-class Kept(NamedTuple):
-    """What a process has of the store: two ways in, since a restore changes what is behind them, and the way out."""
-
-    store: Callable[[], Any]
-    registry: Callable[[], Any]
-    inbox: Callable[[], Any]
-    close: Callable[[], None]
 
 
 class Cast(NamedTuple):
@@ -112,7 +105,7 @@ class World:
             usual=Profile(hold_s=max(1, (options.hold_s or HOLD_S) // options.early), refunds=options.refunds),
         )
         self.machines = [Machine(self, f"host{n}") for n in range(1, options.processes + 1)]
-        self.merchants, self.accidents = Merchants(self), Accidents(self)
+        self.merchants, self.accidents, self.subscribers = Merchants(self), Accidents(self), Subscribers(self)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -213,6 +206,7 @@ class World:
         for entry in change.entries:
             env = entry.envelope
             self.note(process.machine.name, p.id, f"#{env.seq} {told(env.data, p.status)}")
+        self.subscribers.committed(change, visible_us)
         self.versions[p.id] = p.version
         self.lived.setdefault(p.id, []).append(p)
         if p.status == "REQUIRES_ACTION":
@@ -288,6 +282,10 @@ class World:
         living = next(m.process for m in self.machines if m.process is not None)
         return living.kept.store()
 
+    def registry(self) -> Any:
+        """The registry, without faults."""
+        return self.reader().registry if self.cloud or self._folder else self.shared_registry
+
     def inbox(self) -> Any:
         """The inbox, without faults."""
         return self.reader().inbox if self.cloud or self._folder else self.shared_inbox
@@ -298,6 +296,7 @@ class World:
         """From the first post to the verdicts of every oracle."""
         for machine in self.machines:
             machine.start()
+        await self.subscribers.begin()
         self.merchants.begin()
         self.accidents.begin()
         await self.loop.until(self.options.faults_for_s)
@@ -306,6 +305,7 @@ class World:
         settled_us = await self._settle()
         verdicts = await self.judge(settled_us)
         if self.LIFE is Process and not self.broken and await operators.decide(self):
+            await judge_tidings(self, whole=False)
             verdicts = replace(verdicts, violations=tuple(self.broken))
         self.over = True
         for machine in self.machines:
@@ -360,7 +360,8 @@ class World:
                 due = await self.reader().next_due()  # what the provider itself has not ended is looked at daily, for ever
                 daily = due is not None and due > self.now_us() + 12 * HOUR_S * S
                 rest_us = DOUBT_WATCHED_S * S if doubt or daily else 60 * S
-                if (doubt or daily or due is None) and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us:
+                over = (doubt or daily or due is None) and self.now_us() > max(self.last_delivery_us, began + settled) + rest_us
+                if over and await self.subscribers.quiet():
                     return settled
             try:
                 await self.loop.until(self.loop.time() + next(look))

@@ -1,11 +1,13 @@
 """The API's objects of a payment: pure projections, the same for HTTP, the Python API and ``--json``."""
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import msgspec
 
-from payonce.adapter import NextAction
+from payonce.adapter import Adapter, NextAction
+from payonce.core.actors import for_merchants
 from payonce.core.errors import DECLINES, REASONS
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
@@ -13,7 +15,7 @@ from payonce.core.ids import event_id
 from payonce.core.operations import refund_ref
 from payonce.core.outcome import AnyOutcome, Declined, Found, Mismatch, NotSent, Rejected, Unknown, Unreadable
 from payonce.core.payment import Operation, Payment
-from payonce.core.redact import mask, masked
+from payonce.core.redact import mask, masked, without_cards
 from payonce.core.verdict import acting_until_us
 
 from .bodies import (
@@ -26,10 +28,11 @@ from .bodies import (
     RouteEntry,
     ShownMethod,
 )
-from .incoming import EPOCH
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MESSAGE_CHARS_MAX: Final = 300
 TAIL_SHOWN_FROM: Final = 12  # shorter tokens show no tail: it would be too much of them
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 Action = tuple[NextAction, int]  # what the customer has to do, and until when in microseconds (0 = nobody knows)
 
@@ -46,14 +49,14 @@ def payment_body(p: Payment, details: Details, action: Action | None = None) -> 
         provider=account,
         provider_ref=p.provider_ref or None,
         last_error=last_error(p),
-        reason=p.reason or None,
-        attention=p.attention or None,
+        reason=mask(p.reason) or None,
+        attention=mask(p.attention) or None,
         rule=p.rule or None,
         route=[RouteEntry(c.account, c.taken, c.why) for c in p.route],
-        client_id=p.client_id or None,
+        client_id=without_cards(p.client_id) or None,
         payment_method=_shown_method(details),
-        description=details.description or None,
-        metadata=cast("dict[str, str | float | bool | None]", details.metadata),
+        description=without_cards(details.description) or None,
+        metadata=_shown_metadata(details),
         capture_method=p.capture_method,
         idempotency_key=p.idempotency_key,
         next_action=None if p.cancel_asked else _next_action(action),
@@ -159,13 +162,29 @@ def _short(text: str) -> str:
     return mask(text)[:MESSAGE_CHARS_MAX]
 
 
+def _shown_metadata(details: Details) -> dict[str, str | float | bool | None]:
+    """As it was given. Card numbers are refused at the door; what an earlier version let in is not shown."""
+    given = cast("dict[str, str | float | bool | None]", details.metadata)
+    return {without_cards(n): without_cards(v) if isinstance(v, str) else v for n, v in given.items()} if given else given
+
+
 def _shown_method(details: Details) -> ShownMethod | None:
     token, kind = details.payment_method, details.payment_method_type
     if not token and not kind:
         return None
     tail = token[-4:] if len(token) >= TAIL_SHOWN_FROM else ""
     shown = token if token.startswith("tok_") or not token else "****" + tail
-    return ShownMethod(kind or None, shown or None)
+    return ShownMethod(without_cards(kind) or None, without_cards(shown) or None)
+
+
+def provider_body(adapter: Adapter | None, body: bytes) -> Any:
+    """What people may see of a provider's webhook or answer, or of a request to it: the fields that its adapter names, masked;
+    a JSON value where it is one. Without its adapter, nothing ("")."""
+    shown = adapter.expose(body) if adapter is not None else b""
+    try:
+        return masked(msgspec.json.decode(shown))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return mask(shown.decode("utf-8", "replace"))
 
 
 def history_entry(payment_id: str, entry: Entry) -> HistoryEntry:
@@ -174,7 +193,7 @@ def history_entry(payment_id: str, entry: Entry) -> HistoryEntry:
         id=event_id(payment_id, env.seq),
         seq=env.seq,
         at=stamp(env.at_us),
-        actor=env.actor,
+        actor=for_merchants(env.actor),
         request_id=env.request_id,
         kind=cast("Any", env.kind),
         data=masked(msgspec.json.decode(entry.raw)["data"]),
@@ -186,3 +205,10 @@ def history_entry(payment_id: str, entry: Entry) -> HistoryEntry:
 def stamp(at_us: int) -> str:
     """RFC 3339 in UTC with microseconds."""
     return (EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> int:
+    """An RFC 3339 time as microseconds since 1970, negative before it; what is finer is cut off. Raises ValueError."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("not a time in the form of RFC 3339")
+    return (datetime.fromisoformat(text.upper()) - EPOCH) // timedelta(microseconds=1)

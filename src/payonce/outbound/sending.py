@@ -1,0 +1,218 @@
+"""One POST to a merchant's endpoint. The other end is a stranger: each limit here is for what it may do to us.
+
+The host is looked up once, by us, and a connection goes to an address that was looked at: a name that answers differently the
+second time gains nothing. No redirect is followed, no proxy is used, nothing of the answer is kept but its status. Spoken over
+asyncio's own connections (``wire``), since an HTTP client would look the host up again by itself.
+"""
+
+import asyncio
+import math
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from payonce import __version__
+from payonce.core.errors import Refused
+from payonce.ports import Clock
+
+from . import guard
+from .guard import Allowed, Target
+
+USER_AGENT: Final = f"payonce/{__version__}"
+CONNECT_S: Final = 5.0  # for each address that is tried
+ADDRESSES_MAX: Final = 3  # tried, of those that a host has
+LOOK_S: Final = 5.0  # for the addresses of a host, when an endpoint is registered
+LOOKS_MAX: Final = 16  # threads that wait for DNS; those of a name that is not answered wait for longer than we do
+RETRY_AFTER_S_MAX: Final = 86_400
+READ_BYTES: Final = 16_384
+
+Resolver = Callable[[str, int], Awaitable[tuple[str, ...]]]  # host, port -> addresses; raises OSError
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """What came of it: the answer's status (0: there was none, ``said`` tells why) and after how many seconds it asks to be
+    tried again."""
+
+    status: int = 0
+    said: str = ""
+    retry_after_s: int | None = None
+
+
+class Sender(Protocol):
+    """The way to merchants' endpoints. Tests have their own."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        """Send once. Never raises for what a network or the other end can do."""
+
+
+class _Failed(Exception):
+    """No answer; the text is for the merchant, and holds nothing that the other end said."""
+
+
+class HttpSender:
+    """See the module docstring. Use it in one event loop, and close it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        allowed: Allowed,
+        *,
+        timeout_ms: int,
+        resolve: Resolver | None = None,
+        trust: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """``timeout_ms`` is for everything: lookup, connection, answer. ``trust`` makes the TLS context."""
+        self._clock, self._allowed, self._timeout_ms = clock, allowed, timeout_ms
+        self._resolve, self._trust = resolve or self._dns, trust or _trusted
+        self._tls: ssl.SSLContext | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._looks: dict[tuple[str, int], asyncio.Future[tuple[str, ...]]] = {}
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        """See ``Sender``."""
+        try:
+            to = guard.target(url, self._allowed)
+        except Refused as refused:
+            return Sent(said=f"not sent: {refused.detail}")
+        said = [*headers.items(), ("user-agent", USER_AGENT), ("accept-encoding", "identity"), ("connection", "close")]
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1000):
+                return await self._exchange(to, said, body)
+        except _Failed as failed:
+            return Sent(said=str(failed))
+        except TimeoutError:
+            return Sent(said=f"no answer within {self._timeout_ms} ms")
+        except (OSError, EOFError) as error:
+            return Sent(said=f"the connection broke: {type(error).__name__}")
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Of a host that is being registered; empty when there are none, or none in time."""
+        with suppress(TimeoutError, OSError, UnicodeError):
+            async with asyncio.timeout(LOOK_S):
+                return await self._shared(host, 443)
+        return ()
+
+    async def close(self) -> None:
+        """Let go of the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # --- the connection ---------------------------------------------------------------------------------------------
+
+    async def _exchange(self, to: Target, headers: list[tuple[str, str]], body: bytes) -> Sent:
+        from . import wire
+
+        reader, writer = await self._connected(to)
+        try:
+            answer = await wire.post(reader, writer, to, headers, body)
+        finally:
+            writer.transport.abort()  # at once: a polite end would wait for the other one
+        return Sent(said=answer) if isinstance(answer, str) else self._sent(*answer)
+
+    async def _connected(self, to: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To an address that was looked at."""
+        tls = self._context() if to.tls else None
+        last: Exception | None = None
+        for address in (await self._checked(to))[:ADDRESSES_MAX]:
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    return await asyncio.open_connection(
+                        address, to.port, limit=READ_BYTES, ssl=tls, server_hostname=to.host if tls else None
+                    )
+            except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+                last = error
+        raise _Failed(_why(last))
+
+    async def _checked(self, to: Target) -> tuple[str, ...]:
+        if to.address:
+            return (to.address,)
+        try:
+            found = await self._shared(to.host, to.port)
+        except (OSError, UnicodeError):
+            raise _Failed("the host has no address") from None
+        if not found:
+            raise _Failed("the host has no address")
+        if guard.any_forbidden(to.host, found, self._allowed):
+            raise _Failed("not sent: the host has an address that is not public")
+        return found
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = self._trust()
+        return self._tls
+
+    # --- looking a host up ------------------------------------------------------------------------------------------
+
+    async def _shared(self, host: str, port: int) -> tuple[str, ...]:
+        """One look at a time for a host: one that nobody answers holds one thread, however many deliveries wait for it."""
+        look = self._looks.get((host, port))
+        if look is None:
+            look = asyncio.ensure_future(self._resolve(host, port))
+            self._looks[host, port] = look
+            look.add_done_callback(lambda done: self._looked(host, port, done))
+        return await asyncio.shield(look)
+
+    def _looked(self, host: str, port: int, done: "asyncio.Future[tuple[str, ...]]") -> None:
+        self._looks.pop((host, port), None)
+        if not done.cancelled():
+            done.exception()  # whoever waited has it; nobody may have
+
+    async def _dns(self, host: str, port: int) -> tuple[str, ...]:
+        """By threads of our own: a name that is not answered must not keep providers' names waiting."""
+        import socket
+
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(LOOKS_MAX, thread_name_prefix="payonce-dns")
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        )
+        return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+
+    # --- the answer -------------------------------------------------------------------------------------------------
+
+    def _sent(self, status: int, retry_after: str) -> Sent:
+        said = "" if 200 <= status < 300 else f"it answered {status}"
+        if 300 <= status < 400:
+            said += "; redirects are not followed"
+        return Sent(status=status, said=said, retry_after_s=retry_after_s(retry_after, self._clock.now_us()))
+
+
+def retry_after_s(value: str, now_us: int) -> int | None:
+    """Seconds of a Retry-After that is a number or a date, at most RETRY_AFTER_S_MAX; None for anything else."""
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return min(int(value[:10]), RETRY_AFTER_S_MAX)
+    try:
+        at_s = parsedate_to_datetime(value[:100]).timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+    return min(max(0, math.ceil(at_s - now_us / 1_000_000)), RETRY_AFTER_S_MAX)
+
+
+def _trusted() -> ssl.SSLContext:
+    """The certificates that providers are trusted by; none from the environment."""
+    import httpx2
+
+    context = httpx2.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _why(error: Exception | None) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not valid: {error.verify_message}"[:200]
+        case ssl.SSLError():
+            return "there is no TLS that we speak"
+        case TimeoutError():
+            return "no connection in time"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case _:
+            return f"no connection: {type(error).__name__}"
