@@ -196,7 +196,7 @@ def test_the_news_of_a_provider_are_told_once() -> None:
     assert [len(lines) for lines in said] == [1, 0, 1, 1, 1, 1, 1]
     flat = " | ".join(line for lines in said for line in lines)
     assert "opens, nothing new goes there: 5 of 5 failed" in flat
-    assert re.search(r"lets one call through.*stays open.*closes.*drained by operator: maintenance.*resumed", flat)
+    assert re.search(r"lets one call through.*stays open.*closes.*drained by operator:cli: maintenance.*resumed", flat)
 
 
 def test_a_late_success_has_its_time_to_come() -> None:

@@ -20,12 +20,12 @@ def test_a_drain_counts_for_both_until_resumed() -> None:
         with logged() as logs:
             await w.one.drain("mock", "maintenance", "operator:eve")
             await w.look()
-            block = Block("drained by operator:eve: maintenance", None, drained=True)
+            block = Block("drained by operator: maintenance", None, drained=True)
             assert w.blocks(w.one) == w.blocks(w.two) == {"mock": block}
             assert await w.two.admit("mock") is None
             await w.two.drain("mock", "longer maintenance", "operator:bob")
             assert (await w.one.states())["mock"].drain == (await w.two.states())["mock"].drain
-            assert w.blocks(w.two)["mock"].why == "drained by operator:bob: longer maintenance"
+            assert w.blocks(w.two)["mock"].why == "drained by operator: longer maintenance"
             await w.one.resume("mock", "operator:eve")
             await w.look()
         assert w.blocks(w.one) == w.blocks(w.two) == {}

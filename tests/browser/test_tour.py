@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="the tour is typed into bash, with curl"),
 ]
 
-SECTIONS = ("The 60-second tour", "The rest of a payment's life")
+SECTIONS = ("The 60-second tour", "The rest of a payment's life", "Several merchants, keys")
 DEADLINE_S = 180
 
 
@@ -41,13 +41,14 @@ class Typed:
     ``end``."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.said = free_port(), folder / "said.txt"
+        self.folder, self.port, self.said = folder, free_port(), folder / "said.txt"
         self.url = f"http://127.0.0.1:{self.port}"
-        payonce = folder / ".venv" / "bin" / "payonce"
+        self.payonce = payonce = folder / ".venv" / "bin" / "payonce"
         payonce.parent.mkdir(parents=True)
         payonce.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m payonce "$@"\n', encoding="utf-8")
         payonce.chmod(0o755)
-        script = f"set -e\ntrap 'kill $!; wait $!' EXIT\n{tour(self.port)}\necho THE END\nread -r _ || true\n"
+        end = "echo KEY $PAYONCE_API_KEY\necho THE END\nread -r _ || true"
+        script = f"set -e\ntrap 'kill $!; wait $!' EXIT\n{tour(self.port)}\n{end}\n"
         env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
         with self.said.open("wb") as said:
             self.shell = subprocess.Popen(
@@ -73,10 +74,23 @@ class Typed:
         found: re.Match[str] = until(there, f"the tour says {pattern}", DEADLINE_S)
         return found[1]
 
-    def payments(self) -> dict[str, dict[str, Any]]:
+    def get(self, path: str, key: str) -> Any:
+        """What the server answers to somebody with the key, once it has heard of the key."""
+
+        def there() -> httpx2.Response | None:
+            answer = httpx2.get(f"{self.url}{path}", headers={"authorization": f"Bearer {key}"}, timeout=10)
+            return answer if answer.status_code == 200 else None
+
+        return until(there, f"{path} is answered", 20).json()
+
+    def payments(self, key: str) -> dict[str, dict[str, Any]]:
         """Idempotency key -> payment."""
-        found = httpx2.get(f"{self.url}/payments", timeout=10).json()["data"]
-        return {p["idempotencyKey"]: p for p in found}
+        return {p["idempotencyKey"]: p for p in self.get("/payments", key)["data"]}
+
+    def operators_key(self) -> str:
+        """A key for the books, made as whoever runs payonce makes it."""
+        make = [str(self.payonce), "key", "create", "--scope", "admin"]
+        return subprocess.run(make, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def end(self) -> None:
         assert self.shell.stdin is not None
@@ -116,21 +130,27 @@ def approve(url: str, folder: Path) -> None:
 def test_the_tour_can_be_taken(typed: Typed, tmp_path: Path) -> None:
     """No command fails, each payment ends as the text says, and the books show that nothing was taken twice."""
     approve(typed.until_said(r"Send the customer to (http\S+/sandbox/pay/\S+?),"), tmp_path / "browser")
+    first = typed.until_said(r"KEY (sk_test_\w+)")
     typed.until_said(r"(THE END)")
-    until(lambda: typed.payments()["order-1"]["status"] == "SUCCESS", "order-1 is settled within a minute", 60)
-    ends = {key: (p["status"], p["captured"], p["refunded"]) for key, p in typed.payments().items()}
+    until(lambda: typed.payments(first)["order-1"]["status"] == "SUCCESS", "order-1 is settled within a minute", 60)
+    payments = typed.payments(first)
+    ends = {key: (p["status"], p["captured"], p["refunded"]) for key, p in payments.items()}
     assert ends == {
         "order-1": ("SUCCESS", 1050, 0),
         "order-2": ("SUCCESS", 600, 250),
         "order-3": ("CANCELED", 0, 0),
         "order-4": ("SUCCESS", 1050, 0),
     }
-    books = httpx2.get(f"{typed.url}/sandbox/ledger", params={"limit": 500}, timeout=10).json()["movements"]
+    books = typed.get("/sandbox/ledger?limit=500", typed.operators_key())["movements"]
     kinds = {
         key: [m["kind"] for m in books if m["reference"].startswith(p["transactionId"].removeprefix("pay_"))]
-        for key, p in typed.payments().items()
+        for key, p in payments.items()
     }
     assert kinds["order-1"] == kinds["order-4"] == ["authorize", "capture"]
     assert (kinds["order-2"][:2], kinds["order-3"]) == (["authorize", "capture"], ["authorize", "void"])
     said = typed.said.read_text(encoding="utf-8")
     assert "refund.succeeded" in said, "no webhook about the refund is listed"
+    (other,) = set(re.findall(r"sk_test_\w+", said)) - {first}
+    assert typed.payments(other) == {}, "another merchant sees payments that are not theirs"
+    assert httpx2.get(f"{typed.url}/payments", timeout=10).status_code == 401, "nobody comes in without a key any more"
+    assert '"what":"merchant.created"' in said

@@ -57,8 +57,8 @@ def test_verify_finds_every_partial_edit(payonce: Payonce, paid: Paid, data: Pat
     edit(data, sql)
     ran = payonce("verify", "--json")
     assert ran.code == 1
-    assert [p["payment"] for p in ran.json["problems"]] == [payment["transactionId"]]
-    assert said in ran.json["problems"][0]["problem"]
+    assert {p["payment"] for p in ran.json["problems"]} == {payment["transactionId"]}
+    assert any(said in p["problem"] for p in ran.json["problems"])
     assert payonce("verify", payment["transactionId"]).code == 1
 
 
@@ -221,7 +221,7 @@ def test_doctor_is_content(payonce: Payonce, paid: Paid) -> None:
     assert (ran.code, ran.json["ok"]) == (0, True)
     states = {c["name"]: c["state"] for c in ran.json["checks"]}
     names = {"python", "sqlite", "configuration", "payments file", "data folder", "disk", "clock", "port", "store", "due"}
-    names |= {"payments", "webhooks", "hold"}
+    names |= {"payments", "webhooks", "hold", "merchants", "keys", "endpoints", "deliveries"}
     assert names | {"account mock"} == set(states)
     assert states["store"] == states["account mock"] == "ok"
 

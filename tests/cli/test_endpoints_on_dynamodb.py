@@ -42,7 +42,7 @@ def test_events_on_tables(payonce: Payonce, paid: Callable[..., dict[str, Any]])
     ids = [paid(token)["transactionId"] for token in ("tok_ok", "tok_stolen")]
     page = good(payonce("events", "list", "--json")).json
     assert [e["data"]["payment"]["transactionId"] for e in page["data"]] == ids[: len(page["data"])]
-    assert page["next"]
+    assert page["nextCursor"]
 
 
 def test_without_a_signing_key_it_says_what_to_do(payonce: Payonce, tables: Mapping[str, str]) -> None:

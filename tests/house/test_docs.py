@@ -1,5 +1,6 @@
 """What can drift is generated or tested: the reference pages, the links, and every command and setting that a page names."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from payonce.core.errors import DECLINES, PROBLEMS, REASONS
 from payonce.core.idempotency import normalise
 from payonce.core.states import TRANSITIONS
 from payonce.sandbox.faults import TOKENS
+from payonce.serving import serving
 from payonce.testing.torture.processes import OTHER_NAMES
 
 from .source import ROOT, functions, parsed, python_files, tracked_files
@@ -222,14 +224,40 @@ def test_shown_requests_are_good() -> None:
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    """The Python in the README runs as it stands, in an empty folder, and the payment succeeds."""
-    (example,) = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+    """The first Python in the README runs as it stands, in an empty folder, and the payment succeeds."""
+    example, _ = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
     env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "SUCCESS"
+
+
+def test_the_client_example_runs(tmp_path: Path) -> None:
+    """The second one runs as it stands against a server that needs a key, and the payment succeeds."""
+    _, example = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+
+    async def run() -> subprocess.CompletedProcess[str]:
+        async with serving(load({"store.data_dir": str(tmp_path), "server.port": 0})) as served:
+            key, token = served.app.keys.new("mer_default", "test", ["payments:write"])
+            await served.app.keys.add(key)
+            code = example.replace("http://127.0.0.1:8080", served.url)
+            assert code != example
+            return await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-c", code],
+                cwd=tmp_path,
+                env={**os.environ, "PAYONCE_API_KEY": token},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+    done = asyncio.run(run())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["SUCCESS"]
 
 
 def test_the_versions_agree() -> None:

@@ -44,6 +44,7 @@ from .describing_events import told
 from .describing_operations import ASKING_PROBLEMS, accepted, key_parameter
 from .examples import EXAMPLE_EVENT, EXAMPLE_PAYMENT, EXAMPLE_REQUEST, EXAMPLE_WEBHOOK, SETTLED_PAYMENT, WAITING_PAYMENT
 from .incoming import BODY_BYTES_MAX, BODY_S, TEXT_CHARS_MAX, Request
+from .links import linked
 from .payments import AFTER_MAX, HISTORY_LIMIT, HISTORY_LIMIT_MAX, LIST_LIMIT, LIST_LIMIT_MAX
 from .problems import Answer, Problem
 from .rights import needs_of
@@ -124,9 +125,13 @@ def document() -> Document:
 
 
 def _behind_the_door(paths: Document) -> Document:
-    """Every operation with the key that ``rights.NEEDS`` asks for. Raises KeyError for one that is not in that table."""
+    """Every operation with its links and the key that ``rights.NEEDS`` asks for. Raises KeyError for one that is not in that
+    table."""
     return {
-        path: {method: behind_the_door(path, method, needs_of(path, method.upper()), each) for method, each in methods.items()}
+        path: {
+            method: behind_the_door(path, method, needs_of(path, method.upper()), linked(each))
+            for method, each in methods.items()
+        }
         for path, methods in paths.items()
     }
 

@@ -41,7 +41,7 @@ _NAME: Final = re.compile(_NAMES)
 # ``name=value``, ``name: value``, ``"name":"value"``, ``name = "value"``. A reference to a secret is none, a plain word after
 # a colon is prose.
 _NAMED: Final = re.compile(
-    rf"(?i)(?<![a-z0-9])((?:{_NAMES})\b(?:\\{{0,4}}[\"'])?\s{{0,3}}(?:=|:(?!\s*[a-z]+(?:[\s.,;]|$)))\s{{0,3}}(?:(?:bearer|basic)\s+)?)"
+    rf"(?i)(?<![a-z0-9])(?<!aws-)(?!aws-secret:)((?:{_NAMES})\b(?:\\{{0,4}}[\"'])?\s{{0,3}}(?:=|:(?!\s*[a-z]+(?:[\s.,;]|$)))\s{{0,3}}(?:(?:bearer|basic)\s+)?)"
     r"(\\{0,4}[\"'])?+(?!env:|file:|aws-secret:|\.\.\.|[\w+/]*\[redacted\])"
     r"((?<=\")[^\"]{1,4096}|(?<=')[^']{1,4096}|(?<![\"'])[^\s\"'&,;{}\]]{1,4096})"
 )

@@ -155,6 +155,12 @@ _ALL: Final = (
     _scenario("mock-action-expired", "mock", "tok_action", 20, ends="CANCELED", action_s=60, processes=1, fast=False),
     _scenario("mock-told", "mock", "tok_late_success", 40, tells=True, processes=1, fast=False),
     _scenario("mock-told-sqlite", "mock", "tok_ok", 20, tells=True, store="sqlite", processes=1, fast=False),
+    # what merchants are told
+    _scenario("mock-news", "mock", "tok_ok", 20, endpoints=1),
+    _scenario("mock-news-again", "mock", "tok_ok", 20, endpoints=1, given="tell error_before", processes=1, fast=False),
+    _scenario("mock-news-refund", "mock", "tok_ok", 30, endpoints=2, plan=("refund 30",), processes=1, fast=False),
+    _scenario("mock-news-sqlite", "mock", "tok_ok", 20, endpoints=1, store="sqlite", processes=1, fast=False),
+    _scenario("mock-news-dynamodb", "mock", "tok_ok", 10, endpoints=1, store="dynamodb", processes=1, fast=False),
     # on to the next account
     _scenario("mock-then-razorpay", "mock razorpay", "tok_decline_then_ok", 20, processes=1),
     _scenario("razorpay-then-cashfree", "razorpay cashfree", "tok_decline_then_ok", 40, processes=1, fast=False),

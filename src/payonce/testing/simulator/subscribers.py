@@ -241,7 +241,7 @@ class Subscribers:
         world, dice = self.world, self._dice
         pace_s = dice.choice(POLLS_S)
         while not world.over:
-            await world.loop.until(world.loop.time() + max(pace_s, world.options.faults_for_s / 400, HOUR_S * world.calm))
+            await world.loop.until(world.loop.time() + max(pace_s, world.options.faults_for_s / 100, HOUR_S * world.calm))
             before, limit = world.counts["restored"], dice.choice(PAGES)
             if before != poller.restored:  # the places of a store that was put back are given again
                 poller.restored, poller.cursor = before, None

@@ -177,7 +177,7 @@ def _owed(world: "World", endpoint: Endpoint, states: list[State], each: Public)
         previous = now
     hash, at_us = each.entry.hash, each.news.at_us
     decided_us, committed_us = (t.get(hash, 0) for t in (world.subscribers.decided_us, world.subscribers.committed_us))
-    if at_us >= endpoint.active_us and decided_us >= on_us + KNOWN_US * (on_us >= states[0].at_us and len(states) > 0):
+    if at_us >= endpoint.active_us and decided_us >= on_us + KNOWN_US:
         return True
     return any(since <= at_us and committed_us <= over_us for since, over_us in recovered) and not _clocks_differ(world)
 
