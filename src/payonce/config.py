@@ -95,7 +95,7 @@ SETTINGS: Final = (
         ("PAYONCE_KEYS",),
         "auto",
         "who needs an API key: auto (everybody, once there is a key of this mode; without any, whoever is on this machine is "
-        "mer_default) or required (everybody, always)",
+        "mer_default) or required (everybody, always); in live mode always required",
         choices=("auto", "required"),
     ),
     Setting("server.drain_s", ("PAYONCE_DRAIN_S",), 20, "seconds that calls in flight get after SIGTERM", 1, 600),
@@ -168,7 +168,8 @@ SETTINGS: Final = (
         ("PAYONCE_WEBHOOK_SIGNING_KEY",),
         "",
         "where the key lies from which endpoints' secrets are derived: env:NAME, file:PATH, aws-secret:NAME or aws-ssm:NAME; "
-        "empty = webhook-signing.key in the data folder, made at the first start (a store in DynamoDB needs one named)",
+        "empty = webhook-signing.key in the data folder, made when the first endpoint is registered (a store "
+        "in DynamoDB needs one named)",
     ),
     Setting(
         "webhooks.allow_hosts",

@@ -93,13 +93,18 @@ def api_of(app: App, door: Door | None = None) -> ASGIApp:
 
 
 def door_of(app: App, *, served: bool = False) -> Door:
-    """The door as the settings have it: keys (``server.keys``) and limits. ``served``: it is a server's own, bound to
-    ``server.host``: whoever is not on this machine needs a key in any case. Else the program around it says who reaches it.
+    """The door as the settings have it: keys (``server.keys``; in live mode always) and limits. ``served``: it is a server's
+    own, bound to ``server.host``: whoever is not on this machine needs a key in any case. Else the program around it says who
+    reaches it.
 
     In DynamoDB the backlog is not looked at: each look would read, and be paid for, as many items as it allows, in each
     process; and workers there are as many as the queue needs, so that what waits waits for a provider."""
     settings = app.settings
-    closed = settings.text("server.keys") == "required" or (served and not is_loopback(settings.text("server.host")))
+    closed = (
+        settings.text("server.keys") == "required"
+        or settings.mode == "live"
+        or (served and not is_loopback(settings.text("server.host")))
+    )
     most = settings.number("limits.backlog_max")
     return Door(
         app.keys,
@@ -155,11 +160,11 @@ def sandbox_accounts(settings: Settings) -> Mapping[str, str]:
 
 def sandbox_routes(app: App, door: Door) -> tuple[BaseRoute, ...]:
     """The sandbox's own pages (ledger, faults) on the API server, when it runs in this process: the outside witness
-    within reach of curl. They are every merchant's, so where keys are needed they need one that may do everything; what is
-    under /sandbox/pay/ is for customers, who have none."""
+    within reach of curl. They show every merchant's payments, so where keys are needed they are for who runs the house: a key
+    of the default merchant that may do everything. What is under /sandbox/pay/ is for customers, who have none."""
     if not app.sandbox:
         return ()
-    pages = Guarded(app.sandbox, door, "admin", open_under="/sandbox/pay/")
+    pages = Guarded(app.sandbox, door, "admin", owner=app.scope.merchant_id, open_under="/sandbox/pay/")
     return (Route("/sandbox/{page:path}", pages, include_in_schema=False),)
 
 

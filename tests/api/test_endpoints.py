@@ -1,6 +1,7 @@
 """The paths of webhook endpoints and deliveries: registered, changed, told, looked at; refusals in the words of the API."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -430,6 +431,28 @@ def test_where_webhooks_are_not_set_up_events_still_are() -> None:
             assert problem_of(answer)["code"] == "webhooks_unavailable", path
 
     serving(check)
+
+
+def test_a_description_is_what_the_document_says() -> None:
+    """For every character but surrogates, which no pattern can name: the pattern of the document and the code say the same."""
+    differing = [hex(n) for n in range(0x110000) if bool(re.fullmatch(shown.LINE, chr(n))) != shown.is_line(chr(n), 1)]
+    assert differing == [hex(n) for n in range(0xD800, 0xE000)]
+
+
+def test_what_a_description_may_hold_is_taken_and_the_rest_is_not() -> None:
+    """Blanks and signs of any script, also such that do not show, are kept as they came; control characters are refused."""
+
+    async def check(s: Room) -> None:
+        for number, text in enumerate(("\u3000 \u0378\u200d\ufeff", "\N{SHOPPING TROLLEY}", "\u00a0")):
+            made = await s.hook(url=f"https://shop.example/{number}", description=text)
+            changed = await s.call("PATCH", f"/webhook-endpoints/{made['id']}", {"description": text + "x"})
+            assert (made["description"], changed.json()["description"]) == (text, text + "x")
+            for bad in ("\u008aQ", "\x85", "\u2028", "\x7f", "\t"):
+                for method, path in (("POST", "/webhook-endpoints"), ("PATCH", f"/webhook-endpoints/{made['id']}")):
+                    answer = await s.call(method, path, {"url": "https://shop.example/x", "description": bad})
+                    assert [e["field"] for e in problem_of(answer)["errors"]] == ["description"], (method, bad)
+
+    hooked(check)
 
 
 def test_the_documents_bounds_are_those_that_hold() -> None:

@@ -65,7 +65,7 @@ def test_an_endpoint_is_made_shown_and_listed(payonce: Payonce, hook: dict[str, 
     quiet = {**hook, "secret": None}
     assert good(payonce("endpoints", "show", hook["id"], "--json")).json == quiet
     assert good(payonce("endpoints", "show", hook["id"], "--secret", "--json")).json == hook
-    assert good(payonce("endpoints", "list", "--json")).json == {"endpoints": [quiet]}
+    assert good(payonce("endpoints", "list", "--json")).json == {"data": [quiet]}
     head, row = (line.split("\t") for line in good(payonce("endpoints", "list")).out.splitlines())
     assert dict(zip(head, row, strict=True))["ID"] == hook["id"]
     ran = good(payonce("endpoints", "show", hook["id"]))
@@ -97,7 +97,7 @@ def test_a_test_event_is_sent_now(payonce: Payonce, hook: dict[str, Any], shop: 
     shop.down()
     ran = payonce("endpoints", "test", hook["id"], "--json")
     assert (ran.code, ran.json["lastStatus"], bool(ran.json["lastError"])) == (1, None, True)
-    states = [d["state"] for d in good(payonce("deliveries", "list", "--json")).json["deliveries"]]
+    states = [d["state"] for d in good(payonce("deliveries", "list", "--json")).json["data"]]
     assert sorted(states) == ["delivered", "failed", "failed"]
 
 
@@ -153,23 +153,23 @@ def test_enable_recovers_what_was_missed(
     assert (off["state"], off["reason"]) == ("disabled", "down for a week")
     missed = paid("tok_ok")["transactionId"]
     good(payonce("endpoints", "enable", hook["id"], "--no-recover"))
-    assert good(payonce("deliveries", "list", "--json")).json["deliveries"] == []
+    assert good(payonce("deliveries", "list", "--json")).json["data"] == []
     good(payonce("endpoints", "disable", hook["id"]))
     again = paid("tok_ok")["transactionId"]
     ran = good(payonce("endpoints", "enable", hook["id"]))
     assert "1 event since " in ran.err
-    (d,) = good(payonce("deliveries", "list", "--json")).json["deliveries"]
+    (d,) = good(payonce("deliveries", "list", "--json")).json["data"]
     assert (d["transactionId"], d["state"], d["type"]) == (again, "pending", "payment.succeeded")
     done = good(payonce("endpoints", "recover", hook["id"], "--since", "2026-01-01", "--json")).json
     assert done == {"deliveries": 2}
-    rows = good(payonce("deliveries", "list", "--endpoint", hook["id"], "--json")).json["deliveries"]
+    rows = good(payonce("deliveries", "list", "--endpoint", hook["id"], "--json")).json["data"]
     assert {row["transactionId"] for row in rows} == {missed, again, before[0]["data"]["payment"]["transactionId"]}
 
 
 def test_deliveries_are_shown_and_replayed(payonce: Payonce, hook: dict[str, Any], shop: Receiver) -> None:
     """By id; a replay makes it pending with all tries before it; filters narrow the list."""
     good(payonce("endpoints", "test", hook["id"]))
-    (d,) = good(payonce("deliveries", "list", "--state", "delivered", "--type", "webhook.test", "--json")).json["deliveries"]
+    (d,) = good(payonce("deliveries", "list", "--state", "delivered", "--type", "webhook.test", "--json")).json["data"]
     assert good(payonce("deliveries", "show", d["id"], "--json")).json == d
     ran = good(payonce("deliveries", "show", d["id"]))
     assert f"{d['id']}  delivered  webhook.test" in ran.out
@@ -203,11 +203,11 @@ def test_events_are_listed_page_by_page(payonce: Payonce, paid: Callable[..., di
 def test_one_merchants_things_are_not_the_others(payonce: Payonce, hook: dict[str, Any], shop: Receiver) -> None:
     """With --merchant of another one: nothing listed, and every id is unknown in the same words."""
     good(payonce("endpoints", "test", hook["id"]))
-    (d,) = good(payonce("deliveries", "list", "--json")).json["deliveries"]
+    (d,) = good(payonce("deliveries", "list", "--json")).json["data"]
     other = ("--merchant", good(payonce("merchant", "create", "Another", "--no-key")).out.strip())
-    assert good(payonce("endpoints", "list", "--json", *other)).json == {"endpoints": []}
-    assert good(payonce("deliveries", "list", "--json", *other)).json["deliveries"] == []
-    assert good(payonce("deliveries", "list", "--endpoint", hook["id"], "--json", *other)).json["deliveries"] == []
+    assert good(payonce("endpoints", "list", "--json", *other)).json == {"data": []}
+    assert good(payonce("deliveries", "list", "--json", *other)).json["data"] == []
+    assert good(payonce("deliveries", "list", "--endpoint", hook["id"], "--json", *other)).json["data"] == []
     assert good(payonce("events", "list", "--json", *other)).json["data"] == []
     cursor = good(payonce("events", "list", "--json")).json["nextCursor"]
     assert payonce("events", "list", "--cursor", cursor, *other).code == 2

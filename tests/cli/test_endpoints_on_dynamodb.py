@@ -29,12 +29,12 @@ def test_endpoints_and_deliveries_on_tables(
         assert good(payonce("endpoints", "show", hook["id"], "--secret", "--json")).json == hook
         good(payonce("endpoints", "test", hook["id"]))
         assert len(shop.got) == 1
-        (d,) = good(payonce("deliveries", "list", "--json")).json["deliveries"]
+        (d,) = good(payonce("deliveries", "list", "--json")).json["data"]
         assert (d["state"], d["lastStatus"]) == ("delivered", 204)
         assert good(payonce("deliveries", "replay", d["id"], "--json")).json["state"] == "pending"
         assert good(payonce("endpoints", "recover", hook["id"], "--since", "2026-01-01", "--json")).json == {"deliveries": 0}
         good(payonce("endpoints", "remove", hook["id"]))
-        assert good(payonce("endpoints", "list", "--json")).json == {"endpoints": []}
+        assert good(payonce("endpoints", "list", "--json")).json == {"data": []}
 
 
 def test_events_on_tables(payonce: Payonce, paid: Callable[..., dict[str, Any]]) -> None:
@@ -50,4 +50,4 @@ def test_without_a_signing_key_it_says_what_to_do(payonce: Payonce, tables: Mapp
     ran = payonce("endpoints", "create", "https://shop.example/hook")
     assert (ran.code, ran.out) == (2, "")
     assert "webhooks.signing_key" in ran.err
-    assert good(payonce("endpoints", "list", "--json")).json == {"endpoints": []}
+    assert good(payonce("endpoints", "list", "--json")).json == {"data": []}

@@ -212,3 +212,22 @@ def test_merchants_are_listed_and_found(monkeypatch: pytest.MonkeyPatch) -> None
                 await g.issue.merchant(name)
 
     asyncio.run(main())
+
+
+def test_names_with_a_card_number_are_refused() -> None:
+    """A merchant's and a key's: nothing is written, also not on the journal, and the refusal does not repeat it."""
+    card = "4111 1111 1111 1111"
+
+    async def main() -> None:
+        registry = Written()
+        g = Ground(registry)
+        with pytest.raises(Refused) as merchant:
+            await g.issue.merchant(f"Shop {card}")
+        with pytest.raises(Refused) as key:
+            await g.issue.key(Wanted(merchant_id=DEFAULT_MERCHANT, mode="test", name=card.replace(" ", "")))
+        assert [each.value.code for each in (merchant, key)] == ["card_number_refused"] * 2
+        assert "1111" not in f"{merchant.value} {key.value}"
+        assert registry.puts == []
+        await g.issue.merchant("Shop 4111 1111 1111 1112")
+
+    asyncio.run(main())

@@ -42,7 +42,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     seconds = [0 if each == "at once" else int(each.split()[0]) * unit[each.split()[1]] for each in said]
     assert tuple(seconds) == schedule.DELAYS_S
     assert (ACTIVE_AFTER_US, schedule.JITTER_PART) == (5_000_000, 10)
-    assert (turns.AT_ONCE, turns.AT_ONCE_FAILING, sending.LOOKS_MAX) == (4, 1, 16)
+    assert (turns.AT_ONCE, turns.AT_ONCE_FAILING, sending.LOOKS_MAX) == (4, 1, 64)
     assert signing.TOLERANCE_S == 300
     for name in news.TYPES:
         assert f"`{name}`" in PAGE or "in_doubt" in name

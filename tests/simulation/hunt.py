@@ -47,6 +47,7 @@ TESTS: Final[Mapping[str, str]] = {
     "worker": "test_process.py test_embedded.py",
     "transport": "test_transport.py",
     "inbox": "test_inbox.py contracts/test_inbox_contract.py api",
+    "outbound": "outbound",
 }
 
 
@@ -104,6 +105,8 @@ def reaches(mutant: Mutant, options: Options) -> bool:
         return options.store == "memory"
     if _in(mutant, "providers"):
         return any(_in(mutant, f"providers.{adapter}") for _, adapter in options.accounts)
+    if _in(mutant, "outbound"):
+        return options.endpoints > 0
     return options.restores or not _in(mutant, "restore")
 
 

@@ -8,10 +8,12 @@ from .mutants_afterwards import AFTERWARDS
 from .mutants_cloud import CLOUD
 from .mutants_core import CORE
 from .mutants_shell import SHELL
+from .mutants_told import TOLD
 from .mutation import Mutant
 
-MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in (*CORE, *SHELL, *ADAPTERS, *AFTERWARDS, *CLOUD)}
-assert len(MUTANTS) == len(CORE) + len(SHELL) + len(ADAPTERS) + len(AFTERWARDS) + len(CLOUD), "two mutants of one name"
+_ALL: Final = (*CORE, *SHELL, *ADAPTERS, *AFTERWARDS, *CLOUD, *TOLD)
+MUTANTS: Final[Mapping[str, Mutant]] = {mutant.name: mutant for mutant in _ALL}
+assert len(MUTANTS) == len(_ALL), "two mutants of one name"
 # One of each room and kind, killed by worlds that take little time: what the short test runs.
 SHORT: Final = (
     "failover_on_unknown",

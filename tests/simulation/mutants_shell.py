@@ -126,7 +126,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("sqlite_due_only_later", "the due time is the last one written", (WRITES + "_DUE", "", '_DUE.replace("due_us != excluded.due_us", "due_us < excluded.due_us")')),
     mutant("sqlite_due_not_written", "the due time is written with the row", (WRITES + "PendingChange._write_beside", "        _set_due(connection, p.id, change.due_us)\n", "        _set_due(connection, p.id, change.due_us if change.key else None)\n")),
     mutant("sqlite_quiet_stays_due", "what is quiet is not due", (WRITES + "_set_due", "    if due_us is None:\n", "    if due_us is None:\n        return\n    if due_us is None:\n")),
-    mutant("sqlite_event_missing", "every event is in the history", (WRITES + "PendingChange._write_beside", "for e in change.entries])", "for e in change.entries if e.envelope.seq % 7])")),
+    mutant("sqlite_event_missing", "every event is in the history", (WRITES + "PendingChange._write_beside", "for e in change.entries]\n", "for e in change.entries if e.envelope.seq % 7]\n")),
     mutant("sqlite_bodies_not_written", "bodies are stored", (WRITES + "PendingChange._write_beside", "if change.bodies:", "if False:")),
     mutant("sqlite_document_not_updated", "the row is where its history ends", (WRITES + "_UPDATE", "", '_UPDATE.replace(", document = :document", "")')),
     mutant("sqlite_due_of_nobody", "a sweep finds what is due", ("stores.sqlite.reads:_DUE", "", '_DUE.replace("due_us <= ?", "due_us < ? - 600000000")')),

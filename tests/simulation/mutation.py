@@ -25,6 +25,8 @@ ROOMS = (
     ("payonce.process", "worker"),
     ("payonce.bootstrap", "worker"),
     ("payonce.restore", "restore"),
+    ("payonce.outbound", "outbound"),
+    ("payonce.lanes", "dispatch"),
     ("payonce.outside", "restore"),
     ("payonce.testing", "transport"),  # the simulator's own wire stands for it
 )

@@ -38,6 +38,10 @@ def _table(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"| simulated time | {t.simulated_s / 3600:,.0f} hours ({t.simulated_s / 31_557_600:,.0f} years) | |"
         yield f"| faults of single calls | {faults:,} | |"
         yield f"| processes killed in them | {t.counts.get('kill', 0):,} | |"
+        if sent := t.counts.get("webhook to a merchant", 0):
+            owed, read = (t.counts.get(each, 0) for each in ("news owed", "event read from the feed"))
+            what = "webhooks to merchants: sent, owed and delivered or explained, events read from the feed"
+            yield f"| {what} | {sent:,}, {owed:,}, {read:,} | |"
         yield f"| speed | {t.per_core_second():.0f} payments per second of one core | |"
     for name, what in (("points", "crash points: every call x every fault"), ("pairs", "pairs of crash points")):
         if name in found:

@@ -173,7 +173,9 @@ class Resource:
         if needs is None:
             with self._lobby():
                 return await handler(request)
-        return await handler(replace(request, admitted=await self._door.admit(request, needs)))
+        caller = await self._door.admit(request, needs)
+        with self._door.share(caller):
+            return await handler(replace(request, admitted=caller))
 
 
 class Envelope:

@@ -22,13 +22,14 @@ from payonce.ports import Clock, Due, Scope
 from payonce.telemetry import get_logger
 
 from .incoming import Request
-from .problems import Later
+from .problems import Later, NoSuchPath
 from .rights import HEALTH
 
 AUTHORIZATION_CHARS_MAX: Final = 256  # of the header; a key has 60
 BURST_S: Final = 2  # a key that rested may make the requests of so many seconds at once
 PS_PER_US, PS_PER_S = 1_000_000, 1_000_000_000_000
 BUCKETS_TIDY: Final = 1000  # more keys than these in use: those that rest are forgotten
+MERCHANT_SHARE: Final = 2  # and at most one in so many of one merchant
 STRANGERS_SHARE: Final = 4  # at most one in so many of the requests at once may be of somebody without a key
 CAPACITY_RETRY_S: Final = 1
 GRID_US: Final = 50_000  # answers that something is not there come at multiples of it
@@ -36,7 +37,17 @@ OVERDUE_US: Final = 2_000_000  # a payment is not done late before that
 SAMPLE_US: Final = 1_000_000  # how often the backlog is looked at,
 SAMPLE_SHARE: Final = 20  # and at most one part in so many of the time
 BACKLOG_RETRY_S: Final = 5
-FORWARDED: Final = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
+FORWARDED: Final = (
+    b"cf-connecting-ip",
+    b"forwarded",
+    b"true-client-ip",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-server",
+    b"x-real-ip",
+)
 
 log = get_logger("api")
 
@@ -122,6 +133,7 @@ class Door:
         self._most, self._inside, self._strangers = requests_max, 0, 0
         self._backlog = backlog
         self._ever = False
+        self._shares: dict[str, int] = {}  # requests being handled, by merchant
 
     # --- who ------------------------------------------------------------------------------------------------------------
 
@@ -195,6 +207,20 @@ class Door:
         finally:
             self._strangers -= 1
 
+    @contextmanager
+    def share(self, caller: Caller) -> Iterator[None]:
+        """One of the requests of a merchant, who has a share only: bodies that come slowly must not keep others out."""
+        whose = caller.scope.merchant_id if caller.key and self._most else ""
+        if whose and self._shares.get(whose, 0) >= max(1, self._most // MERCHANT_SHARE):
+            raise Later("over_capacity", "Too many requests of yours are being handled.", retry_after_s=CAPACITY_RETRY_S)
+        self._shares[whose] = self._shares.get(whose, 0) + 1
+        try:
+            yield
+        finally:
+            self._shares[whose] -= 1
+            if not self._shares[whose]:
+                del self._shares[whose]
+
     async def take_new(self) -> None:
         """There is room for one more payment. Raises Later ``over_capacity``."""
         if self._backlog is not None and await self._backlog.full():
@@ -218,10 +244,11 @@ class Crowd:
 
 
 class Guarded:
-    """An application behind the door: whoever may do ``needs`` comes in. What lies under ``open_under`` is for everybody."""
+    """An application behind the door: who may do ``needs`` and is of the merchant ``owner`` comes in; to others nothing is
+    there. What lies under ``open_under`` is for everybody."""
 
-    def __init__(self, app: ASGIApp, door: Door, needs: KeyScope, *, open_under: str) -> None:
-        self._app, self._door, self._needs, self._open_under = app, door, needs, open_under
+    def __init__(self, app: ASGIApp, door: Door, needs: KeyScope, *, owner: str, open_under: str) -> None:
+        self._app, self._door, self._needs, self._owner, self._open_under = app, door, needs, owner, open_under
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -230,7 +257,9 @@ class Guarded:
                 with self._door.lobby():
                     await self._app(scope, receive, send)
                 return
-            await self._door.admit(Request(scope, receive, scope["payonce.request_id"]), self._needs)
+            caller = await self._door.admit(Request(scope, receive, scope["payonce.request_id"]), self._needs)
+            if caller.scope.merchant_id != self._owner:
+                raise NoSuchPath
         await self._app(scope, receive, send)
 
 

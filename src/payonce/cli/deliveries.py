@@ -104,7 +104,7 @@ async def _list(at: At, w: Wanted, *, as_json: bool) -> int:
         except ValueError:
             raise Exit(USAGE, "payonce: --cursor is not one that `payonce deliveries list` printed.") from None
     if as_json:
-        put_json({"deliveries": page.data, "nextCursor": page.next_cursor})
+        put_json({"data": page.data, "nextCursor": page.next_cursor})
         return OK
     table(HEAD, [_row(d) for d in page.data])
     if not page.data:

@@ -225,7 +225,7 @@ async def _list(at: At, *, as_json: bool) -> int:
         found = await looking(book.store.registry, book.clock).all(await at.scope(book.store.registry))
         now = book.clock.now_us()
     if as_json:
-        put_json({"endpoints": [endpoint_body(e, now) for e in found]})
+        put_json({"data": [endpoint_body(e, now) for e in found]})
         return OK
     head = ("ID", "URL", "TYPES", "STATE", "FAILING SINCE", "DESCRIPTION", "CREATED")
     table(head, [_row(e) for e in found])

@@ -88,10 +88,12 @@ def listen(
             source = Source(client, api, token)
             receiver = Receiver(client, forward_to, secret) if forward_to else None
             now_us = source.begin()
+            if since_us is None:
+                source.pass_over(now_us)
             if forward_to:
                 say(f"Events are forwarded to {clean(forward_to)}, signed with {secret}", secret=True)
             say("Ready." if since_us is None else f"Ready, from {_stamp(since_us)} on.")
-            for page in source.pages(now_us if since_us is None else since_us):
+            for page in source.pages(since_us):
                 _pass_on(page, receiver, wanted, as_json=json)
     except KeyboardInterrupt:
         say("Stopped.")
@@ -151,6 +153,7 @@ class Source:
     def __init__(self, client: httpx2.Client, url: str, token: str) -> None:
         self._client, self._url = client, url
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._goes_on: dict[str, str] = {}
 
     def begin(self) -> int:
         """The time there, in microseconds. Ends the command when nobody answers, or the key does not open."""
@@ -164,9 +167,23 @@ class Source:
             say(f"{answer.why}; asking again.")
             time.sleep(max(answer.rest_s, POLL_S))
 
-    def pages(self, since_us: int) -> Iterator[list[Told]]:
-        """Every page there is, and then those that come; an empty one when there is nothing new."""
-        query = {"since": _stamp(since_us), "limit": str(PAGE)}
+    def pass_over(self, until_us: int) -> None:
+        """Go to the end of what there is already: the server's clock is told in whole seconds, and what happened earlier in
+        this one is not what comes."""
+        query, more = {"since": _stamp(until_us), "limit": str(PAGE)}, True
+        while more:
+            answer = self._ask(query)
+            if isinstance(answer, httpx2.Response):
+                page = _page_of(answer)
+                query, more = {"cursor": page.next_cursor, "limit": str(PAGE)}, page.more
+            else:
+                time.sleep(max(answer.rest_s, POLL_S))
+        self._goes_on = query
+
+    def pages(self, since_us: int | None) -> Iterator[list[Told]]:
+        """Every page there is from a time on, or from where ``pass_over`` came to, and then those that come; an empty one when
+        there is nothing new."""
+        query = self._goes_on if since_us is None else {"since": _stamp(since_us), "limit": str(PAGE)}
         vain = 0
         while True:
             answer = self._ask(query)

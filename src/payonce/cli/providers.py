@@ -60,7 +60,7 @@ def drain(name: str, /, *, reason: str, where: Where = HERE, json: Json = False)
     name
         The account, as in `payonce providers list`.
     reason
-        Why, for whoever looks at a payment that waits or went elsewhere.
+        Why, for whoever looks at a payment that waits or went elsewhere; its merchant reads it too.
     """
     text = clean(mask(reason)).strip()
     if not text or len(text) > REASON_MAX:

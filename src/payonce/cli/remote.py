@@ -82,7 +82,7 @@ def checked(answer: httpx2.Response, name: str) -> View:
         exit_code = USAGE
     means = f"\n{problem.money}\n{problem.next}" if problem else ""
     if answer.status_code == 401:
-        means += f"\nThe key is taken from --api-key, or from {KEY_ENV}, where others on this machine do not see it."
+        means += f"\nThe key is taken from the option for it, or from {KEY_ENV}, where others on this machine do not see it."
     raise Exit(exit_code, f"payonce: {answer.status_code} {clean(detail)} ({clean(code)}){means}")
 
 

@@ -11,7 +11,6 @@ from msgspec import Struct
 from payonce.config import Settings
 from payonce.core import ids
 from payonce.core.errors import ConfigError, StoreUnavailable
-from payonce.merchants.journal import look
 
 from . import FAILURE, OK
 from .app import DAMAGED, wait_for
@@ -19,6 +18,7 @@ from .audit import Audit, Held, examine
 from .options import HERE, Json, Where
 from .output import clean, counted, put, put_json, say
 from .reading import Books, books, found, require_store
+from .verify_journal import compared
 
 IDS_A_PAGE = 200
 JOURNAL = "journal"
@@ -29,7 +29,7 @@ LIMIT = (
 
 
 class Finding(Struct, frozen=True):
-    """``payment`` is "" when it is about the store as a whole, ``journal`` when it is about that."""
+    """``payment`` is "" when it is about the store as a whole, ``journal`` when it is about that or what it tells of."""
 
     payment: str
     problem: str
@@ -85,8 +85,9 @@ class Report:
 def verify(payment: str | None = None, /, *, where: Where = HERE, json: Json = False) -> int:
     """Check that the store is whole and each payment is what its history says: pages and indexes, the chain of hashes, the
     row and each of its columns, the due time, the idempotency key, our references, the stored bytes, that nothing belongs to
-    no payment, and the journal of what was done to merchants, keys, endpoints and accounts. On DynamoDB it reads all tables
-    whole, which costs what it reads; their indexes are kept by AWS from the columns that are compared.
+    no payment, the journal of what was done to merchants, keys, endpoints and accounts, and that each merchant, key and
+    endpoint on record is what the journal says of it. On DynamoDB it reads all tables whole, which costs what it reads; their
+    indexes are kept by AWS from the columns that are compared.
 
     Exit code 1 when anything is wrong. Safe while a server runs, and on a read-only backup. Customer data of a settled
     payment that owes nothing may be missing: it counts as erased. Not checked: provider references, and the ledger of
@@ -155,10 +156,10 @@ async def _payments(book: Books, audit: Audit, name: str | None, report: Report)
 
 
 async def _journal(book: Books, report: Report) -> None:
-    looked = await look(book.store.registry)
-    for problem in looked.problems:
+    found = await compared(book.store.registry, book.clock)
+    for problem in found.problems:
         report.add(JOURNAL, problem)
-    report.acts, report.journal_head = len(looked.entries), looked.head
+    report.acts, report.journal_head = len(found.looked.entries), found.looked.head
 
 
 async def _pages(audit: Audit) -> AsyncIterator[Sequence[Held]]:

@@ -84,14 +84,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
         401,
         "API key needed",
         _NONE,
-        "Send Authorization: Bearer sk_test_… or sk_live_…; `payonce key create` makes a key.",
+        "Send the header Authorization with the word Bearer and the key (it begins with sk_test or sk_live); "
+        "`payonce key create` makes one.",
     ),
     "key_invalid": Problem(
         401,
         "API key not valid here",
         _NONE,
-        "The key is unknown, expired, revoked, or of the other mode than this server. Use a live one; `payonce key list` "
-        "shows what there is.",
+        "The key is unknown, expired, revoked, or of the other mode than this server. Use one that is valid; `payonce key "
+        "list` shows what there is. Where no key was ever made none is needed: send none.",
     ),
     "scope_missing": Problem(
         403,
@@ -185,7 +186,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
         422,
         "Endpoint refused",
         "Nothing was registered and nothing was sent; payments go on as before.",
-        "Name an https URL whose host has public addresses only; for development, webhooks.allow_hosts lets private ones in.",
+        "Name an https URL whose host has public addresses only; for development, webhooks.allow_hosts "
+        "(PAYONCE_WEBHOOK_ALLOW_HOSTS, for the server and the command alike) lets private ones in.",
     ),
     "endpoints_too_many": Problem(
         422,

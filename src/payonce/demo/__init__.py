@@ -133,7 +133,8 @@ def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> None:
     print(f"payonce listens on {served.url}; its providers ({names}) are simulated in this process,")
     print("nothing leaves this machine.")
     print(f"  docs    {served.url}/docs")
-    print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged; with the key below)")
+    with_key = "" if wish.exit and not wish.keep else "; with the key below"
+    print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged{with_key})")
     print(f"  data    {settings.data_dir.resolve()}{kept}")
     if not (wish.exit and not wish.keep):
         print(f"  key     export PAYONCE_API_KEY={token}   # for a day")

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from payonce.core import ids
 from payonce.core.errors import Refused, StoreUnavailable
+from payonce.core.redact import has_card_number
 from payonce.ports import Clock, Entropy, Record, Registry
 from payonce.telemetry import get_logger
 
@@ -40,9 +41,13 @@ class Merchants:
 
     def new(self, name: str) -> Merchant:
         """A merchant that is not on record yet. Raises Refused ``validation_failed`` for a name that is empty, longer than
-        NAME_CHARS_MAX or not printable."""
+        NAME_CHARS_MAX or not printable, ``card_number_refused`` for one with a card number in it."""
         if not (0 < len(name.strip()) <= NAME_CHARS_MAX and name.isprintable()):
             raise Refused("validation_failed", f"A merchant's name has 1 to {NAME_CHARS_MAX} printable characters.")
+        if has_card_number(name):
+            raise Refused(
+                "card_number_refused", "A card number stands in the merchant's name. Nothing was stored: leave it out."
+            )
         now = self._clock.now_us()
         fresh = ids.new_id("mer_", now, self._entropy.bits(ids.RANDOM_BITS))
         return Merchant(id=fresh, name=name.strip(), created_us=now)
@@ -60,19 +65,25 @@ class Merchants:
     async def all(self) -> tuple[Merchant, ...]:
         """In the order of ids, the default one first. A record that cannot be read here, or that a newer payonce wrote, is
         left out and logged: it must not keep the others from working."""
-        found = (_merchant(record) for record in await self._registry.all(KIND))
+        found = (_told(record) for record in await self._registry.all(KIND))
         return (Merchant(id=DEFAULT_MERCHANT, name="default"), *(each for each in found if each is not None))
 
     async def get(self, merchant_id: str) -> Merchant | None:
         return next((m for m in await self.all() if m.id == merchant_id), None)
 
 
-def _merchant(record: Record) -> Merchant | None:
+def read(record: Record) -> Merchant | None:
+    """The merchant of a record; None when it is damaged, or when a newer payonce wrote it."""
     try:
         merchant = msgspec.json.decode(record.value, type=Merchant)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        merchant = None
-    if merchant is None or merchant.v != MERCHANT_V or merchant.id != record.name or merchant.id == DEFAULT_MERCHANT:
-        log.error("a merchant's record cannot be read here; it is left out", record=record.name)
         return None
+    ours = merchant.v == MERCHANT_V and merchant.id == record.name and merchant.id != DEFAULT_MERCHANT
+    return merchant if ours else None
+
+
+def _told(record: Record) -> Merchant | None:
+    merchant = read(record)
+    if merchant is None:
+        log.error("a merchant's record cannot be read here; it is left out", record=record.name)
     return merchant

@@ -55,7 +55,7 @@ class Issuing:
         self._merchants, self._keys, self._journal, self._clock, self._actor = merchants, keys, journal, clock, actor
 
     async def merchant(self, name: str) -> Merchant:
-        """A new one, on record. Raises Refused ``validation_failed``."""
+        """A new one, on record. Raises Refused ``validation_failed``, ``card_number_refused``."""
         made = self._merchants.new(name)
         await self._merchants.require_room()
         await self._journal.write("merchant.created", made.id, actor=self._actor, merchant_id=made.id, data={"name": made.name})
@@ -63,7 +63,8 @@ class Issuing:
         return made
 
     async def key(self, wanted: Wanted) -> Issued:
-        """A new one, on record. Raises Refused: ``not_found`` (the merchant), ``validation_failed``."""
+        """A new one, on record. Raises Refused: ``not_found`` (the merchant), ``validation_failed`` and
+        ``card_number_refused``."""
         if await self._merchants.get(wanted.merchant_id) is None:
             raise Refused("not_found", f"There is no merchant {wanted.merchant_id[:80]!r}, so no key was made.")
         return await self._made(wanted, replaces="")
@@ -99,7 +100,7 @@ class Issuing:
             rate_per_s=old.rate_per_s,
         )
         new = await self._made(wanted, replaces=old.id)
-        await self._say("key.rotated", old, {"successor": new.key.id, "ends_at": _time(ends_us)})
+        await self._say("key.rotated", old, {"successor": new.key.id, "ends_at": time_of(ends_us)})
         try:
             ended = await self._ended(old, ends_us, new.key.id)
         except StoreUnavailable as error:
@@ -121,7 +122,7 @@ class Issuing:
         data: dict[str, str | int | bool] = {
             "name": key.name,
             "scopes": ",".join(key.scopes),
-            "expires_at": _time(key.expires_us),
+            "expires_at": time_of(key.expires_us),
         }
         data |= {"rate_per_s": key.rate_per_s} | ({"replaces": replaces} if replaces else {})
         await self._say("key.created", key, data)
@@ -144,7 +145,7 @@ class Issuing:
         return ended
 
 
-def _time(at_us: int) -> str:
+def time_of(at_us: int) -> str:
     """RFC 3339 in UTC; ``never`` for 0."""
     return (
         datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

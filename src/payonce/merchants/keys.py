@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from payonce.core import ids
 from payonce.core.errors import PayonceError, Refused, StoreUnavailable
 from payonce.core.payment import Mode
+from payonce.core.redact import has_card_number
 from payonce.ports import Clock, Entropy, Record, Registry, Scope
 from payonce.telemetry import get_logger
 
@@ -33,6 +34,7 @@ RATE_MAX: Final = 100_000  # requests a second
 KEYS_MAX: Final = 5_000  # on record: they are read all at once
 FORGOTTEN_US: Final = 90 * 86_400 * 1_000_000  # so long after its end a key may make room for a new one, when there is none
 CACHE_US: Final = 2_000_000  # how old what the registry said may be: so long a revoked key may still be taken
+UNKNOWN_US: Final = 200_000  # the same, for a key that is not known: it may be a new one
 STALE_US: Final = 60_000_000  # and so old while the registry does not answer; after that nobody gets in
 RACES_MAX: Final = 20
 TOKEN: Final = re.compile(rf"sk_(test|live)_([{ids.ALPHABET}]{{{ids.ID_CHARS}}})([{ids.ALPHABET}]{{{SECRET_CHARS}}})")
@@ -119,10 +121,13 @@ class Keyring:
     # --- at the door -----------------------------------------------------------------------------------------------
 
     async def check(self, token: str) -> ApiKey | None:
-        """The live key that this token is, or None: unknown, wrong, expired and revoked look the same, also in time. Raises
+        """The live key that this token is, or None: unknown, wrong, expired and revoked look the same. Which ids exist is no
+        secret; for one that is not known the registry is asked once more, at most every UNKNOWN_US. Raises
         StoreUnavailable: the keys could not be read for STALE_US, so nobody is let in."""
         await self._refresh()
         match = TOKEN.fullmatch(token)
+        if match and f"key_{match[2]}" not in self._known:  # made a moment ago? strangers can ask so seldom only
+            await self._refresh(UNKNOWN_US)
         known = self._known.get(f"key_{match[2]}", (0, None))[1] if match else None
         salt, wanted = (known.salt, known.hash) if known else (NO_SALT, NO_HASH)
         same = hmac.compare_digest(hashed(salt, match[3] if match else "").encode(), wanted.encode())
@@ -143,12 +148,12 @@ class Keyring:
         await self._refresh()
         return any(key is None or key.mode == mode for _, key in self._known.values())
 
-    async def _refresh(self) -> None:
-        """Read again what is older than CACHE_US. While the registry does not answer it is asked once in CACHE_US only."""
-        if self._current():
+    async def _refresh(self, age_us: int = CACHE_US) -> None:
+        """Read again what is older than ``age_us``. While the registry does not answer it is asked once in CACHE_US only."""
+        if self._current(age_us):
             return
         async with self._turn:
-            if self._current():
+            if self._current(age_us):
                 return
             if self._younger(self._failed_at, CACHE_US):
                 self._require_fresh(None)
@@ -164,8 +169,8 @@ class Keyring:
             self._failed_at, self._read_at, self._seen = None, now, changes
             self._take(records)
 
-    def _current(self) -> bool:
-        return self._seen == self._changes and self._younger(self._read_at, CACHE_US)
+    def _current(self, age_us: int) -> bool:
+        return self._seen == self._changes and self._younger(self._read_at, age_us)
 
     def _now(self) -> tuple[int, int]:
         return self._clock.now_us(), self._clock.monotonic_us()
@@ -200,10 +205,13 @@ class Keyring:
         expires_us: int = 0,
         rate_per_s: int = 0,
     ) -> tuple[ApiKey, str]:
-        """A key that is not on record yet, and its text, which nobody will see again. Raises Refused ``validation_failed``."""
+        """A key that is not on record yet, and its text, which nobody will see again. Raises Refused ``validation_failed``,
+        ``card_number_refused`` for a name with a card number in it."""
         now = self._clock.now_us()
         if wrong := _wrong(mode, scopes, name, rate_per_s) or ("it would have expired already" * (0 < expires_us <= now)):
             raise Refused("validation_failed", f"No such key can be made: {wrong}.")
+        if has_card_number(name):
+            raise Refused("card_number_refused", "A card number stands in the key's name. Nothing was stored: leave it out.")
         fresh = ids.new_id("", now, self._entropy.bits(ids.RANDOM_BITS))
         salt = f"{self._entropy.bits(128):032x}"
         secret = ids.encode(self._entropy.bits(5 * SECRET_CHARS), SECRET_CHARS)

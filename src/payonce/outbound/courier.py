@@ -33,6 +33,8 @@ NOTICE: Final = ids.NOTICE
 DELIVERY: Final = telling.PREFIX
 WORK: Final = (NOTICE, DELIVERY, places.PREFIX)  # how the ids begin that ``resolve`` is for
 LEASE_MARGIN_MS: Final = 5_000  # from the end of a call to the end of its claim
+AT_ONCE: Final = 16  # deliveries of one process at a time, where nothing else is configured
+MERCHANT_PART: Final = 2  # a merchant has at most one in so many of them: slow endpoints of one keep no other waiting
 RACES_MAX: Final = 10
 RECORD_TRIES: Final = 5  # how often an outcome is written down when the store does not take it
 RECORD_PAUSE_S: Final = 0.2
@@ -62,11 +64,13 @@ class Courier:
         entropy: Entropy,
         wake: Wake,
         timeout_ms: int,
+        at_once: int = AT_ONCE,
     ) -> None:
+        """``at_once``: how many deliveries the process makes at a time, of which a merchant gets a part at most."""
         self.outbox, self._store, self._endpoints, self._sender = outbox, store, endpoints, sender
         self._journal, self._clock, self._entropy, self._wake = journal, clock, entropy, wake
         self._lease_us = (timeout_ms + LEASE_MARGIN_MS) * 1000
-        self._turns = Turns()
+        self._turns = Turns(at_once // MERCHANT_PART)
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
@@ -103,7 +107,6 @@ class Courier:
             first = await self.outbox.noticed(payment_id)
             if first is None:
                 return
-            known = (await self._endpoints.known()).values()
             try:
                 entries = await telling.history(self._store, payment_id)
                 told = [n for n in news.of_history(entries) if n.seq >= first]
@@ -114,6 +117,7 @@ class Courier:
             if not entries:  # or a row that came back without its past: its notice stays
                 await self.outbox.put_off(payment_id, now + NOTICE_LATER_US)
                 return
+            known = (await self._endpoints.known()).values()  # after the history: who counts for its last event is among them
             made = telling.deliveries(told, [e for e in known if e.state == "enabled"], now)
             if await self.outbox.hand_over(payment_id, entries[-1].envelope.seq, made):
                 self._hint(made)
@@ -135,14 +139,15 @@ class Courier:
             await self.outbox.settle(replace(d, state="canceled", said=why, due_us=None))
             return
         failing = endpoint.failing_since_us > 0
-        if not self._turns.enter(endpoint.id, failing=failing):
-            await self.outbox.settle(replace(d, due_us=self._turns.turn_us(endpoint.id, now, failing=failing)))
+        whose = f"{d.mode}/{d.merchant_id}"
+        if not self._turns.enter(endpoint.id, whose, failing=failing):
+            await self.outbox.settle(replace(d, due_us=self._turns.turn_us(endpoint.id, whose, now, failing=failing)))
             return
         began_us = self._clock.monotonic_us()
         try:
             await self._try(d, endpoint)
         finally:
-            self._turns.leave(endpoint.id, self._clock.monotonic_us() - began_us, self._clock.now_us())
+            self._turns.leave(endpoint.id, whose, self._clock.monotonic_us() - began_us, self._clock.now_us())
 
     async def _endpoint_of(self, d: Delivery) -> Endpoint | None:
         """As it is known; whether it is gone or disabled is not decided by what is only remembered."""

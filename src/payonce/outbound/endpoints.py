@@ -168,7 +168,7 @@ class Endpoints:
         ``endpoints_too_many``, ``validation_failed``, ``card_number_refused``, ``webhooks_unavailable``."""
         await self._check(url, types, description)
         if len(await self.all(scope)) >= ENDPOINTS_MAX:
-            raise Refused("endpoints_too_many", f"A merchant has at most {ENDPOINTS_MAX} endpoints in a mode.")
+            raise _too_many()
         key_id, now = signing.fingerprint(self._key()), self._clock.now_us()
         endpoint = Endpoint(
             id=ids.new_id(PREFIX, now, self._entropy.bits(ids.RANDOM_BITS)),
@@ -183,9 +183,13 @@ class Endpoints:
         )
         said = {"url": guard.without_query(url), "types": _said(types)}
         await self._write("created", endpoint, actor, request_id, said)
+        endpoint = replace(endpoint, active_us=self._clock.now_us() + ACTIVE_AFTER_US)  # that may have taken a while
         if not await self._registry.put(KIND, endpoint.id, msgspec.json.encode(endpoint), 0):
             raise StoreUnavailable("The new endpoint's id is taken, which cannot be by chance. Nothing was written; try again.")
         self._read_at = None
+        if endpoint not in (await self.all(scope))[:ENDPOINTS_MAX]:  # others were registered at the same moment
+            await self._registry.put(KIND, endpoint.id, None, 1)
+            raise _too_many()
         return endpoint
 
     async def change(
@@ -217,11 +221,11 @@ class Endpoints:
     async def enable(self, scope: Scope, id: str, *, reason: str = "", actor: str, request_id: str = "") -> Endpoint:
         """Deliver to it again, what happens from a few seconds later on; ``Courier.recover`` brings what happened meanwhile. A
         no-op when it is enabled."""
-        active = self._clock.now_us() + ACTIVE_AFTER_US
 
         def enabled(e: Endpoint) -> Endpoint:
             if e.state == "enabled":
                 return e
+            active = self._clock.now_us() + ACTIVE_AFTER_US
             return replace(e, state="enabled", reason="", active_us=active, failing_since_us=0)
 
         return await self._change(
@@ -350,6 +354,10 @@ class Endpoints:
             found = await self._look(to.host)
             if guard.any_forbidden(to.host, found, self._allowed):
                 raise Refused("endpoint_refused", "The host has an address that is not public.")
+
+
+def _too_many() -> Refused:
+    return Refused("endpoints_too_many", f"A merchant has at most {ENDPOINTS_MAX} endpoints in a mode.")
 
 
 def _endpoint(record: Record) -> Endpoint:

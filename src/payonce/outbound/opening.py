@@ -74,7 +74,16 @@ def opened(settings: Configured, store: Rooms, has: Has, journal: Journal, key: 
     sender = HttpSender(clock, allowed, timeout_ms=timeout_ms)
     endpoints = Endpoints(store.registry, clock, entropy, journal, key, allowed=allowed, look=sender.addresses)
     courier = Courier(
-        store.outbox, store, endpoints, sender, journal, clock=clock, entropy=entropy, wake=has.wake, timeout_ms=timeout_ms
+        store.outbox,
+        store,
+        endpoints,
+        sender,
+        journal,
+        clock=clock,
+        entropy=entropy,
+        wake=has.wake,
+        timeout_ms=timeout_ms,
+        at_once=settings.number("webhooks.concurrency"),
     )
     return Opened(endpoints, endpoints, courier, sender)
 

@@ -27,7 +27,8 @@ USER_AGENT: Final = f"payonce/{__version__}"
 CONNECT_S: Final = 5.0  # for each address that is tried
 ADDRESSES_MAX: Final = 3  # tried, of those that a host has
 LOOK_S: Final = 5.0  # for the addresses of a host, when an endpoint is registered
-LOOKS_MAX: Final = 16  # threads that wait for DNS; those of a name that is not answered wait for longer than we do
+LOOKS_MAX: Final = 64  # threads that wait for DNS; those of a name that is not answered wait for longer than we do
+REGISTERED_MAX: Final = 4  # threads of their own for names that are being registered, and as many lookups at once
 RETRY_AFTER_S_MAX: Final = 86_400
 READ_BYTES: Final = 16_384
 
@@ -71,6 +72,8 @@ class HttpSender:
         self._resolve, self._trust = resolve or self._dns, trust or _trusted
         self._tls: ssl.SSLContext | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._register_threads: ThreadPoolExecutor | None = None
+        self._registering = 0  # lookups under way for endpoints that are being registered
         self._looks: dict[tuple[str, int], asyncio.Future[tuple[str, ...]]] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
@@ -92,15 +95,26 @@ class HttpSender:
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Of a host that is being registered; empty when there are none, or none in time."""
+        if self._registering >= REGISTERED_MAX:
+            return ()  # too many at once: it is looked at before each delivery in any case
+        self._registering += 1
+        look = asyncio.ensure_future(self._register_dns(host))
+        look.add_done_callback(self._registered)
         with suppress(TimeoutError, OSError, UnicodeError):
             async with asyncio.timeout(LOOK_S):
-                return await self._shared(host, 443)
+                return await asyncio.shield(look)
         return ()
+
+    def _registered(self, look: "asyncio.Future[tuple[str, ...]]") -> None:
+        self._registering -= 1
+        if not look.cancelled():
+            look.exception()
 
     async def close(self) -> None:
         """Let go of the threads."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._register_threads):
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
 
     # --- the connection ---------------------------------------------------------------------------------------------
 
@@ -164,15 +178,17 @@ class HttpSender:
 
     async def _dns(self, host: str, port: int) -> tuple[str, ...]:
         """By threads of our own: a name that is not answered must not keep providers' names waiting."""
-        import socket
-
         if self._threads is None:
             self._threads = ThreadPoolExecutor(LOOKS_MAX, thread_name_prefix="payonce-dns")
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        )
-        return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+        return await _looked_up(self._threads, host, port)
+
+    async def _register_dns(self, host: str) -> tuple[str, ...]:
+        """By other threads: whoever registers names that nobody answers must not keep deliveries waiting."""
+        if self._resolve != self._dns:
+            return await self._resolve(host, 443)
+        if self._register_threads is None:
+            self._register_threads = ThreadPoolExecutor(REGISTERED_MAX, thread_name_prefix="payonce-names")
+        return await _looked_up(self._register_threads, host, 443)
 
     # --- the answer -------------------------------------------------------------------------------------------------
 
@@ -181,6 +197,15 @@ class HttpSender:
         if 300 <= status < 400:
             said += "; redirects are not followed"
         return Sent(status=status, said=said, retry_after_s=retry_after_s(retry_after, self._clock.now_us()))
+
+
+async def _looked_up(threads: ThreadPoolExecutor, host: str, port: int) -> tuple[str, ...]:
+    import socket
+
+    found = await asyncio.get_running_loop().run_in_executor(
+        threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    )
+    return tuple(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 def retry_after_s(value: str, now_us: int) -> int | None:

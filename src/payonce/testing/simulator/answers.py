@@ -77,14 +77,18 @@ def _matches(when: When, request: NewPayment) -> bool:
 async def judge_refusals(world: "World") -> None:
     """A merchant is sent away only where nobody can take it, or where the key stands for something else."""
     for each in world.merchants.posted:
-        if each.refused in ("no_route", "capture_method_unsupported") and not route_of(world, each.request, each.scope.merchant_id):
+        if each.refused in ("no_route", "capture_method_unsupported") and not route_of(
+            world, each.request, each.scope.merchant_id
+        ):
             continue
         known = await world.reader().find_key(each.scope, each.key)
         other = known is not None and known.request != encode(each.request)
         if each.refused == "idempotency_key_reused" and (other or world.counts["restored"]):
             continue
         if each.refused:
-            world.violate(f"refused as {each.refused}, though {route_of(world, each.request, each.scope.merchant_id)} can take it")
+            world.violate(
+                f"refused as {each.refused}, though {route_of(world, each.request, each.scope.merchant_id)} can take it"
+            )
 
 
 async def judge_row(world: "World", p: Payment, entries: list[Entry], movements: list[dict[str, Any]]) -> None:

@@ -9,6 +9,8 @@ from payonce.bootstrap import App, LocalWake
 from payonce.engine import Engine, Ports
 from payonce.health import Health
 from payonce.inbox import Receiver
+from payonce.outbound.courier import Courier
+from payonce.outbound.endpoints import Endpoints
 from payonce.process import Worker
 
 from .cloud_ports import CloudInbox, CloudRegistry, CloudStore
@@ -102,10 +104,18 @@ class Process:
         )
         registry = (CloudRegistry if world.cloud else SimRegistry)(self, kept.registry)
         self.health = Health(registry, self)
-        self.endpoints, self.courier = opened(self, wired, registry) if world.subscribers.there else (None, None)
+        self.endpoints: Endpoints | None = None
+        self.courier: Courier | None = None
+        if world.subscribers.there:
+            self.endpoints, self.courier = opened(self, wired, registry)
         self.engine = Watched(
-            *(wired, world.accounts_of(self.version), world.policy),
-            **{"rules": world.rules, "health": self.health, "hold": world.hold, "listeners": self.endpoints},
+            wired,
+            world.accounts_of(self.version),
+            world.policy,
+            rules=world.rules,
+            health=self.health,
+            hold=world.hold,
+            listeners=self.endpoints,
         )
         self.engine.world = world
         inbox = (CloudInbox if world.cloud else SimInbox)(self, kept.inbox)

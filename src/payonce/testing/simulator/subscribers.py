@@ -75,8 +75,15 @@ def opened(process: "Process", wired: Ports, registry: Registry) -> tuple[Endpoi
     journal = Journal(registry, process)
     endpoints = Endpoints(registry, process, process, journal, lambda: KEY)
     courier = Watched(
-        *(store.outbox, store, endpoints, SimSender(process), journal),
-        **{"clock": process, "entropy": process, "wake": wired.wake, "timeout_ms": TIMEOUT_MS},
+        store.outbox,
+        store,
+        endpoints,
+        SimSender(process),
+        journal,
+        clock=process,
+        entropy=process,
+        wake=wired.wake,
+        timeout_ms=TIMEOUT_MS,
     )
     courier.world = process.world
     return endpoints, courier
@@ -252,6 +259,3 @@ class Subscribers:
                 poller.seen |= set(page.entries)
                 poller.cursor = page.next
                 world.counts["page of the feed"] += 1
-
-
-

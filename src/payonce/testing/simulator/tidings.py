@@ -3,6 +3,7 @@ written, when each change was decided and committed, and the histories. An event
 and was decided after everybody could know of the endpoint, or before the end of a recovery that is about it."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -58,7 +59,7 @@ async def judge_tidings(world: "World", *, whole: bool = True) -> None:
         world.violate("an event has two deliveries to one endpoint")
     taken = {(got.url, got.event_id) for got in world.subscribers.got if got.taken}
     for row in rows:
-        _judge_row(world, row, taken, whole=whole)
+        _judge_row(world, row, whole=whole)
     for id, states in world.subscribers.states.items():
         if (endpoint := states[-1].endpoint) is not None:
             _judge_given_up(world, states, rows)
@@ -123,6 +124,10 @@ def _judge_got(world: "World", got: Got, told: Mapping[str, Public]) -> None:
                 world.violate(f"{got.url} was told {event.news.type}, and wants {one.types}", pid)
             if got.body != event.payload and not world.counts["restored"]:
                 world.violate(f"{got.url} got other bytes of {got.event_id} than its history tells", pid)
+        now = next((s for s in reversed(states) if s.at_us <= got.at_us), states[0])
+        off = now.endpoint is None or now.endpoint.state == "disabled"
+        if off and got.at_us > now.at_us + SIGNED_US and not got.process.frozen_until_us and not _clocks_differ(world):
+            world.violate(f"{got.url} was told {got.event_id} though it is disabled or removed")
     _judge_signature(world, got, states)
     world.counts["webhook to a merchant"] += 1
     world.counts["webhook to a merchant taken"] += got.taken
@@ -135,7 +140,9 @@ def _judge_signature(world: "World", got: Got, states: list[State]) -> None:
     if not slow and abs(signed_us - got.at_us) > SIGNED_US:
         world.violate(f"a webhook to {got.url} left {abs(got.at_us - signed_us) / S:.0f} s after it was signed")
     since_us = 0 if slow else signed_us - SIGNED_US
-    known = [s.endpoint for s, later in zip(states, [*states[1:], None], strict=True) if s.endpoint and _until(later) >= since_us]
+    known = [
+        s.endpoint for s, later in zip(states, [*states[1:], None], strict=True) if s.endpoint and _until(later) >= since_us
+    ]
     known = [e for s in states for e in (s.endpoint,) if e is not None and s.at_us <= got.at_us and e in known]
     good = [{n for n in (e.secret_n, e.secret_n - (e.old_until_us > since_us)) if n > 0} for e in known]
     by = {n for n in set[int]().union(*good) if _signed(got, states, n)}
@@ -194,7 +201,7 @@ def _judge_owed(world: "World", e: Endpoint, row: Delivery | None, taken: set[tu
         world.violate(f"{e.id} is owed {event_id}, which is said to be delivered, and it never took it", pid)
 
 
-def _judge_row(world: "World", row: Delivery, taken: set[tuple[str, str]], *, whole: bool) -> None:
+def _judge_row(world: "World", row: Delivery, *, whole: bool) -> None:
     """A delivery's state is explained by what the receiver knows."""
     world.counts[f"delivery {row.state}"] += 1
     states = world.subscribers.states.get(row.endpoint_id, [])
@@ -221,7 +228,7 @@ def _judge_row(world: "World", row: Delivery, taken: set[tuple[str, str]], *, wh
 
 def _judge_given_up(world: "World", states: list[State], rows: list[Delivery]) -> None:
     """An endpoint is disabled by its merchant, or for a reason that its receiver knows."""
-    for before, state in zip(states, states[1:], strict=False):
+    for before, state in pairwise(states):
         e = state.endpoint
         if e is None or e.state != "disabled" or before.endpoint is None or before.endpoint.state == "disabled":
             continue

@@ -56,7 +56,12 @@ class Watch:
         self._sent.add((p.id, claim.seq))
         stored = await self._stored(p, request, body)
         wrong = [*self._bytes(p, part, step, request, stored), *self._place(p, part, request), *self._lease(p, part, step)]
-        wrong += [*self._time(claim), *self._alone(process, claim), *self._allowed(process, part, claim), *self._served(p, part)]
+        wrong += [
+            *self._time(claim),
+            *self._alone(process, claim),
+            *self._allowed(process, part, claim),
+            *self._served(p, part),
+        ]
         for rule in wrong:
             world.violate(f"{rule}: {what}", p.id)
         self._under_way[p.id] = OnTheWire(process, claim)
