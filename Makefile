@@ -15,7 +15,7 @@ SOURCES := src tests tools benchmarks examples
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
 # Real processes and the deployed stack under kills and silence; and the simulator's own tests.
-TORTURE := tests/blackbox tests/aws/deployed tests/test_on_dynamodb.py tests/test_example_provider.py
+TORTURE := tests/blackbox tests/aws tests/stores/dynamodb tests/test_on_dynamodb.py tests/test_example_provider.py tests/fuzz
 SIMULATION := tests/simulation
 
 .PHONY: help run torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean

@@ -72,8 +72,7 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
     clock, engine = app.clock, app.engine
     end_us = clock.monotonic_us() + left_ms * 1000
     engine.gone_by_us = end_us - MARGIN_MS * 1000
-    await runtime.respect_hold(app)
-    await heed(app)
+    await asyncio.gather(runtime.respect_hold(app), _listening(app))
     _warn_of_short_life(app, left_ms)
     book = written(app)
     book.clear()
@@ -103,6 +102,13 @@ async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record
         with suppress(TimeoutError):  # the sweeper finds what was not sent; what is not shown again waits for its visibility
             await asyncio.wait_for(told, min(max(left_s / 2 - 0.2, TELL_S[0]), TELL_S[1]))
     return failed
+
+
+async def _listening(app: App) -> None:
+    """Who wants to hear of payments, if that is known soon: else all news are noted down, which loses nothing."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEED_S):
+            await heed(app)
 
 
 async def _heed(app: App) -> None:

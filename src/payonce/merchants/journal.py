@@ -1,6 +1,6 @@
 """The journal: who did what to merchants, keys, endpoints and switches, when and from where. A chain of its own, like a
 payment's history: each entry names the hash of the one before. What is done is put on record first: an act that is not in the
-journal was not done; an entry whose act failed afterwards is possible, and harmless.
+journal was not done; an entry whose act failed afterwards is possible; `payonce verify` names one that leaves a key open.
 
 Beside the entries lies the head: number and hash of the last one. It spares whoever appends the reading of all, and shows when
 the last entries are missing. Order of an append: if the head is behind (its writer died), bring it forward; write the entry,
