@@ -196,6 +196,26 @@ def test_more_at_once_than_there_is_room_for_are_refused_at_once() -> None:
     serving(check, store, requests_max=3)
 
 
+def test_one_merchant_cannot_fill_the_room() -> None:
+    """Half of it at most, over all their keys; the fourth gets 503, and another merchant is served."""
+    store = Slow()
+
+    async def check(s: Service, keys: Keyring) -> None:
+        mine = [await new_key(keys) for _ in range(2)]
+        other = await new_key(keys, OTHER)
+        waiting = [asyncio.create_task(s.client.get("/payments", headers=mine[n % 2])) for n in range(3)]
+        async with asyncio.timeout(20):
+            await store.crowd.wait()
+            answer = await s.client.get("/payments", headers=mine[0])
+            assert (answer.status_code, problem_of(answer)["code"]) == (503, "over_capacity")
+            assert (await s.client.get("/payments/pay_" + "0" * 20, headers=other)).status_code == 404
+            store.gate.set()
+            assert {a.status_code for a in await asyncio.gather(*waiting)} == {200}
+            assert (await s.client.get("/payments", headers=mine[0])).status_code == 200
+
+    serving(check, store, requests_max=6)
+
+
 def test_who_needs_no_key_cannot_fill_the_room() -> None:
     """Bodies of webhooks that do not come take a quarter of the room, and whoever has a key is served."""
 
