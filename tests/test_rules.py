@@ -324,6 +324,13 @@ def test_accounts_that_do_not_serve_the_rules_merchants_are_warned_of() -> None:
     assert merchant_warnings(Rules(), whose) == []
 
 
+def test_a_house_with_one_merchant_is_not_warned_of_others() -> None:
+    """Accounts that serve the default merchant alone, as they do where nothing else is said, are what such a house means."""
+    rules = Rules(rules=(Rule(name="all", use=("a",), fallback=()),))
+    assert merchant_warnings(rules, {"a": ("mer_default",)}) == []
+    assert len(merchant_warnings(rules, {"a": ("mer_default",), "b": ("mer_other",)})) == 1
+
+
 def test_rules_in_words() -> None:
     """What `routes check` shows of a rule."""
     when = When(

@@ -201,6 +201,8 @@ def merchant_warnings(rules: Rules, whose: Mapping[str, Collection[str] | None])
     """Rules whose accounts do not fit the merchants that they are for. ``whose``: account -> the merchants that it serves, None
     = everybody. An account that a rule names for others is passed over without a word, so it is said here."""
     found: list[str] = []
+    several = {each for served in whose.values() for each in served or ()} - {"mer_default"}
+    several |= {each for rule in rules.rules for each in rule.when.merchant}  # else nobody but the default one is thought of
     for rule in rules.rules:
         named = (*rule.use, *(rule.fallback if rule.fallback != "any" else ()))
         wanted = rule.when.merchant
@@ -213,7 +215,7 @@ def merchant_warnings(rules: Rules, whose: Mapping[str, Collection[str] | None])
             elif served is not None and (left := [each for each in wanted if each not in served]):
                 found.append(f"{_capital(rule)} names {name}, which does not serve {' or '.join(left)}.")
         served_by = [whose.get(name) for name in named]
-        if not wanted and rule.fallback != "any" and served_by and all(each for each in served_by):
+        if several and not wanted and rule.fallback != "any" and served_by and all(each for each in served_by):
             them = sorted({each for served in served_by for each in served or ()})
             found.append(
                 f"{_capital(rule)} has accounts for {' and '.join(them)} only: payments of others that it matches are refused."
