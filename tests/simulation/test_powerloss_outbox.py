@@ -5,10 +5,11 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from payonce.mail import Delivery
-from payonce.ports import Change
 from payonce.stores.sqlite import outbox, writes
+from payonce.stores.sqlite.schema import WritingConnection
 from payonce.stores.sqlite.writes import Write
 from payonce.testing import powerloss
 from payonce.testing.powerloss import PowerReport
@@ -30,13 +31,18 @@ def test_the_real_store_loses_no_news(tmp_path: Path) -> None:
 
 def test_mutant_news_in_a_second_transaction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A change that is committed before its place and notice are is seen without both."""
-    tell = writes._tell
+    whole = writes.PendingChange._write_beside
 
-    def apart(connection: apsw.Connection, change: Change) -> None:
-        in_two(connection)
-        tell(connection, change)
+    def apart(self: writes.PendingChange, connection: WritingConnection) -> None:
+        plain = replace(self.change, news=(), notify=False)
+        whole(writes.PendingChange(plain, self.expected_version, self.row), connection)
+        if self.change.news:
+            in_two(connection)
+            for seq, place in writes._tell(connection, self.change).items():
+                sql = "UPDATE events SET news = ? WHERE payment_id = ? AND seq = ?"
+                connection.execute(sql, (place, self.change.payment.id, seq))
 
-    monkeypatch.setattr(writes, "_tell", apart)
+    monkeypatch.setattr(writes.PendingChange, "_write_beside", apart)
     said = "\n".join(cut_everywhere(tmp_path).violations)
     assert "has neither a delivery nor a notice" in said
     assert "has no place in the feed" in said
