@@ -81,7 +81,11 @@ class Courier:
     async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
         """All that ``resolve`` is for and that is due before or at a time, earliest first: recoveries that go on ("whe_…"),
         notices ("not_…") and deliveries ("dlv_…"); at most ``limit`` of each. Raises StoreUnavailable, NewerSchema."""
-        rows = [Waiting(e.id, e.recovery.due_us) for e in (await self._endpoints.known()).values() if e.recovery]
+        rows = [
+            Waiting(e.id, e.recovery.due_us)
+            for e in (await self._endpoints.known()).values()
+            if e.recovery and e.state == "enabled"
+        ]
         rows = sorted((w for w in rows if w.due_us <= before_us), key=lambda w: w.due_us)[:limit]
         rows += [*await self.notices_due(before_us, limit), *await self.outbox.due(before_us, limit)]
         return tuple(sorted(rows, key=lambda w: (w.due_us, w.id)))

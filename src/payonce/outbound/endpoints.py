@@ -268,6 +268,8 @@ class Endpoints:
             raise Refused("endpoint_refused", "The endpoint is disabled: enable it first.")
 
         def begun(e: Endpoint) -> Endpoint:
+            if e.state == "disabled":  # since we looked: it would be due for ever
+                raise Refused("endpoint_refused", "The endpoint is disabled: enable it first.")
             since = min(e.recovery.since_us, recovery.since_us) if e.recovery else recovery.since_us
             return replace(e, recovery=replace(recovery, since_us=since))
 

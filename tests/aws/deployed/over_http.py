@@ -74,7 +74,8 @@ class Namespace(httpx2.AsyncBaseTransport):
         async with self._room:
             answer = await self._http.handle_async_request(there)
             body = await answer.aread()
-        shown = body.replace(self.prefix.encode(), b"").replace(b'"' + self._target.who.encode() + b"@", b'"api@')
+        shown = body.replace(self.prefix.encode(), b"")
+        shown = re.sub(rb'"' + self._target.who.encode() + rb'@[^"]*"', b'"api"', shown)  # as who has no key is shown
         given = [
             (n, str(int(v) - len(body) + len(shown)).encode() if n.lower() == b"content-length" else v)
             for n, v in answer.headers.raw

@@ -93,7 +93,10 @@ def _judge_capture(world: "World", p: Payment, o: Operation, ours: Movements) ->
 
 def _judge_void(world: "World", p: Payment, o: Operation, ours: Movements) -> None:
     del ours
-    if o.state == "SUCCEEDED" and p.status not in ("CANCELED", "FAILED"):
+    # A charge that a provider first declined and shows as paid after the void had ended the payment is kept, where late success
+    # is accepted: the fold leaves the void as it was (to change that needs a version of the rules).
+    late = p.late_success == "accept" and p.status == "SUCCESS" and o.attempt != p.winner
+    if o.state == "SUCCEEDED" and p.status not in ("CANCELED", "FAILED") and not late:
         world.violate(f"void {o.n} succeeded, and the payment is {p.status}", p.id)
     if o.state == "FAILED" and p.status in ("CANCELED", "FAILED") and p.reason in ("canceled", "voided"):
         world.violate(f"void {o.n} failed, and the payment is {p.status} {p.reason}", p.id)
