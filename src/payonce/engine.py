@@ -354,7 +354,7 @@ class Engine:
         told = news.of_change(p, after, entries)
         notify = bool(told) and self.listeners.any(p.merchant_id, p.mode)
         return after, Change(
-            payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs, news=told, notify=notify
+            payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs, news=told, notify=notify, was=p.status
         )
 
     async def _write(

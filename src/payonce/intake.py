@@ -147,6 +147,7 @@ class Intake(Struct, frozen=True):
                 key=_row(key, request.kind, p.id, request),
                 news=told,
                 notify=bool(told) and self.listeners.any(p.merchant_id, p.mode),
+                was=p.status,
             )
             match await self.store.commit(change, p.version):
                 case Committed():

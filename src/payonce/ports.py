@@ -47,6 +47,7 @@ class Change(Struct, frozen=True, kw_only=True):
     refs: tuple[Ref, ...] = ()
     news: tuple[int, ...] = ()  # seqs of the entries that hold public events (core/news.py): their place in the feed
     notify: bool = False  # somebody is subscribed to them: the payment is put on the notices in the same write
+    was: PaymentStatus | None = None  # the status before; None: it is new. For who counts (figures.py), no condition of the write
 
 
 class Committed(Struct, frozen=True):
@@ -76,6 +77,8 @@ class Filters(Struct, frozen=True, kw_only=True):
     provider: str | None = None  # account of the winner, else of the youngest attempt
     currency: str | None = None
     client_id: str | None = None
+    metadata: str | None = None  # one of its metadata values, as text
+    decline_code: str | None = None  # one of its attempts was declined so
     created_from_us: int | None = None
     created_before_us: int | None = None
     attention: bool = False  # only payments that need eyes: IN_DOUBT or attention set

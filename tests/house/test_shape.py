@@ -13,7 +13,7 @@ FILE_LINES = {"src": 400, "tests": 500}  # without table literals; interleaving 
 LONGER: dict[str, tuple[int, str]] = {}
 VAGUE = ("utils", "helpers", "common", "base", "manager", "misc", "shared")
 # What a newcomer reads (docs/reading.md). Lowered when code goes, raised only when an operation is added.
-CORE_CODE_LINES = 2_950
+CORE_CODE_LINES = 2_965
 CORE = ("src/payonce/core", *(f"src/payonce/{name}.py" for name in ("ports", "dispatch", "intake", "engine")))
 DEPENDENCIES = 12
 

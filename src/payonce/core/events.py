@@ -69,6 +69,7 @@ class Hinted(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
     attempt: int
     ref: str = ""
+    note: str = ""  # of a person who asks for it: why
 
 
 class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Asked"):
@@ -83,6 +84,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     reference: str = ""
     reason: str = ""
     idempotency_key: str = ""
+    note: str = ""  # of whoever asks: why
 
 
 class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="Judged"):
