@@ -33,7 +33,7 @@ def test_it_is_found_by_our_reference_before_any_id_is_known() -> None:
         assert await room.store.find_ref("order_9") == ()
         id = await room.hear(event(references=["unknown", reference(p)], refs=["order_9"]))
         await room.work()
-        assert room.hints == [(p.id, "order_9")]
+        assert room.hints == [(p.id, id)]
         row = await room.row(id)
         assert (row.state, row.payment_ids, row.due_us, row.tries) == ("matched", (p.id,), None, 0)
 
@@ -196,7 +196,7 @@ def test_what_could_not_be_hinted_stays_due(error: Exception) -> None:
         await room.work()
         assert await room.row(id) == before
         await room.work()
-        assert ((await room.row(id)).state, room.hints) == ("matched", [(p.id, "")])
+        assert ((await room.row(id)).state, room.hints) == ("matched", [(p.id, id)])
 
     using(check)
 
@@ -225,7 +225,7 @@ def test_a_death_between_hint_and_mark_hints_again() -> None:
             await room.work()
         assert (await room.row(id)).state == "new"
         await room.work(room.another())
-        assert room.hints == [(p.id, "")] * 2
+        assert room.hints == [(p.id, id)] * 2
         assert (await room.row(id)).state == "matched"
 
     using(check)
@@ -248,7 +248,7 @@ def test_two_workers_on_one_webhook_do_no_harm() -> None:
         ]
         await asyncio.gather(*(w.resolve(id) for w in workers))
         row = await room.row(id)
-        assert (row.state, row.version, room.hints) == ("matched", 2, [(p.id, "")] * 2)
+        assert (row.state, row.version, room.hints) == ("matched", 2, [(p.id, id)] * 2)
 
     using(check)
 
@@ -299,7 +299,7 @@ def test_the_engine_takes_it_as_a_hint_only() -> None:
         id = await room.hear(event(references=[reference(p)], refs=["ch_7"], status="paid", amount=p.amount_minor))
         await room.work(receiver)
         (last,) = await room.store.history(p.id, after_seq=p.version)
-        assert (last.envelope.data, last.envelope.actor) == (Hinted(attempt=0, ref="ch_7"), "webhook")
+        assert (last.envelope.data, last.envelope.actor) == (Hinted(attempt=0, ref=id), "webhook")
         after = await room.store.get(p.id)
         assert after is not None
         assert (after.status, after.captured_minor) == (p.status, 0)

@@ -26,7 +26,6 @@ import structlog
 from payonce import telemetry
 from payonce.bootstrap import SystemClock
 from payonce.cli import main
-from payonce.cli.timeline import told_outcome
 from payonce.config import load
 from payonce.core.errors import PayonceError
 from payonce.core.events import Observed, seal
@@ -35,6 +34,7 @@ from payonce.httpd import address_of, bind, http_server
 from payonce.merchants.keys import SCOPES
 from payonce.sandbox.server import sandbox_app
 from payonce.serving import Served, serving
+from payonce.shown.outcomes import told_outcome
 from payonce.shown.views import history_entry, provider_body
 from tests.fuzz.providers import OURS, subject
 from tests.leaks import Careless, Plants, careless, found, leaks, planted

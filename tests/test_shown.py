@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from payonce.cli import output
-from payonce.cli.timeline import tell, told_outcome
 from payonce.core.apply import apply
 from payonce.core.events import Accepted, Observed, Resolved, digest, seal, unseal
 from payonce.core.idempotency import Details
 from payonce.core.outcome import NotSent, Rejected, Unknown, Unreadable
 from payonce.core.redact import MASK
+from payonce.shown.outcomes import told_outcome
+from payonce.shown.story import tell
 from payonce.shown.views import history_entry, payment_body, provider_body
 from tests.fuzz.rows import histories
 

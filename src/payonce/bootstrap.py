@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .accounts import AWS_KINDS, SANDBOX_URL, ProviderConfig, adapter_of, aws_references, require_host_of_mode, resolve_secret
@@ -38,6 +38,7 @@ from .ports import Clock, Entropy, Filters, Lost, Response, Scope, Transport, Wa
 from .providers import load_adapters
 from .storage import OpenStore, aws_client, make_folder, opened
 from .telemetry import get_logger
+from .telemetry.opening import Watcher, connect, watched, watching
 
 if TYPE_CHECKING:
     from .sandbox.server import Sandbox
@@ -123,6 +124,7 @@ class App(Struct, frozen=True):
     endpoints: Endpoints | None = None  # None: merchants are told of nothing here
     courier: Courier | None = None  # as endpoints
     aws: Aws | None = None  # the client, where one is needed
+    watcher: Watcher = field(default_factory=lambda: Watcher(SystemClock()))  # sees the engine's writes and calls, and counts
 
     async def heed_hold(self) -> None:
         """Let the engine know whether a hold is on. Raises StoreUnavailable: then it goes on as it last knew."""
@@ -172,11 +174,9 @@ async def open_app(
     """Open the store, the transport and the engine; close them at the end. ``hold``: this process fires nothing,
     whatever it finds. ``worker``: one runs in this process, so it is told what is due; else the queue is, if there is one.
     ``checked`` False: neither tables, open payments nor the hold are looked at first, for who must start in milliseconds; the
-    hold is heeded before anything is advanced.
-    Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
-    clock = clock or SystemClock()
+    hold is heeded before anything is advanced. Raises ConfigError, NewerSchema, StoreUnavailable: nothing was started then."""
+    clock, env, entropy = clock or SystemClock(), os.environ if env is None else env, entropy or SystemEntropy()
     async with AsyncExitStack() as stack:
-        env, entropy = os.environ if env is None else env, entropy or SystemEntropy()
         aws, fetched = await _fetched(settings, clock, stack)
         accounts = accounts_of(settings, env, fetched)
         signing_key = _signing_key(settings, env, fetched, entropy)
@@ -188,7 +188,8 @@ async def open_app(
             transport.made()
         wake = LocalWake() if worker else _hints(settings, clock, aws)
         stack.push_async_callback(wake.flush)
-        ports = Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy, wake=wake)
+        watcher = await stack.enter_async_context(watching(clock, env, on_dynamodb=settings.on_dynamodb, keep=not checked))
+        ports = watched(watcher, Ports(store=kept.store, transport=transport, clock=clock, entropy=entropy, wake=wake))
         health = Health(kept.store.registry, clock)
         journal = Journal(kept.store.registry, clock)
         out = open_outbound(settings, kept.store, ports, journal, signing_key)
@@ -198,7 +199,7 @@ async def open_app(
         webhooks = Receiver(kept.store.inbox, kept.store, accounts, engine.ingest, clock=clock, wake=wake)
         if checked:
             await (refuse_repointed_due if settings.on_dynamodb else refuse_repointed)(engine, scope)
-        registry = kept.store.registry
+        connect(watcher, webhooks, out.courier)
         yield App(
             settings=settings,
             engine=engine,
@@ -210,9 +211,10 @@ async def open_app(
             hold=kept.hold,
             sandbox=sandbox,
             health=health,
-            merchants=Merchants(registry, clock, entropy),
-            keys=Keyring(registry, clock, entropy),
+            merchants=Merchants(kept.store.registry, clock, entropy),
+            keys=Keyring(kept.store.registry, clock, entropy),
             journal=journal,
+            watcher=watcher,
             webhooks=webhooks,
             endpoints=out.endpoints,
             courier=out.courier,

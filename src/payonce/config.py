@@ -98,6 +98,13 @@ SETTINGS: Final = (
         "mer_default) or required (everybody, always); in live mode always required",
         choices=("auto", "required"),
     ),
+    Setting(
+        "server.dashboard",
+        ("PAYONCE_DASHBOARD",),
+        "on",
+        "pages for people under /dashboard: on, or off (nothing is there)",
+        choices=("on", "off"),
+    ),
     Setting("server.drain_s", ("PAYONCE_DRAIN_S",), 20, "seconds that calls in flight get after SIGTERM", 1, 600),
     Setting(
         "server.log_level",

@@ -17,7 +17,7 @@ from .core import ids
 from .core.attempts import why_this_account
 from .core.due import Call, Facts
 from .core.errors import InvariantViolated
-from .core.events import Opened, digest
+from .core.events import Asked, Opened, digest
 from .core.idempotency import Details
 from .core.operations import operation, refund_ref, taken
 from .core.outcome import AnyOutcome, Created, Found, NotSent, RequiresAction, Unknown, Unreadable
@@ -199,6 +199,11 @@ def refs(part: Attempt | Operation, outcome: AnyOutcome) -> tuple[Ref, ...]:
     seen = [getattr(o, name, "") for o in (outcome, *getattr(outcome, "tries", ())) for name in NAMES]
     account = part.account if isinstance(part, Attempt) else "refund"
     return tuple(Ref(account, "provider_ref", v) for v in dict.fromkeys(seen) if v not in ("", "none", "open", "closed"))
+
+
+def operation_ref(asked: Asked) -> Ref:
+    """Our own name of an operation, under which its payment can be found."""
+    return Ref("operation", "operation_id", asked.operation_id)
 
 
 class Heard(Struct, frozen=True):

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.operations import action_of
+from .api.operations import action_of, wanted_of
 from .api.problems import NoSuchOperation
 from .bootstrap import App, open_app
 from .config import TABLES, Settings, Value, load
-from .core.idempotency import normalise, normalise_operation, parse_key
+from .core.idempotency import normalise, parse_key
 from .core.payment import FINAL, Payment, PaymentStatus
 from .ports import Filters
 from .process import running_worker
@@ -78,24 +78,29 @@ class Payments:
         receipt = await self._app.engine.submit(self._app.scope, request, _key(idempotency_key), actor=ACTOR)
         return payment_body(receipt.payment, receipt.details, await action_of(self._app.engine, receipt.payment))
 
-    async def capture(self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None) -> OperationBody:
+    async def capture(
+        self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None, note: str | None = None
+    ) -> OperationBody:
         """Take the money that is held: durable when this returns, PENDING at first; ``wait`` tells how it ends.
 
         Without ``amount`` (minor units) all of it; less where the account takes parts, and the rest is given free. One
         capture per payment. The same ``idempotency_key`` is one capture, however often it is asked; without one a fresh
-        key is made. Raises Refused (``operation_not_possible``, ``operation_in_progress``, ``amount_exceeds_available``,
+        key is made. ``note``: why, for the record; it is no part of what the key stands for. Raises Refused
+        (``operation_not_possible``, ``operation_in_progress``, ``amount_exceeds_available``,
         ``partial_capture_unsupported``, ``not_found`` and what ``pay`` raises) and StoreUnavailable."""
-        return await self._ask("capture", payment_id, amount, idempotency_key)
+        return await self._ask("capture", payment_id, amount, idempotency_key, note)
 
-    async def void(self, payment_id: str, *, idempotency_key: str | None = None) -> OperationBody:
+    async def void(self, payment_id: str, *, idempotency_key: str | None = None, note: str | None = None) -> OperationBody:
         """Give the hold back, or cancel a payment that has not ended: CANCELED in the end, unless the money was taken before.
         Otherwise as ``capture``, with which it excludes itself."""
-        return await self._ask("void", payment_id, None, idempotency_key)
+        return await self._ask("void", payment_id, None, idempotency_key, note)
 
-    async def refund(self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None) -> OperationBody:
+    async def refund(
+        self, payment_id: str, amount: int | None = None, *, idempotency_key: str | None = None, note: str | None = None
+    ) -> OperationBody:
         """Give money back: without ``amount`` all that is left. All refunds together never exceed what was captured, however
         many are asked at the same time. A refund may stay PENDING for days. Otherwise as ``capture``."""
-        return await self._ask("refund", payment_id, amount, idempotency_key)
+        return await self._ask("refund", payment_id, amount, idempotency_key, note)
 
     async def refunds(self, payment_id: str) -> tuple[OperationEntry, ...]:
         """Its refunds, the newest last. Raises Refused ``not_found``."""
@@ -111,10 +116,11 @@ class Payments:
         return operation_body(p, o, await self._app.engine.details(p), await self._app.engine.action(p))
 
     async def _ask(
-        self, kind: Literal["capture", "void", "refund"], payment_id: str, amount: int | None, key: str | None
+        self, kind: Literal["capture", "void", "refund"], payment_id: str, amount: int | None, key: str | None, note: str | None
     ) -> OperationBody:
-        request = normalise_operation(kind, payment_id, {} if amount is None else {"amount": amount})
-        receipt = await self._app.engine.submit(self._app.scope, request, _key(key), actor=ACTOR)
+        given = {name: value for name, value in (("amount", amount), ("note", note)) if value is not None}
+        request, said = wanted_of(kind, payment_id, given)
+        receipt = await self._app.engine.submit(self._app.scope, request, _key(key), actor=ACTOR, note=said)
         p = receipt.payment
         return operation_body(p, receipt.operation, receipt.details, await action_of(self._app.engine, p))
 
@@ -227,7 +233,7 @@ class Mounted:
                 app = await self._stack.enter_async_context(open_app(settings, worker=self._worker))
                 if self._worker:
                     await self._stack.enter_async_context(running_worker(app))
-                self._inner = api_of(app)
+                self._inner = api_of(app, worker=self._worker)
             return self._inner
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -19,12 +19,12 @@ from .core.due import Call, Facts, Judge, Next, Reverse, held_back
 from .core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from .core.events import Event, Hinted, Judged, Observed, Planned, Resolved
 from .core.idempotency import Details, NewPayment
-from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, worth_reading
+from .core.operations import NewOperation, decision_on, part_of, resolution, reversal, to_read
 from .core.payment import FINAL, Payment, Step, Terms
 from .core.plan import plan
 from .core.retry import DAY_US, SECOND_US
 from .core.routing import Rules
-from .core.verdict import awaits_read, weigh
+from .core.verdict import weigh
 from .dispatch import Account, Heard
 from .health import Admitted, Health, signal
 from .intake import Intake, Listeners, Nobody, Policy, Receipt, action_of, details_of, find
@@ -84,9 +84,10 @@ class Engine:
     # --- submit ---------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, scope: Scope, request: NewPayment | NewOperation, key: str, *, actor: str, request_id: str = ""
+        self, scope: Scope, request: NewPayment | NewOperation, key: str, *, actor: str, request_id: str = "", note: str = ""
     ) -> Receipt:
-        """Accept a payment or an operation on one, durably. A known key answers with what it stands for, as it is now.
+        """Accept a payment or an operation on one, durably. A known key answers with what it stands for, as it is now, whatever
+        the ``note``: why an operation is asked, for its event.
 
         Raises Refused (``no_route``, ``test_token_refused``, ``capture_method_unsupported``; for operations those of
         ``core.operations.asking`` and ``not_found``; ``idempotency_key_reused``, ``request_in_progress``, ``retry_same_key``
@@ -94,7 +95,7 @@ class Engine:
         """
         if isinstance(request, NewPayment):
             return await self.intake.payment(scope, request, key, actor=actor, request_id=request_id)
-        return await self.intake.operation(scope, request, key, actor=actor, request_id=request_id)
+        return await self.intake.operation(scope, request, key, actor=actor, request_id=request_id, note=note)
 
     # --- advance --------------------------------------------------------------------------------------------------
 
@@ -132,7 +133,8 @@ class Engine:
                 event: Event = Judged(what=judge.what, reason=judge.reason, attempt=judge.attempt, operation=judge.operation)
                 return await self._write(p, [event]) is not None
             case Reverse() as reverse:
-                return await self._write(p, [reversal(p, reverse.attempt, reverse.reason, now)]) is not None
+                asked = reversal(p, reverse.attempt, reverse.reason, now)
+                return await self._write(p, [asked], refs=(dispatch.operation_ref(asked),)) is not None
             case Call() as call if call.attempt in facts.lost:
                 log.error("account points elsewhere now: nothing is sent", payment_id=p.id, account=call.account)
                 await self.store.defer(p.id, p.version, now + DAY_US)
@@ -252,15 +254,16 @@ class Engine:
 
     # --- ingest, sweep, resolve -----------------------------------------------------------------------------------
 
-    async def ingest(self, payment_id: str, ref: str = "", *, actor: str) -> bool:
-        """A hint: somebody says something happened. Pulls a read of every attempt that carried money forward, in any
-        state; proves nothing (R9). False when there is nothing to read."""
+    async def ingest(self, payment_id: str, ref: str = "", *, actor: str, note: str = "", request_id: str = "") -> bool:
+        """A hint: somebody says something happened, or wants to know (``note``: why). Pulls a read of every attempt that
+        carried money forward, in any state; proves nothing (R9). False when there is nothing to read."""
         for _ in range(RACES_MAX):
             p = await self.store.get(payment_id)
-            worth = [a for a in p.attempts if a.steps and not awaits_read(a) and worth_reading(p, a)] if p else []
+            worth = to_read(p) if p else []
             if p is None or not worth:
                 return False
-            if await self._write(p, [Hinted(attempt=a.n, ref=ref) for a in worth], actor=actor):
+            hints: list[Event] = [Hinted(attempt=n, ref=ref, note=note) for n in worth]
+            if await self._write(p, hints, actor=actor, request_id=request_id):
                 self.wake.send(payment_id)
                 return True
         return False
@@ -280,21 +283,22 @@ class Engine:
         provider_ref: str = "",
         amount_minor: int | None = None,
         accept_amount: bool = False,
+        request_id: str = "",
     ) -> Payment:
         """Record an operator's decision on a payment that is IN_DOUBT or needs attention. Raises Refused."""
 
         def event(p: Payment) -> Resolved:
             return resolution(p, decision, reason, provider_ref, amount_minor, accept_amount=accept_amount)
 
-        return await self._decide(scope, payment_id, event, actor)
+        return await self._decide(scope, payment_id, event, actor=actor, request_id=request_id)
 
-    async def _decide(self, scope: Scope, payment_id: str, decided: Callable[[Payment], Resolved], actor: str) -> Payment:
+    async def _decide(self, scope: Scope, payment_id: str, decided: Callable[[Payment], Resolved], **who: str) -> Payment:
         head = ""
         for _ in range(RACES_MAX):
             p = await self.find(scope, payment_id)
             if p.head == head:  # the write that seemed unclear was done
                 return p
-            after, change = self._change(p, [decided(p)], {}, (), actor)
+            after, change = self._change(p, [decided(p)], {}, (), **who)
             if isinstance(await self.store.commit(change, p.version), Committed):
                 return after
             head = after.head
@@ -309,9 +313,14 @@ class Engine:
         *,
         reason: str,
         actor: str,
+        request_id: str = "",
     ) -> Payment:
         """Record an operator's decision on a capture, void or refund that is in doubt. Raises Refused."""
-        return await self._decide(scope, payment_id, lambda p: decision_on(p, operation_id, decision, reason), actor)
+
+        def event(p: Payment) -> Resolved:
+            return decision_on(p, operation_id, decision, reason)
+
+        return await self._decide(scope, payment_id, event, actor=actor, request_id=request_id)
 
     async def find(self, scope: Scope, payment_id: str) -> Payment:
         """The payment, if it is this caller's. Raises Refused ``not_found``: not there and not yours look the same."""
@@ -346,15 +355,15 @@ class Engine:
             await self._call(p, due.do, facts, [])
 
     def _change(
-        self, p: Payment, events: list[Event], bodies: Mapping[str, bytes], refs: tuple[Ref, ...], actor: str = "worker"
+        self, p: Payment, events: list[Event], bodies: Mapping[str, bytes], refs: tuple[Ref, ...], **who: str
     ) -> tuple[Payment, Change]:
         now = self.clock.now_us()
-        after, entries = extend(p, events, at_us=now, actor=actor)
-        due_us = plan(after, now, self._facts(after)).at_us
+        after, entries = extend(p, events, at_us=now, **{"actor": "worker", **who})
+        due = plan(after, now, self._facts(after)).at_us
         told = news.of_change(p, after, entries)
-        notify = bool(told) and self.listeners.any(p.merchant_id, p.mode)
+        tell = bool(told) and self.listeners.any(p.merchant_id, p.mode)
         return after, Change(
-            payment=after, entries=tuple(entries), due_us=due_us, bodies=bodies, refs=refs, news=told, notify=notify, was=p.status
+            payment=after, entries=tuple(entries), due_us=due, bodies=bodies, refs=refs, news=told, notify=tell, was=p.status
         )
 
     async def _write(
@@ -364,10 +373,10 @@ class Engine:
         *,
         refs: tuple[Ref, ...] = (),
         bodies: Mapping[str, bytes] | None = None,
-        actor: str = "worker",
+        **who: str,
     ) -> Payment | None:
         """One conditional write; None when another writer was first, or when it is unclear (re-read before acting)."""
-        after, change = self._change(p, events, bodies or {}, refs, actor)
+        after, change = self._change(p, events, bodies or {}, refs, **who)
         if not isinstance(await self.store.commit(change, p.version), Committed):
             return None
         if change.notify:

@@ -6,7 +6,7 @@ attempt at another account than the webhook's never matches.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote_plus
@@ -79,6 +79,7 @@ class Receiver:
     def __init__(
         self, inbox: Inbox, store: Store, accounts: Mapping[str, Account], ingest: Ingest, *, clock: Clock, wake: Wake
     ) -> None:
+        self.told: Callable[[str, str], None] = _nobody  # account and what became of a webhook, for who counts
         self.inbox, self._store, self._accounts = inbox, store, accounts
         self._ingest, self._clock, self._wake = ingest, clock, wake
 
@@ -92,7 +93,11 @@ class Receiver:
         if known is None or ear is None:
             raise Refused("not_found", "No account of this name takes webhooks.")
         now = self._clock.now_us()
-        event = _verified(known, ear, headers, body, now)
+        try:
+            event = _verified(known, ear, headers, body, now)
+        except Refused:
+            self.told(account, "refused")
+            raise
         webhook = Webhook(
             id=id_of(account, event.id),
             account=account,
@@ -108,6 +113,7 @@ class Receiver:
         )
         new = await self.inbox.put(webhook)
         log.info("webhook" if new else "webhook repeated", account=account, webhook=webhook.id)
+        self.told(account, "stored" if new else "repeated")
         if new:
             self._wake.send(webhook.id)
         return Stored(webhook.id, repeated=not new)
@@ -127,8 +133,10 @@ class Receiver:
             for payment_id in found:
                 if await self._read_enough(payment_id):
                     continue
-                await self._ingest(payment_id, webhook.refs[0] if webhook.refs else "", actor=ACTOR)
-            await self.inbox.settle(_settled(webhook, found, now))
+                await self._ingest(payment_id, webhook.id, actor=ACTOR)
+            settled = _settled(webhook, found, now)
+            if await self.inbox.settle(settled):
+                self.told(webhook.account, settled.state)
         except NewerSchema:
             log.warning("webhook about a row of a newer version left alone", webhook=id)
         except StoreUnavailable as error:
@@ -163,6 +171,10 @@ class Receiver:
                 if p and w.account in _operated(p):
                     found[payment_id] = None
         return tuple(found)[:WEBHOOK_NAMES_MAX]
+
+
+def _nobody(_account: str, _result: str) -> None:
+    """Nobody counts."""
 
 
 async def replay(inbox: Inbox, id: str, now_us: int) -> bool:

@@ -13,13 +13,13 @@ from .adapter import NextAction
 from .core import idempotency, ids, news
 from .core.apply import extend
 from .core.errors import FieldError, PayonceError, Refused, StoreUnavailable
-from .core.events import Accepted, digest
+from .core.events import Accepted, Asked, digest
 from .core.idempotency import Details, NewPayment
 from .core.operations import NewOperation, asking
 from .core.outcome import RequiresAction
 from .core.payment import LateSuccess, Mode, Operation, Payment
 from .core.verdict import acting_until_us, evidence
-from .dispatch import Account
+from .dispatch import Account, operation_ref
 from .outside import Outside
 from .ports import Change, Clock, Committed, Conflict, Entropy, KeyRow, Scope, Store, Unclear, Wake
 
@@ -122,7 +122,9 @@ class Intake(Struct, frozen=True):
         self.wake.send(payment_id)
         return Receipt(payment, request.details, replayed=False, operation=payment.operations[0])
 
-    async def operation(self, scope: Scope, request: NewOperation, key: str, *, actor: str, request_id: str) -> Receipt:
+    async def operation(
+        self, scope: Scope, request: NewOperation, key: str, *, actor: str, request_id: str, note: str
+    ) -> Receipt:
         """Append an operation: one conditional write of event, key and due time. What it needs (a status, what is left to give
         back) is a condition of that write: when somebody else was first, it is looked at again."""
         with suppress(PayonceError):  # then everybody may want to hear of it
@@ -133,11 +135,7 @@ class Intake(Struct, frozen=True):
                 return await self._repeat(known, request)
             now = self.clock.now_us()
             details = await details_of(self.store, p)  # before the write: after it nothing may fail any more
-            if p.winner is not None and self.outside.lost(p, p.attempts[p.winner]):
-                away = f"Its account {p.attempts[p.winner].account} is not in this configuration, or is another one now."
-                raise Refused("operation_not_possible", f"{away} Restore the account, then ask again.")
-            asked = asking(p, request, key, now, partial=self._partial(p))
-            self._require_step(p, request)
+            asked = self.asking(p, request, key, now, note)
             after, entries = extend(p, [asked], at_us=now, actor=actor, request_id=request_id)
             told = news.of_change(p, after, entries)
             change = Change(
@@ -145,6 +143,7 @@ class Intake(Struct, frozen=True):
                 entries=tuple(entries),
                 due_us=now,
                 key=_row(key, request.kind, p.id, request),
+                refs=(operation_ref(asked),),
                 news=told,
                 notify=bool(told) and self.listeners.any(p.merchant_id, p.mode),
                 was=p.status,
@@ -165,9 +164,16 @@ class Intake(Struct, frozen=True):
         busy = f"Others write to {request.payment_id} all the time: the {request.kind} was not written."
         raise Refused("retry_same_key", busy)
 
-    def _partial(self, p: Payment) -> bool:
+    def asking(self, p: Payment, request: NewOperation, key: str, now_us: int, note: str = "") -> Asked:
+        """The operation as it goes on record. Raises Refused, as ``core.operations.asking``; also where its account is away."""
+        if p.winner is not None and self.outside.lost(p, p.attempts[p.winner]):
+            away = f"Its account {p.attempts[p.winner].account} is not in this configuration, or is another one now."
+            raise Refused("operation_not_possible", f"{away} Restore the account, then ask again.")
         account = self._winner(p)
-        return account is not None and account.adapter.CAPABILITIES.partial_capture
+        partial = account is not None and account.adapter.CAPABILITIES.partial_capture
+        asked = asking(p, request, key, now_us, partial=partial, note=note)
+        self._require_step(p, request)
+        return asked
 
     def _require_step(self, p: Payment, request: NewOperation) -> None:
         """What the provider could only refuse is refused here: a part that is no multiple of what it takes."""

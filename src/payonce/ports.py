@@ -47,7 +47,7 @@ class Change(Struct, frozen=True, kw_only=True):
     refs: tuple[Ref, ...] = ()
     news: tuple[int, ...] = ()  # seqs of the entries that hold public events (core/news.py): their place in the feed
     notify: bool = False  # somebody is subscribed to them: the payment is put on the notices in the same write
-    was: PaymentStatus | None = None  # the status before; None: it is new. For who counts (figures.py), no condition of the write
+    was: PaymentStatus | None = None  # the status before (None: it is new), for who counts: no condition of the write
 
 
 class Committed(Struct, frozen=True):

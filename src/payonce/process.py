@@ -161,13 +161,14 @@ class Worker:
     async def _advance(self, id: str) -> None:
         """One step of whatever has this id. What fails is still due."""
         try:
-            if id.startswith(WORK):
-                if self.app.courier:
-                    await self.app.courier.resolve(id)
-            elif not id.startswith(PREFIX):
-                await self.app.engine.advance(id)
-            elif self.app.webhooks:
-                await self.app.webhooks.resolve(id)
+            with self.app.watcher.working(id):
+                if id.startswith(WORK):
+                    if self.app.courier:
+                        await self.app.courier.resolve(id)
+                elif not id.startswith(PREFIX):
+                    await self.app.engine.advance(id)
+                elif self.app.webhooks:
+                    await self.app.webhooks.resolve(id)
         except Exception:
             log.exception("bug: a payment or webhook could not be advanced; it stays due", id=id)
 

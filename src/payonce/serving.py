@@ -15,13 +15,16 @@ from starlette.types import Scope as AsgiScope
 
 from .api.app import create_app
 from .api.door import Backlog, Door, Guarded
+from .api.house import House
 from .bootstrap import App, LocalWake, open_app
 from .config import SANDBOX_URL, Settings, is_loopback
 from .core.actors import actor
-from .core.errors import ConfigError
+from .core.errors import ConfigError, PayonceError
 from .dispatch import Account
 from .inbox import deaf
+from .merchants.sessions import Sessions, sign_in_url
 from .ports import Filters, Scope
+from .shown.house_bodies import DeadLetterList
 
 if TYPE_CHECKING:
     from .process import Worker
@@ -62,7 +65,8 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
 
             beside(app.sandbox.ledger, address_of(sock), sandbox_accounts(settings))
         works = await stack.enter_async_context(running_worker(app, drain_s=drain_s)) if worker else None
-        api, limits = api_of(app, door_of(app, served=True)), Limits(connections_max=settings.number("limits.connections_max"))
+        api = api_of(app, door_of(app, served=True), worker=worker)
+        limits = Limits(connections_max=settings.number("limits.connections_max"))
         url = await stack.enter_async_context(http_server(api, sock, drain_s=drain_s, limits=limits))
         if app.sandbox:
             from .sandbox.courier import delivering
@@ -75,9 +79,9 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
             draining = asyncio.create_task(works.stop(drain_s)) if works else None  # noqa: F841  keeps it alive
 
 
-def api_of(app: App, door: Door | None = None) -> ASGIApp:
+def api_of(app: App, door: Door | None = None, *, worker: bool = False) -> ASGIApp:
     """The whole API over an open app, with the sandbox's pages when it runs in this process. ``door``: as ``door_of`` has it,
-    unless given."""
+    unless given. ``worker``: one runs beside it."""
     door = door or door_of(app)
     api = create_app(
         app.engine,
@@ -86,10 +90,50 @@ def api_of(app: App, door: Door | None = None) -> ASGIApp:
         webhooks=app.webhooks,
         endpoints=app.endpoints,
         courier=app.courier,
-        extra_routes=sandbox_routes(app, door),
+        house=house_of(app, worker=worker),
+        extra_routes=(*sandbox_routes(app, door), *dashboard_routes(app, door)),
         https=app.settings.text("server.public_url").startswith("https://"),
+        watcher=app.watcher,
     )
     return api if isinstance(app.wake, LocalWake) else _telling(api, app)
+
+
+def house_of(app: App, *, worker: bool = False) -> House:
+    """What the API shows to whoever looks after this payonce, of an open app; it counts as serving from now on. ``worker``: one
+    runs beside it."""
+    engine, store = app.engine, app.store
+    return House(
+        store=store,
+        registry=store.registry,
+        inbox=store.inbox,
+        outbox=store.outbox,
+        figures=store.figures,
+        accounts=engine.accounts,
+        health=app.health,
+        lanes=engine.lanes,
+        hold=app.hold,
+        merchants=app.merchants,
+        keys=app.keys,
+        journal=app.journal,
+        settings=app.settings,
+        clock=app.clock,
+        started_us=app.clock.now_us(),
+        worker=worker,
+        receiver=app.webhooks,
+        wake=app.wake,
+        trouble=store.retry_trouble,
+        dead_letters=dead_letters_of(app),
+    )
+
+
+def dead_letters_of(app: App) -> Callable[[], Awaitable[DeadLetterList]] | None:
+    """What looks into the dead-letter queue; None where there is none."""
+    url = app.settings.text("wake.dead_letter_url")
+    if app.aws is None or not url:
+        return None
+    from .wake.dead_letters import Looking
+
+    return Looking(app.aws, url, app.clock).look
 
 
 def door_of(app: App, *, served: bool = False) -> Door:
@@ -166,6 +210,57 @@ def sandbox_routes(app: App, door: Door) -> tuple[BaseRoute, ...]:
         return ()
     pages = Guarded(app.sandbox, door, "admin", owner=app.scope.merchant_id, open_under="/sandbox/pay/")
     return (Route("/sandbox/{page:path}", pages, include_in_schema=False),)
+
+
+def sessions_of(app: App) -> Sessions:
+    """Who is signed in at the dashboard of this store and mode."""
+    registry, mode = app.store.registry, app.settings.mode
+    return Sessions(registry, app.clock, app.engine.entropy, keys=app.keys, journal=app.journal, mode=mode)
+
+
+def dashboard_routes(app: App, door: Door) -> tuple[BaseRoute, ...]:
+    """The pages for people, under /dashboard. Nothing of them is loaded before the first of them is asked for: a function on
+    AWS that takes payments does not pay for templates."""
+    if app.settings.text("server.dashboard") == "off":
+        return ()
+    pages = LazyDashboard(app, door)
+    return tuple(Route(path, pages, include_in_schema=False) for path in ("/dashboard", "/dashboard/{page:path}"))
+
+
+async def dashboard_line(app: App, at: str, by: str) -> str:
+    """What a server says at its start: an address that signs the operator in, once. A store that takes no write now is no
+    reason not to serve. ``by``: the actor that starts it."""
+    if app.settings.text("server.dashboard") == "off":
+        return "off (server.dashboard)"
+    try:
+        ticket = await sessions_of(app).print_ticket(app.scope.merchant_id, ("admin",), by=by)
+    except PayonceError:
+        return f"{at.rstrip('/')}/dashboard  (`payonce dashboard` prints an address that signs you in)"
+    return f"{sign_in_url(at, ticket)}  (once, within 10 minutes; `payonce dashboard` prints another)"
+
+
+class LazyDashboard:
+    """The dashboard, made at the first request of it."""
+
+    def __init__(self, app: App, door: Door) -> None:
+        self._app, self._door = app, door
+        self._made: ASGIApp | None = None
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if self._made is None:
+            from .dashboard import dashboard_app
+
+            app = self._app
+            self._made = dashboard_app(
+                porter=self._door,
+                sessions=sessions_of(app),
+                keys=app.keys,
+                clock=app.clock,
+                entropy=app.engine.entropy,
+                mode=app.settings.mode,
+                public_url=app.settings.text("server.public_url"),
+            )
+        await self._made(scope, receive, send)
 
 
 def ready(app: App) -> Callable[[Scope | None], Awaitable[Mapping[str, str]]]:

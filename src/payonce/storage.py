@@ -16,6 +16,7 @@ from .config import Settings
 from .core.errors import ConfigError, StoreUnavailable
 from .core.events import Entry
 from .core.payment import Payment
+from .figures import Figures
 from .hold import FileHold, Hold, RecordHold
 from .mail import Inbox, Outbox
 from .ports import Clock, FeedPage, Filters, KeyRow, Page, Registry, Scope, Store
@@ -34,8 +35,8 @@ RACES_MAX: Final = 20
 
 
 class ReadStore(Protocol):
-    """What whoever only looks may ask; see ``ports.Store``. ``registry``, ``inbox`` and ``outbox`` need not take
-    writes."""
+    """What whoever only looks may ask; see ``ports.Store``. ``registry``, ``inbox``, ``outbox`` and ``figures`` need
+    not take writes."""
 
     @property
     def registry(self) -> Registry: ...
@@ -43,6 +44,8 @@ class ReadStore(Protocol):
     def inbox(self) -> Inbox: ...
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def figures(self) -> Figures: ...
 
     async def get(self, payment_id: str) -> Payment | None: ...
     async def find_key(self, scope: Scope, key: str) -> KeyRow | None: ...

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from msgspec.structs import replace
@@ -32,15 +32,20 @@ from payonce.adapter import (
 )
 from payonce.api.app import create_app
 from payonce.api.door import Door
+from payonce.api.house import House
+from payonce.config import load
 from payonce.core.payment import StoredRequest
 from payonce.dispatch import Account
 from payonce.engine import Engine, Policy, Ports
+from payonce.health import Health
+from payonce.hold import RecordHold
+from payonce.merchants import Merchants
 from payonce.merchants.journal import Journal
 from payonce.merchants.keys import SCOPES, Keyring, KeyScope
 from payonce.outbound.courier import Courier
 from payonce.outbound.endpoints import Endpoints
 from payonce.ports import Change, Clock, Committed, Conflict, KeyRow, Lost, Registry, Scope, Store, Unclear
-from payonce.stores.memory import MemoryRegistry, MemoryStore
+from payonce.stores.memory import MemoryInbox, MemoryRegistry, MemoryStore
 
 TEST = Scope("mer_default", "test")
 OTHER = Scope("mer_0123456789abcdefghjk", "test")
@@ -128,6 +133,8 @@ class TinyAdapter:
                 return Refunded(ref="re_1", reference=reference, amount_minor=said["amount"], currency=intent.currency)
         if intent.manual:
             return Authorized(ref="ch_1", amount_minor=said["amount"], **money)
+        if said["token"].endswith("_lost"):  # in either mode: nobody knows, and nobody can read it
+            return Unknown(reason="garbage")
         if said["token"] == "tok_action":
             return RequiresAction(ref="ch_1", reference=intent.reference)
         if said["token"] == "tok_ok" or not said["token"].startswith("tok_"):
@@ -301,6 +308,30 @@ def telling(engine: Engine, store: MemoryStore, registry: Registry) -> tuple[End
     return endpoints, Courier(store.outbox, store, endpoints, NoSender(), journal, **rest)
 
 
+def house_over(engine: Engine, registry: Registry | None = None, *, keys: Keyring | None = None, **more: Any) -> House:
+    """What the API shows of an engine over a memory store, with the settings of a fresh start; an inbox and a registry of its
+    own, unless they are given."""
+    rows, registry, clock = cast("MemoryStore", engine.store), registry or MemoryRegistry(), engine.clock
+    own: dict[str, Any] = {
+        "store": rows,
+        "registry": registry,
+        "inbox": MemoryInbox(),
+        "outbox": rows.outbox,
+        "figures": rows.figures,
+        "accounts": engine.accounts,
+        "health": Health(registry, clock),
+        "lanes": engine.lanes,
+        "hold": RecordHold(registry, clock),
+        "merchants": Merchants(registry, clock, engine.entropy),
+        "keys": keys or ring(registry, clock),
+        "journal": Journal(registry, clock),
+        "settings": load({}, {}),
+        "clock": clock,
+        "started_us": START_US,
+    }
+    return House(**{**own, **more})
+
+
 def engine_over(store: Store, *accounts: Account, return_to: str = "") -> Engine:
     ports = Ports(store=store, transport=Echo(), clock=TickingClock(), entropy=CountingEntropy(), wake=Woken())
     return Engine(ports, {a.name: a for a in accounts or (account(),)}, Policy(), return_to=return_to)
@@ -322,6 +353,8 @@ def serving(
     async def run() -> None:
         rows = store if store is not None else MemoryStore()
         engine = engine_over(rows, *accounts, return_to=return_to)
+        if "house" not in more and isinstance(rows, MemoryStore):
+            more["house"] = house_over(engine)
         app = create_app(engine, door=door(engine) if door else open_door(engine, scope), ready=ready, **more)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payonce.test") as client:
             await check(Service(app, engine, rows, client))

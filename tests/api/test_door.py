@@ -231,15 +231,17 @@ MAY: Final[Mapping[KeyScope, frozenset[KeyScope]]] = {
 
 
 def test_the_table_of_scopes_is_what_was_decided() -> None:
-    """Reads need payments:read, giving money back refunds:write, endpoints and deliveries admin, and all else that changes
-    something payments:write. What is open is listed in test_two_merchants."""
+    """Reads need payments:read, giving money back refunds:write, who runs things admin (endpoints, deliveries, keys, settings,
+    the journal, switches, an operator's decision), and all else that changes something payments:write. A dry run
+    changes nothing. What is open is listed in test_two_merchants."""
+    runs = ("/webhook-", "/keys", "/configuration", "/journal", "/providers/{account}/", "/inbox/{id}/")
     for path, needs in NEEDS.items():
         for method, scope in needs.items():
             if scope is None:
                 continue
-            if path.startswith("/webhook-"):
+            if path.startswith(runs) or path.endswith("/resolve"):
                 assert scope == "admin", path
-            elif method == "GET":
+            elif method == "GET" or path == "/routing/dry-run":
                 assert scope == "payments:read", path
             else:
                 assert scope == ("refunds:write" if path.endswith("/refunds") else "payments:write"), path

@@ -148,12 +148,12 @@ def test_the_details_of_a_page_come_in_one_call() -> None:
 
 
 def test_filters_are_exact_and_combined() -> None:
-    """status, provider, currency, clientId, created range and attention each narrow the list."""
+    """status, provider, currency, clientId, metadata, declineCode, created range and attention each narrow the list."""
 
     async def check(s: Service) -> None:
         first = await s.accepted("a", clientId="shop")
         second = await s.accepted("b", currency="EUR", clientId="shop")
-        third = await s.accepted("c", currency="EUR", paymentMethod="tok_stolen")
+        third = await s.accepted("c", currency="EUR", paymentMethod="tok_stolen", metadata={"order": "o-1", "n": 7})
         await s.engine.advance(first["transactionId"])
         await s.engine.advance(third["transactionId"])
         a, b, c = (p["transactionId"] for p in (first, second, third))
@@ -165,6 +165,15 @@ def test_filters_are_exact_and_combined() -> None:
             ({"currency": "eur"}, [c, b]),
             ({"clientId": "shop"}, [b, a]),
             ({"clientId": "shop", "currency": "EUR"}, [b]),
+            ({"metadata": "o-1"}, [c]),
+            ({"metadata": "7", "status": "FAILED"}, [c]),
+            ({"metadata": "o-1", "status": "SUCCESS"}, []),
+            ({"metadata": "o"}, []),
+            ({"declineCode": "stolen_card"}, [c]),
+            ({"declineCode": "stolen_card", "currency": "INR"}, []),
+            ({"idempotencyKey": "c", "metadata": "o-1", "declineCode": "stolen_card"}, [c]),
+            ({"idempotencyKey": "c", "metadata": "o-2"}, []),
+            ({"idempotencyKey": "a", "declineCode": "stolen_card"}, []),
             ({"createdFrom": second["createdAt"]}, [c, b]),
             ({"createdBefore": second["createdAt"]}, [a]),
             ({"createdFrom": first["createdAt"].replace("Z", "+00:00"), "createdBefore": third["createdAt"]}, [b, a]),
@@ -253,6 +262,8 @@ def test_attention_lists_what_needs_eyes() -> None:
         ("currency=%E2%82%B9", "currency"),
         ("clientId=", "clientId"),
         ("clientId=%00", "clientId"),
+        ("metadata=", "metadata"),
+        ("declineCode=%0A", "declineCode"),
         ("clientId=" + "x" * 256, "clientId"),
         ("createdFrom=yesterday", "createdFrom"),
         ("createdFrom=2026-11-18", "createdFrom"),

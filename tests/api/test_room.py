@@ -396,6 +396,7 @@ class Verifying:
     """Takes webhooks of one account, and none of them is genuine: to find that out takes time."""
 
     clock: StillClock
+    inbox: Any = None
 
     async def hear(self, account: str, headers: dict[str, str], body: bytes) -> Any:
         if account != "theirs":

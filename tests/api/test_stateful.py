@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from msgspec.structs import replace
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from payonce.api.app import create_app
-from payonce.api.links import LINKS
+from payonce.api.described.links import LINKS
 from payonce.api.openapi import operations
 from payonce.api.rights import NEEDS
 from payonce.core.idempotency import Details, NewPayment
@@ -22,7 +23,7 @@ from payonce.outbound.endpoints import ACTIVE_AFTER_US
 from payonce.ports import Filters
 from payonce.stores.memory import MemoryRegistry, MemoryStore
 
-from .service import OTHER, TEST, TickingClock, all_ok, engine_over, new_key, open_door, ring, telling
+from .service import OTHER, TEST, TickingClock, account, all_ok, engine_over, house_over, new_key, open_door, ring, telling
 
 WALKS, STEPS = 100, 10
 DONE_MIN: Final = 12  # of the operations that links lead to; with this document it is 18 of 21
@@ -41,11 +42,13 @@ class World:
 
     def __init__(self) -> None:
         self.store, registry = MemoryStore(), MemoryRegistry()
-        self.engine = engine_over(self.store)
+        own = replace(account(), merchants=frozenset({TEST.merchant_id}))
+        self.engine = engine_over(self.store, own)
         keys = ring(registry, self.engine.clock)
         self.endpoints, self.courier = telling(self.engine, self.store, registry)
         door = open_door(self.engine, keys=keys)
-        self.app = create_app(self.engine, door=door, ready=all_ok, endpoints=self.endpoints, courier=self.courier)
+        told: dict[str, Any] = {"endpoints": self.endpoints, "courier": self.courier}
+        self.app = create_app(self.engine, door=door, ready=all_ok, house=house_over(self.engine, registry), **told)
         self.numbers: Iterator[int] = itertools.count()
         asyncio.run(self.begin(keys))
 

@@ -12,16 +12,19 @@ from typing import Any, Final
 import httpx2
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from payonce.api.app import Resource, create_app
 from payonce.api.openapi import operations
 from payonce.api.rights import NEEDS
 from payonce.core import ids
 from payonce.core.idempotency import normalise
+from payonce.dispatch import Account
+from payonce.mail import Webhook
 from payonce.ports import Scope
 from payonce.stores.memory import MemoryRegistry, MemoryStore
 
-from .service import GOOD, OTHER, TEST, account, all_ok, engine_over, new_key, open_door, ring, telling
+from .service import GOOD, OTHER, TEST, account, all_ok, engine_over, house_over, new_key, open_door, ring, telling
 
 LIVE: Final = Scope("mer_default", "live")
 HOOK: Final = {"url": "https://shop.example/hooks", "types": ["payment.succeeded"], "description": "mine"}
@@ -40,10 +43,29 @@ OPEN: Final = {
 BODIES: Final[Mapping[tuple[str, str], object]] = {  # good ones, where a route needs one
     ("/payments/{id}/capture", "POST"): {"amount": 100},
     ("/payments/{id}/refunds", "POST"): {"amount": 100},
+    ("/payments/{id}/check", "POST"): {"note": "mine, I say"},
+    ("/payments/{id}/resolve", "POST"): {"decision": "not-charged", "reason": "mine, I say"},
     ("/webhook-endpoints/{id}", "PATCH"): {"description": "mine now"},
     ("/webhook-endpoints/{id}/recover", "POST"): {"since": "2026-11-01T00:00:00Z"},
+    ("/providers/{account}/drain", "POST"): {"reason": "maintenance"},
+    ("/providers/{account}/resume", "POST"): {"reason": "it is over"},
+    ("/routing/dry-run", "POST"): {"toml": ""},
+    ("/inbox/{id}/replay", "POST"): {"reason": "the row is there now"},
 }
-LISTS: Final = ("/payments", "/events", "/webhook-endpoints")  # GET: of one's own things; no id in them
+LISTS: Final = ("/payments", "/events", "/webhook-endpoints", "/webhook-deliveries")  # GET: of one's own things; no id in them
+FIGURES: Final = ("/stats", "/stats/declines", "/providers", "/attention", "/keys")  # GET: sums of one's own things
+HOUSE: Final = (  # of whoever runs payonce: to any other merchant nothing is there
+    ("/workers", "GET"),
+    ("/metrics", "GET"),
+    ("/routing", "GET"),
+    ("/routing/dry-run", "POST"),
+    ("/inbox", "GET"),
+    ("/inbox/{id}", "GET"),
+    ("/inbox/{id}/replay", "POST"),
+    ("/configuration", "GET"),
+    ("/journal", "GET"),
+)
+HEARD: Final = Webhook(id="wh_06gywnk043sq5zmmz0n5", account="tiny", event="evt_1", kind="x", received_us=1, last_us=1)
 
 
 class Things(Struct, frozen=True):
@@ -54,20 +76,24 @@ class Things(Struct, frozen=True):
     operation: str
     endpoint: str
     delivery: str
+    doubted: str
+    account: str  # that takes nobody else's payments
 
     @property
     def every(self) -> tuple[str, ...]:
-        return (self.charged, self.held, self.operation, self.endpoint, self.delivery)
+        return (self.charged, self.held, self.operation, self.endpoint, self.delivery, self.doubted, self.account)
 
     @property
     def event(self) -> str:
         return ids.event_id(self.charged, 3)
 
     def path(self, path: str) -> str:
-        held = path.endswith(("/capture", "/void"))
-        id = {"payments": self.held if held else self.charged, "events": self.event, "webhook-endpoints": self.endpoint}
-        id["webhook-deliveries"] = self.delivery
-        return path.replace("{id}", id[path.split("/")[1]]).replace("{operationId}", self.operation)
+        held, doubted = path.endswith(("/capture", "/void", "/check")), path.endswith("/resolve")
+        payment = self.held if held else self.doubted if doubted else self.charged
+        id = {"payments": payment, "events": self.event, "webhook-endpoints": self.endpoint}
+        id |= {"webhook-deliveries": self.delivery, "inbox": HEARD.id}
+        named = path.replace("{id}", id.get(path.split("/")[1], "")).replace("{operationId}", self.operation)
+        return named.replace("{account}", self.account)
 
 
 NOTHING: Final = Things(
@@ -76,7 +102,14 @@ NOTHING: Final = Things(
     operation="op_06gywnk041jcn0dsdw5k",
     endpoint="whe_06gywnk043sq5zmmz0n2",
     delivery="dlv_06gywnk043sq5zmmz0n3",
+    doubted="pay_06gywnk043sq5zmmz0n4",
+    account="nothing",
 )
+
+
+def of_one(name: str, scope: Scope) -> Account:
+    """An account that takes the payments of one merchant and mode only."""
+    return replace(account(name, mode=scope.mode), merchants=frozenset({scope.merchant_id}))
 
 
 class Two:
@@ -84,11 +117,14 @@ class Two:
 
     def __init__(self) -> None:
         self.store, registry = MemoryStore(), MemoryRegistry()
-        self.engine = engine_over(self.store, account(), account("tiny_live", mode="live"))
+        own = (of_one("tiny_own", TEST), of_one("tiny_live_own", Scope(OTHER.merchant_id, "live")))
+        self.engine = engine_over(self.store, account(), account("tiny_live", mode="live"), *own)
         self.keys = ring(registry, self.engine.clock)
         self.endpoints, self.courier = telling(self.engine, self.store, registry)
         door = open_door(self.engine, keys=self.keys)
-        self.app = create_app(self.engine, door=door, ready=all_ok, endpoints=self.endpoints, courier=self.courier)
+        told: dict[str, Any] = {"endpoints": self.endpoints, "courier": self.courier}
+        self.house = house_over(self.engine, registry)
+        self.app = create_app(self.engine, door=door, ready=all_ok, house=self.house, **told)
 
     async def things_of(self, scope: Scope) -> Things:
         charged = await self._settled(scope, "order-1")
@@ -96,11 +132,21 @@ class Two:
         by: dict[str, Any] = {"actor": "test", "request_id": ""}
         endpoint = await self.endpoints.create(scope, HOOK["url"], (), "theirs", **by)
         delivery = await self.courier.test(scope, endpoint.id, **by)
-        return Things(charged[0], held[0], charged[1], endpoint.id, delivery.id)
+        own, doubted = "tiny_own" if scope == TEST else "tiny_live_own", await self._doubted(scope)
+        return Things(charged[0], held[0], charged[1], endpoint.id, delivery.id, doubted, own)
+
+    async def _doubted(self, scope: Scope) -> str:
+        """A payment of which nobody knows what became of it."""
+        id = (await self._settled(scope, "order-9", paymentMethod="tok_lost" if scope.mode == "test" else "pm_lost"))[0]
+        for _ in range(9):
+            await self.engine.clock.sleep(86_400)
+            await self.engine.advance(id)
+        assert (await self.engine.find(scope, id)).status == "IN_DOUBT"
+        return id
 
     async def _settled(self, scope: Scope, key: str, **more: str) -> tuple[str, str]:
         method = "tok_ok" if scope.mode == "test" else "pm_live"
-        receipt = await self.engine.submit(scope, normalise({**GOOD, "paymentMethod": method, **more}), key, actor="test")
+        receipt = await self.engine.submit(scope, normalise({**GOOD, "paymentMethod": method} | more), key, actor="test")
         await self.engine.advance(receipt.payment.id)
         return receipt.payment.id, receipt.operation.id
 
@@ -141,7 +187,7 @@ def told(answer: httpx2.Response, things: Things) -> tuple[int, object, dict[str
 
 
 ROUTES: Final = [(path, method.upper()) for path, method, _ in operations()]
-BY_ID: Final = [(path, method) for path, method in ROUTES if "{" in path and (path, method) not in OPEN]
+BY_ID: Final = [(path, method) for path, method in ROUTES if "{" in path and (path, method) not in (*OPEN, *HOUSE)]
 
 
 def test_every_route_is_behind_the_door() -> None:
@@ -155,9 +201,11 @@ def test_every_route_is_behind_the_door() -> None:
 
 
 def test_every_route_is_asked_below() -> None:
-    """Routes with an id, lists, the two that create from nothing, and the open ones: there is no other kind."""
+    """Routes with an id, lists, sums, the house's, those that create from nothing, the open ones: there is no other kind."""
     creating = {("/payments", "POST"), ("/webhook-endpoints", "POST")}
-    assert {*BY_ID, *((path, "GET") for path in LISTS), *creating, *OPEN} == {*ROUTES, ("/", "GET")}
+    creating.add(("/search", "GET"))  # asked in test_search.py
+    reads = {(path, "GET") for path in (*LISTS, *FIGURES)}
+    assert {*BY_ID, *reads, *HOUSE, *creating, *OPEN} == {*ROUTES, ("/", "GET")}
 
 
 @pytest.mark.parametrize("owner", [TEST, Scope(OTHER.merchant_id, "live")], ids=["another merchant's", "my live one"])
@@ -198,6 +246,7 @@ def test_lists_hold_ones_own(path: str) -> None:
 
     async def check(a: Asking) -> None:
         await a.two._settled(TEST, "order-3")
+        await a.two.courier.test(TEST, a.things.endpoint, actor="test", request_id="")
         theirs = await a.client.get(path, headers=a.theirs)
         assert theirs.json()["data"]
         mine = await a.ask("GET", path)
@@ -209,6 +258,39 @@ def test_lists_hold_ones_own(path: str) -> None:
         at = await a.ask("GET", path, cursor=cursor)
         assert at.status_code == 422 or at.json()["data"] == []
         assert not any(name in at.text for name in a.things.every)
+
+    run(check)
+
+
+@pytest.mark.parametrize("path", FIGURES)
+def test_sums_are_of_ones_own(path: str) -> None:
+    """Whatever another merchant's payments count, mine count nothing, and nothing of theirs is named."""
+
+    async def check(a: Asking) -> None:
+        await a.two._settled(TEST, "order-3")
+        theirs, mine = await a.client.get(path, headers=a.theirs), await a.ask("GET", path)
+        assert (theirs.status_code, mine.status_code) == (200, 200)
+        assert not any(name in mine.text for name in a.things.every)
+        if path == "/stats":
+            assert (theirs.json()["now"]["accepted"], mine.json()["now"]["accepted"]) == (1, 0)
+            assert theirs.json()["now"]["calls"] > mine.json()["now"]["calls"] == 0
+
+    run(check)
+
+
+@pytest.mark.parametrize(("path", "method"), HOUSE, ids=[f"{method} {path}" for path, method in HOUSE])
+def test_what_is_the_houses_is_not_there_for_others(path: str, method: str) -> None:
+    """Whoever runs payonce is answered; any other merchant gets what an unknown path gets, whatever their key may do."""
+
+    async def check(a: Asking) -> None:
+        body = BODIES.get((path, method))
+        sent: dict[str, Any] = {} if body is None else {"json": body}
+        await a.two.house.inbox.put(HEARD)
+        there = a.things.path(path)
+        assert (await a.client.request(method, there, headers=a.theirs, **sent)).status_code in (200, 202)
+        foreign, unknown = await a.ask(method, there, body=body), await a.ask(method, "/nowhere", body=body)
+        assert foreign.status_code == unknown.status_code == 404
+        assert {**foreign.json(), "instance": "", "requestId": ""} == {**unknown.json(), "instance": "", "requestId": ""}
 
     run(check)
 

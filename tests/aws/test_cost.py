@@ -25,6 +25,7 @@ from payonce.core.idempotency import Details, NewPayment
 from payonce.ports import Clock
 from payonce.sandbox.server import sandbox_app
 from payonce.storage import aws_client
+from payonce.telemetry.names import CLOUD
 from payonce.testing.amazon import ModelAws
 from payonce.transport import HttpTransport
 
@@ -128,7 +129,7 @@ def test_what_is_assumed_of_the_template_is_in_it() -> None:
     said = (scale.SHARDS, scale.BATCH, scale.CONCURRENCY)
     assert tuple(int(defaults[name]) for name in ("IndexShards", "WorkerBatch", "WorkerConcurrency")) == said
     assert len(re.findall(r"^ +MetricName: ", template, re.MULTILINE)) == cost.ALARM_METRICS
-    assert len(METRICS) == cost.METRICS
+    assert len(METRICS) + len(CLOUD) == cost.METRICS
     assert (scale.OWN_S, scale.AWS_CALL_S) == (cost.OWN_S, cost.AWS_CALL_S)
 
 

@@ -45,6 +45,7 @@ NOBODY = (
     *("botocore", "boto3", "urllib3", "requests", "aiohttp", "mangum"),
     *("stripe", "razorpay", "cashfree_pg"),
     *("pytest", "hypothesis", "ministack", "samtranslator"),
+    *("prometheus_client", "opentelemetry"),
     *(
         "payonce.cli",
         "payonce.demo",

@@ -11,9 +11,12 @@ from payonce.awsapi import Answer, Aws, Done
 from payonce.awsclient.client import AwsClient
 from payonce.core import ids
 from payonce.core.errors import ConfigError, StoreUnavailable
+from payonce.core.redact import mask
 from payonce.ports import Wake
 from payonce.wake import sqs
+from payonce.wake.dead_letters import Looking
 from payonce.wake.sqs import COLLECTED_MAX, DELAY_S_MAX, DeadLetters, SqsWake, hint_of, standing
+from tests.api.service import TickingClock
 
 from .emulator import emulator, environment
 from .queues import RECEIVES_MAX, Queues, two_queues
@@ -264,6 +267,44 @@ def test_looking_that_breaks_off_shows_them_again(aws: Aws) -> None:
         with pytest.raises(StoreUnavailable):
             await DeadLetters(Spoiled(aws, second), q.dead, CLOCK).look()
         assert len(await q.bodies(q.dead)) == 15
+
+    use(aws, test)
+
+
+def test_the_api_looks_at_most_once_a_minute(aws: Aws) -> None:
+    """What it shows is what is there, a card number masked; within a minute it is shown again without a further receive."""
+
+    async def test(q: Queues) -> None:
+        clock, seen = TickingClock(), Spoiled(aws)
+        looking = Looking(seen, q.dead, clock)
+        empty = await looking.look()
+        assert (empty.known, empty.count, empty.data) == (True, 0, [])
+        assert seen.calls == ["GetQueueAttributes"]  # nothing is received where nothing is
+        await q.die(pay(7), "4242424242424242")
+        assert (await looking.look()).count == 0
+        await clock.sleep(60)
+        told, asked = await looking.look(), len(seen.calls)
+        assert (told.count, sorted((each.about or "", each.id[:8]) for each in told.data)) == (
+            2,
+            [("", mask("4242424242424242")[:8]), ("payment", pay(7)[:8])],
+        )
+        assert not any("4242424242424242" in each.id for each in told.data)
+        assert (await looking.look(), len(seen.calls)) == (told, asked)
+
+    use(aws, test)
+
+
+def test_a_queue_that_may_not_be_read_is_not_asked_again_at_once(aws: Aws) -> None:
+    """It is said once, and within a minute it is not known, without another question."""
+
+    async def test(q: Queues) -> None:
+        seen = Spoiled(aws)
+        looking = Looking(seen, q.dead + "-gone", TickingClock())
+        with pytest.raises(ConfigError):
+            await looking.look()
+        asked = len(seen.calls)
+        assert (await looking.look()).known is False
+        assert len(seen.calls) == asked
 
     use(aws, test)
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.blackbox.running import Payonce, until
 
-from .chromium import Browser, BrowserGone, installed
+from .chromium import Browser, installed
 from .shop import ORDER, Shop, open_shop
 
 pytestmark = [
@@ -41,20 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payonce]:
         yield server
     finally:
         server.end()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = installed()
-    assert program is not None
-    try:
-        browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    except BrowserGone as gone:
-        if os.environ.get("CHROMIUM"):  # who names one wants these tests
-            raise
-        pytest.skip(f"{program} does not start; set CHROMIUM to one that does. {gone}")
-    yield browser
-    browser.end()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -178,19 +164,13 @@ def test_the_keyboard_is_enough(server: Payonce, shop: Shop, browser: Browser) -
     """Tab reaches Approve first, with a visible ring, and Enter approves."""
     waiting = asked(server, shop, "mock", "keyboard")
     browser.open(waiting["nextAction"]["url"])
-    press(browser, "Tab", 9)
+    browser.press("Tab")
     assert browser.run("document.activeElement.innerText") == "Approve"
     assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     keep(browser, "keyboard")
-    press(browser, "Enter", 13)
+    browser.press("Enter")
     arrives(browser, shop, waiting["transactionId"])
     server.ends_as(waiting["transactionId"], "SUCCESS")
-
-
-def press(browser: Browser, key: str, code: int) -> None:
-    for kind in ("keyDown", "keyUp"):
-        text = "\r" if key == "Enter" and kind == "keyDown" else ""
-        browser.send("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, text=text)
 
 
 @pytest.mark.parametrize("account", ["mock", "stripe_mock", "cashfree_mock"])

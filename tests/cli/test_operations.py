@@ -9,13 +9,13 @@ import pytest
 
 from payonce.adapter import NextAction
 from payonce.bootstrap import open_app
-from payonce.cli.standing import waits_for
 from payonce.config import load
 from payonce.core.apply import extend
 from payonce.core.events import Judged
 from payonce.core.idempotency import NewPayment
 from payonce.core.operations import NewOperation
 from payonce.ports import Change
+from payonce.shown.standing import waits_for
 
 from .conftest import Payonce
 

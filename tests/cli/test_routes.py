@@ -180,3 +180,40 @@ def test_config_show_names_the_rules_and_their_origin(payonce: Payonce, tmp_path
     assert "high value from: 1,000,000 minor units (default)" in out
     shown = payonce("config", "show", "--json").json
     assert (shown["rulesOrigin"], shown["rules"][0]["name"]) == ("payonce.toml", "inr")
+
+
+def test_changed_rules_are_tried_on_payments_that_were_made(payonce: Payonce, tmp_path: Path) -> None:
+    """How many would have been asked for elsewhere first, from where to where, with an example; nothing is written."""
+    (tmp_path / "payonce.toml").write_text(RULES + '[[rules]]\nuse = ["a"]\n')
+    for n, currency in enumerate(("INR", "INR", "EUR")):
+        assert payonce("pay", "--amount", str(5 + n), "--currency", currency, "--key", f"k{n}").code in (0, 3)
+    (tmp_path / "new.toml").write_text(RULES.replace('use = ["b"]', 'use = ["a"]') + '[[rules]]\nuse = ["a"]\n')
+    before = payonce("list", "--json").out
+    ran = payonce("routes", "simulate", "new.toml", "--json")
+    assert (ran.code, ran.json["of"], ran.json["changed"], ran.json["truncated"]) == (0, 3, 2, False)
+    (group,) = ran.json["groups"]
+    assert (group["from"], group["to"], group["count"]) == ("b", "a", 2)
+    assert ran.json["warnings"][0] == "Only rules and thresholds are tried; not looked at: providers."
+    out = squeezed(payonce("routes", "simulate", "new.toml").out)
+    assert out[0] == "would have changed 2 of 3 payments: another account would have been asked first"
+    assert out[2] == f"2 b a inr inr {group['examples'][0]}"
+    assert payonce("routes", "simulate", "new.toml", "-n", "1", "--json").json["of"] == 1
+    assert payonce("list", "--json").out == before
+
+
+def test_a_file_that_cannot_be_tried_ends_with_2(payonce: Payonce, tmp_path: Path) -> None:
+    """With the line and the reason, before a store is opened."""
+    (tmp_path / "payonce.toml").write_text(RULES)
+    (tmp_path / "bad.toml").write_bytes(b'[[rules]]\nuse = ["zz"]\n')
+    (tmp_path / "odd.toml").write_bytes(b"\xff")
+    for name, said in (
+        ("bad.toml", "bad.toml, line 2: [[rules]] rule 1: use names zz, and there is no such account"),
+        ("odd.toml", "odd.toml is not UTF-8 text"),
+        ("none.toml", "none.toml cannot be read"),
+    ):
+        ran = payonce("routes", "simulate", name)
+        assert (ran.code, ran.out) == (2, "")
+        assert said in ran.err
+        assert "started" not in ran.err
+    assert payonce("routes", "simulate", "payonce.toml", "--last", "10001").code == 2
+    assert payonce("routes", "simulate", "payonce.toml", "--merchant", "acme").code == 2

@@ -21,7 +21,7 @@ AFTERWARDS: tuple[Mutant, ...] = (
         "refunds_summed_outside_of_the_write",
         "what is left to give back is a condition of the write",
         (INTAKE + "operation", "for race in range(RACES_MAX):\n", "was = await find(self.store, scope, request.payment_id)\n        for race in range(RACES_MAX):\n"),
-        (INTAKE + "operation", "asked = asking(p, request, key, now, partial=self._partial(p))", "asked = asking(was, request, key, now, partial=self._partial(p))\n            asked = __import__('msgspec').structs.replace(asked, number=len(p.operations) + 1, operation_id=ids.operation_id(p.id, len(p.operations) + 1, now), reference=ids.reference(p.id, len(p.operations) + 1, asked.attempt))"),
+        (INTAKE + "operation", "asked = self.asking(p, request, key, now, note)", "asked = self.asking(was, request, key, now, note)\n            asked = __import__('msgspec').structs.replace(asked, number=len(p.operations) + 1, operation_id=ids.operation_id(p.id, len(p.operations) + 1, now), reference=ids.reference(p.id, len(p.operations) + 1, asked.attempt))"),
         (APPLY + "_asked", "_require(1 <= e.amount_minor <= p.captured_minor - reserved_minor(p)", "_require(True"),
     ),
     mutant("capture_and_void_together", "capture and void exclude each other", (ASKED + "excluding", 'o.kind in ("capture", "void") and', "False and"), (APPLY + "_planned", 'held = p.status == "AUTHORIZED" and excluding(p) == o', "held = True")),

@@ -8,7 +8,7 @@ COURIER = "outbound.courier:Courier."
 TELLING = "outbound.telling:"
 
 TOLD: tuple[Mutant, ...] = (
-    mutant("notice_not_written", "news come with a notice", ("engine:Engine._change", "notify = bool(told) and self.listeners.any(p.merchant_id, p.mode)", "notify = False")),
+    mutant("notice_not_written", "news come with a notice", ("engine:Engine._change", "tell = bool(told) and self.listeners.any(p.merchant_id, p.mode)", "tell = False")),
     mutant("notice_dropped_by_the_store", "news come with a notice", ("stores.memory:MemoryStore._tell", "if change.notify:", "if change.notify and len(change.news) > 1:")),
     mutant("notice_forgets_its_first_news", "an older notice stands", ("stores.memory_outbox:MemoryOutbox.note", "first, _ = self._notices.get(payment_id, (seq, 0))", "first = seq")),
     mutant("notice_taken_before_deliveries_are_kept", "a notice goes when its deliveries are kept", (COURIER + "_notice", 'made = telling.deliveries(told, [e for e in known if e.state == "enabled"], now)', 'made = telling.deliveries(told, [e for e in known if e.state == "enabled"], now)\n            await self.outbox.hand_over(payment_id, entries[-1].envelope.seq, ())')),

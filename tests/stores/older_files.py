@@ -13,6 +13,7 @@ UNDO: Final[Mapping[int, str]] = {
     2: "DROP TABLE registry",
     3: "DROP TABLE inbox",
     4: "DROP TABLE feed; DROP TABLE notices; DROP TABLE deliveries; ALTER TABLE events DROP COLUMN news",
+    5: "DROP TABLE tallies; DROP TABLE counting; DROP TABLE labels; DROP TABLE declines",
 }
 
 

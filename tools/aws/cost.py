@@ -43,7 +43,7 @@ MARKED: Final = re.compile(r"(<!-- made by make aws-cost: ([a-z-]+) -->\n).*?(<!
 API_GB, WORKER_GB = 1.0, 0.5  # MemorySize of the template
 AWS_CALL_S: Final = 0.010  # assumed: a call to DynamoDB or SQS from Lambda
 OWN_S: Final = 0.020  # assumed: what an invocation takes beside its calls
-PLATFORM_LOG: Final = 500  # bytes, assumed: what Lambda logs of an invocation
+PLATFORM_LOG: Final = 1_600  # bytes, assumed: what Lambda logs of an invocation, and our lines of it
 ACCESS_LOG: Final = 400  # bytes, assumed: a line of the access log
 OUT_BYTES: Final = 2_000  # assumed: an answer to a merchant, and a request to a provider
 GB: Final = 1e9
@@ -51,7 +51,7 @@ GB: Final = 1e9
 MONTH_S: Final = 730 * 3600
 SWEEPS: Final = 730 * 60  # a month
 POLLS: Final = 2 * 5 * MONTH_S / 20  # each of two mappings keeps five long polls of 20 s open on a queue that is empty
-ALARM_METRICS, METRICS, SECRETS = 16, 8, 4  # of the template and the sweeper; three providers, and the signing key
+ALARM_METRICS, METRICS, SECRETS = 16, 24, 4  # of the template; the sweeper's and the functions'; three providers, and the signing key
 DAILY: Final = 1_000
 
 

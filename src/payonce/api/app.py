@@ -24,18 +24,31 @@ from payonce.outbound.endpoints import Endpoints
 from payonce.ports import Entropy, Scope
 from payonce.shown.bodies import Live, Readiness
 from payonce.telemetry import get_logger
+from payonce.telemetry.watching import Watcher
 
 from . import docs, openapi
+from .access import WHO, Access
+from .attention import AttentionDoor
 from .door import Crowd, Door, Ear, on_grid
 from .endpoints import EndpointDoor
 from .events import Events
+from .house import House
+from .inbox import InboxDoor
 from .incoming import BODY_S, Request, check_head, request_id_of
+from .metrics import MetricsDoor
 from .operations import Operations
 from .payments import Payments
 from .problems import CLOSE, READS, Answer, NoSuchPath, problem
+from .providers import ProvidersDoor
 from .returning import ReturnDoor
 from .rights import HEALTH, needs_of
+from .routing import RoutingDoor
+from .search import Search
+from .settings import SettingsDoor
+from .stats import StatsDoor
+from .story import Stories
 from .webhooks import WebhookDoor
+from .workers import WorkersDoor
 
 Handler = Callable[[Request], Awaitable[Answer]]
 Ready = Callable[[Scope | None], Awaitable[Mapping[str, str]]]
@@ -67,16 +80,19 @@ def create_app(
     webhooks: Receiver | None = None,
     endpoints: Endpoints | None = None,
     courier: Courier | None = None,
+    house: House | None = None,
     extra_routes: Iterable[BaseRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     body_s: float = BODY_S,
     https: bool = False,
+    watcher: Watcher | None = None,
 ) -> Starlette:
     """The API over ``engine``, behind ``door``: it says whose rows a caller sees and what they may do (``rights.NEEDS``).
     ``ready`` returns each check with its finding, as far as the scope it is given may know of it (None: a stranger): ``ok``, or
     ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it. Without ``webhooks`` none
-    is taken; without ``endpoints`` and ``courier`` merchants are told of nothing. A body must have come whole after ``body_s``
-    seconds. ``https``: browsers are told to come over TLS only."""
+    is taken; without ``endpoints`` and ``courier`` merchants are told of nothing; without ``house`` there are no figures,
+    accounts and workers to look at. A body must have come whole after ``body_s`` seconds. ``https``: browsers are told to come
+    over TLS only. ``watcher``: who counts and logs requests (nobody, if not given)."""
 
     def at(path: str, **handlers: Handler) -> Route:
         return Route(path, Resource(door, path, **handlers))
@@ -85,11 +101,23 @@ def create_app(
     routes: list[BaseRoute] = [
         Route("/", Resource(door, "/", GET=_to_docs), include_in_schema=False),
         *_of_payments(at, Payments(engine, door, body_s=body_s), Operations(engine, body_s=body_s)),
+        *_of_stories(
+            at,
+            Stories(
+                engine,
+                inbox=webhooks.inbox if webhooks else None,
+                outbox=courier.outbox if courier else None,
+                body_s=body_s,
+            ),
+            Search(engine),
+        ),
         *_of_news(at, Events(engine), EndpointDoor(endpoints, courier, engine.clock, body_s=body_s)),
+        *_of_house(at, house, body_s),
         at("/return/{reference}", GET=back, POST=back),
         at("/webhooks/{account}", POST=WebhookDoor(webhooks, body_s=body_s).hear),
         at("/livez", GET=_live),
         at("/readyz", GET=_readiness(ready, door)),
+        at("/metrics", GET=MetricsDoor(engine, watcher or Watcher(engine.clock), door.mode).show),
         at("/openapi.json", GET=openapi.serve),
         at("/docs", GET=docs.page),
         at("/docs/style.css", GET=docs.style),
@@ -97,7 +125,7 @@ def create_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Envelope, entropy=engine.entropy, https=https), Middleware(Crowd, door=door)],
+        middleware=[Middleware(Envelope, entropy=engine.entropy, https=https, watcher=watcher), Middleware(Crowd, door=door)],
         exception_handlers={404: _refused(NoSuchPath()), 405: _refused(_NO_METHOD)},
         lifespan=lifespan,
     )
@@ -118,6 +146,30 @@ def _of_payments(at: Callable[..., Route], payments: Payments, asked: Operations
     )
 
 
+def _of_stories(at: Callable[..., Route], told: Stories, search: Search) -> Iterable[Route]:
+    return (
+        at("/payments/{id}/story", GET=told.story),
+        at("/payments/{id}/check", POST=told.check),
+        at("/payments/{id}/resolve", POST=told.resolve),
+        at("/search", GET=search.find),
+    )
+
+
+def _of_house(at: Callable[..., Route], house: House | None, body_s: float) -> Iterable[Route]:
+    rules, inbox, settings = RoutingDoor(house, body_s=body_s), InboxDoor(house, body_s=body_s), SettingsDoor(house)
+    return (
+        *_of_care(at, house, body_s),
+        at("/routing", GET=rules.show),
+        at("/routing/dry-run", POST=rules.try_out),
+        at("/inbox", GET=inbox.list),
+        at("/inbox/{id}", GET=inbox.get),
+        at("/inbox/{id}/replay", POST=inbox.replay),
+        at("/keys", GET=settings.keys),
+        at("/configuration", GET=settings.configuration),
+        at("/journal", GET=settings.journal),
+    )
+
+
 def _of_news(at: Callable[..., Route], told: Events, hooks: EndpointDoor) -> Iterable[Route]:
     return (
         at("/events", GET=told.list),
@@ -130,8 +182,23 @@ def _of_news(at: Callable[..., Route], told: Events, hooks: EndpointDoor) -> Ite
         at("/webhook-endpoints/{id}/test", POST=hooks.test),
         at("/webhook-endpoints/{id}/recover", POST=hooks.recover),
         at("/webhook-endpoints/{id}/deliveries", GET=hooks.deliveries),
+        at("/webhook-deliveries", GET=hooks.every_delivery),
         at("/webhook-deliveries/{id}", GET=hooks.delivery),
         at("/webhook-deliveries/{id}/replay", POST=hooks.replay),
+    )
+
+
+def _of_care(at: Callable[..., Route], house: House | None, body_s: float) -> Iterable[Route]:
+    figures, accounts = StatsDoor(house), ProvidersDoor(house, body_s=body_s)
+    return (
+        at("/stats", GET=figures.stats),
+        at("/stats/declines", GET=figures.declines),
+        at("/providers", GET=accounts.list),
+        at("/providers/{account}", GET=accounts.get),
+        at("/providers/{account}/drain", POST=accounts.drain),
+        at("/providers/{account}/resume", POST=accounts.resume),
+        at("/attention", GET=AttentionDoor(house).look),
+        at("/workers", GET=WorkersDoor(house).look),
     )
 
 
@@ -173,7 +240,7 @@ class Resource:
         if needs is None:
             with self._lobby():
                 return await handler(request)
-        caller = await self._door.admit(request, needs)
+        caller = request.scope[WHO] = await self._door.admit(request, needs)
         with self._door.share(caller):
             return await handler(replace(request, admitted=caller))
 
@@ -182,7 +249,8 @@ class Envelope:
     """Around every answer, those of ``extra_routes`` too: Request-Id and security headers; an error that nobody took
     becomes a problem, and one that is a bug is logged without anything that was sent."""
 
-    def __init__(self, app: ASGIApp, entropy: Entropy, *, https: bool = False) -> None:
+    def __init__(self, app: ASGIApp, entropy: Entropy, *, https: bool = False, watcher: Watcher | None = None) -> None:
+        self._access = Access(watcher) if watcher else None
         self._app, self._entropy = app, entropy
         self._headers = (*SECURITY, *HTTPS) if https else SECURITY
 
@@ -191,6 +259,13 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         request_id = scope["payonce.request_id"] = request_id_of(scope, self._entropy)
+        if self._access is None:
+            await self._answer(scope, receive, send, request_id)
+            return
+        with self._access.around(scope, request_id, send) as watched:
+            await self._answer(scope, receive, watched, request_id)
+
+    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send, request_id: str) -> None:
         bodiless, started = scope["method"] == "HEAD", False
 
         async def sealed(message: Message) -> None:
@@ -302,7 +377,7 @@ def _readiness(ready: Ready, door: Door) -> Handler:
             checks = dict(await ready(caller.scope if caller else None))
         except StoreUnavailable as error:
             _log_refusal(error, request)
-            return problem(error if caller else Refused("not_ready", "It is not ready."), request)
+            return problem(error if caller else Refused("not_ready", "These checks fail: store."), request)
         bad = sorted(name for name, finding in checks.items() if finding != "ok" and not finding.startswith("ok:"))
         if bad:
             return problem(Refused("not_ready", f"These checks fail: {', '.join(bad)}."), request)

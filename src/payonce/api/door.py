@@ -37,6 +37,7 @@ OVERDUE_US: Final = 2_000_000  # a payment is not done late before that
 SAMPLE_US: Final = 1_000_000  # how often the backlog is looked at,
 SAMPLE_SHARE: Final = 20  # and at most one part in so many of the time
 BACKLOG_RETRY_S: Final = 5
+INSIDE: Final = "payonce.caller"  # the key of an ASGI scope: no client can set one, only the program around
 FORWARDED: Final = (
     b"cf-connecting-ip",
     b"forwarded",
@@ -145,11 +146,16 @@ class Door:
         except StoreUnavailable as error:
             log.warning("the keys cannot be read", request_id=request.request_id, said=str(error)[:800])
             raise Refused("not_ready", "The keys cannot be read now, so nobody is let in. Nothing was done.") from error
-        if caller.key and (self._rated or caller.key.rate_per_s):
-            self._rates.take(caller.key)
+        if not caller.inside:
+            self.pace(caller)
         if not caller.may(needs):
             raise Refused("scope_missing", f"This needs a key with the scope {needs}; {caller.who} has not got it.")
         return caller
+
+    def pace(self, caller: Caller) -> None:
+        """One request more of a caller. Raises Later ``rate_limited``."""
+        if caller.key and (self._rated or caller.key.rate_per_s):
+            self._rates.take(caller.key)
 
     async def known(self, request: Request) -> Caller | None:
         """Who is asking, for what strangers may see less of; None for a stranger, whatever they show."""
@@ -159,6 +165,9 @@ class Door:
             return None
 
     async def _caller(self, request: Request) -> Caller:
+        page = request.scope.get(INSIDE)
+        if isinstance(page, Caller):  # a page of ours asks in this process for who is signed in there
+            return page
         token, unlocked = _token(request), await self._unlocked()
         if unlocked is not None and not (token or "").startswith("sk_"):
             if self._local_only and not _from_here(request):
@@ -210,7 +219,7 @@ class Door:
     @contextmanager
     def share(self, caller: Caller) -> Iterator[None]:
         """One of the requests of a merchant, who has a share only: bodies that come slowly must not keep others out."""
-        whose = caller.scope.merchant_id if caller.key and self._most else ""
+        whose = caller.scope.merchant_id if caller.key and self._most and not caller.inside else ""
         if whose and self._shares.get(whose, 0) >= max(1, self._most // MERCHANT_SHARE):
             raise Later("over_capacity", "Too many requests of yours are being handled.", retry_after_s=CAPACITY_RETRY_S)
         self._shares[whose] = self._shares.get(whose, 0) + 1
@@ -236,7 +245,7 @@ class Crowd:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")))
-        if scope["type"] != "http" or path in HEALTH:
+        if scope["type"] != "http" or path in HEALTH or isinstance(scope.get(INSIDE), Caller):  # the page was counted
             await self._app(scope, receive, send)
             return
         with self._door.room():

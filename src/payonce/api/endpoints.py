@@ -26,6 +26,7 @@ from payonce.shown.endpoints import (
 from payonce.shown.news import TEST_TYPE
 
 from .fields import Fields, small_body
+from .inbox import ReasonFields, no_cursor
 from .incoming import BODY_S, Query, Request
 from .payments import NO_STORE
 from .problems import Answer, Headers
@@ -43,7 +44,14 @@ class EndpointDoor:
     """The handlers. Whose endpoints they see is the caller's. Without ``endpoints`` and ``courier`` webhooks to merchants are
     not set up here, and every handler says so."""
 
-    def __init__(self, endpoints: Endpoints | None, courier: Courier | None, clock: Clock, *, body_s: float = BODY_S) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints | None,
+        courier: Courier | None,
+        clock: Clock,
+        *,
+        body_s: float = BODY_S,
+    ) -> None:
         self._endpoints, self._courier, self._clock, self._body_s = endpoints, courier, clock, body_s
 
     # --- endpoints -------------------------------------------------------------------------------------------------
@@ -158,8 +166,28 @@ class EndpointDoor:
                 limit=limit,
             )
         except ValueError:
-            rule = "is not a cursor of this listing"
-            raise Refused("validation_failed", f"cursor {rule}.", (FieldError("cursor", rule),)) from None
+            raise no_cursor() from None
+        return Answer(200, _encode(page), headers=NO_STORE)
+
+    async def every_delivery(self, request: Request) -> Answer:
+        """To all endpoints of the caller, newest first; those to endpoints that were removed too."""
+        query = Query(request, ("state", "endpoint", "payment", "cursor", "limit"))
+        state = cast("DeliveryState | None", query.choice("state", STATES, f"must be one of {', '.join(STATES)}"))
+        endpoint, payment, cursor = query.text("endpoint"), query.text("payment"), query.text("cursor")
+        limit = query.number("limit", 1, DELIVERIES_LIMIT_MAX, DELIVERIES_LIMIT)
+        query.check()
+        try:
+            page = await deliveries_page(
+                self._sending.outbox,
+                request.caller.scope,
+                endpoint_id=endpoint,
+                state=state,
+                payment_id=payment,
+                cursor=cursor,
+                limit=limit,
+            )
+        except ValueError:
+            raise no_cursor() from None
         return Answer(200, _encode(page), headers=NO_STORE)
 
     async def delivery(self, request: Request) -> Answer:
@@ -167,9 +195,13 @@ class EndpointDoor:
         return Answer(200, _encode(delivery_body(await self._delivery(request))), headers=NO_STORE)
 
     async def replay(self, request: Request) -> Answer:
-        await self._nothing_said(request)
-        now = await self._delivery(request)
-        return _accepted(request, await self._sending.replay(request.caller.scope, now.id, **_by(request)))
+        """The reason, if one is given, is on the journal with the replay."""
+        fields = ReasonFields(await small_body(request, self._body_s, optional=True), ("reason",))
+        Query(request).check()
+        reason = fields.reason("reason", required=False)
+        fields.check()
+        now, scope = await self._delivery(request), request.caller.scope
+        return _accepted(request, await self._sending.replay(scope, now.id, reason=reason, **_by(request)))
 
     # --- what they share -------------------------------------------------------------------------------------------
 
@@ -217,13 +249,16 @@ async def deliveries_page(
     endpoint_id: str | None = None,
     state: DeliveryState | None = None,
     type: str | None = None,
+    payment_id: str | None = None,
     cursor: str | None = None,
     limit: int = DELIVERIES_LIMIT,
 ) -> DeliveryPage:
     """About as ``EndpointDoor.deliveries``. Raises ValueError for a cursor that is not ours, and StoreUnavailable."""
     found: list[Delivery] = []
     for _ in range(ROUNDS_MAX if type else 1):
-        page = await outbox.list(scope, limit - len(found), endpoint_id=endpoint_id, state=state, cursor=cursor)
+        page = await outbox.list(
+            scope, limit - len(found), endpoint_id=endpoint_id, state=state, payment_id=payment_id, cursor=cursor
+        )
         found += [d for d in page.deliveries if type in (None, d.type)]
         cursor = page.next
         if cursor is None or len(found) >= limit:

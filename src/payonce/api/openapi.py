@@ -25,9 +25,23 @@ from payonce.shown.bodies import (
     VoidRequest,
 )
 
-from . import describing_endpoints as hooks
-from . import describing_operations as asked
-from .describing import (
+from .described import endpoints as hooks
+from .described import operations as asked
+from .described import routing as house
+from .described import stats as care
+from .described import story as stories
+from .described.events import told
+from .described.examples import (
+    EXAMPLE_EVENT,
+    EXAMPLE_PAYMENT,
+    EXAMPLE_REQUEST,
+    EXAMPLE_WEBHOOK,
+    SETTLED_PAYMENT,
+    WAITING_PAYMENT,
+)
+from .described.links import linked
+from .described.operations import ASKING_PROBLEMS, accepted, key_parameter
+from .described.parts import (
     HEADER_KEY,
     SCHEMES,
     behind_the_door,
@@ -40,17 +54,14 @@ from .describing import (
     ref,
     request_id,
 )
-from .describing_events import told
-from .describing_operations import ASKING_PROBLEMS, accepted, key_parameter
-from .examples import EXAMPLE_EVENT, EXAMPLE_PAYMENT, EXAMPLE_REQUEST, EXAMPLE_WEBHOOK, SETTLED_PAYMENT, WAITING_PAYMENT
 from .incoming import BODY_BYTES_MAX, BODY_S, TEXT_CHARS_MAX, Request
-from .links import linked
 from .payments import AFTER_MAX, HISTORY_LIMIT, HISTORY_LIMIT_MAX, LIST_LIMIT, LIST_LIMIT_MAX
 from .problems import Answer, Problem
 from .rights import needs_of
 from .webhooks import WebhookReceipt
 
 Document = dict[str, Any]
+EXAMPLE_METRICS: Final = 'payonce_payments_accepted_total{currency="INR",mode="test"} 42.0\n'
 
 INTRODUCTION: Final = (
     "One API in front of many payment providers. `POST /payments` answers 202 once the payment is durably written; it is then "
@@ -73,10 +84,7 @@ INTRODUCTION: Final = (
 @cache
 def document() -> Document:
     """The document. Do not change it: it is shared."""
-    taken = (NewPaymentRequest, AmountRequest, VoidRequest)
-    shown = (PaymentBody, PaymentList, History, OperationBody, OperationList, Problem, WebhookReceipt, Live, Readiness)
-    every = (*taken, *shown, *hooks.TAKEN, *hooks.SHOWN)
-    _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(_structs(), ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["x-problems"] = {
         code: {"status": p.status, "title": p.title, "money": p.money, "next": p.next} for code, p in PROBLEMS.items()
     }
@@ -95,6 +103,8 @@ def document() -> Document:
             {"name": "payments", "description": "Accept payments and see what became of them."},
             {"name": "operations", "description": "Take what is held, give it back, refund what was taken."},
             *hooks.TAGS,
+            *care.TAGS,
+            *house.TAGS,
             {"name": "customers", "description": "Where they come back to from a provider."},
             {"name": "webhooks", "description": "What providers send."},
             {"name": "service", "description": "The state of the service, and these documents."},
@@ -109,11 +119,15 @@ def document() -> Document:
                 "/payments/{id}/refunds": {"post": asked.refund(), "get": asked.refunds()},
                 "/payments/{id}/operations": {"get": asked.operations()},
                 "/payments/{id}/operations/{operationId}": {"get": asked.operation()},
+                **stories.paths(),
                 **hooks.paths(),
+                **care.paths(),
+                **house.paths(),
                 "/return/{reference}": {"get": asked.come_back("get"), "post": asked.come_back("post")},
                 "/webhooks/{account}": {"post": _hear()},
                 "/livez": {"get": _livez()},
                 "/readyz": {"get": _readyz()},
+                "/metrics": {"get": _metrics()},
                 "/openapi.json": {"get": _plain("getOpenapi", "This document", "application/json", {"type": "object"})},
                 "/docs": {"get": _plain("getDocs", "This document for people", "text/html", {"type": "string"})},
                 "/docs/style.css": {"get": _plain("getDocsStyle", "The style of /docs", "text/css", {"type": "string"})},
@@ -122,6 +136,24 @@ def document() -> Document:
         "webhooks": told(),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": SCHEMES},
     }
+
+
+def _structs() -> tuple[type, ...]:
+    """All that is taken and shown."""
+    taken = (NewPaymentRequest, AmountRequest, VoidRequest)
+    shown = (PaymentBody, PaymentList, History, OperationBody, OperationList, Problem, WebhookReceipt, Live, Readiness)
+    return (
+        *taken,
+        *shown,
+        *stories.TAKEN,
+        *stories.SHOWN,
+        *hooks.TAKEN,
+        *hooks.SHOWN,
+        *care.TAKEN,
+        *care.SHOWN,
+        *house.TAKEN,
+        *house.SHOWN,
+    )
 
 
 def _behind_the_door(paths: Document) -> Document:
@@ -202,6 +234,21 @@ def _list() -> Document:
                 "currency", "query", "ISO 4217 code; lower case is taken too.", {"type": "string", "enum": CURRENCIES}, "INR"
             ),
             parameter("clientId", "query", "Your label.", text, "shop-7"),
+            parameter(
+                "metadata",
+                "query",
+                "A value of its metadata, whatever its name: a string as it is, a number or boolean as in JSON. Whole values "
+                "only; what has more than 255 characters cannot be asked for.",
+                text,
+                "order-1001",
+            ),
+            parameter(
+                "declineCode",
+                "query",
+                "An attempt was declined with this code. On DynamoDB a page may be short or empty although there is more.",
+                text,
+                "do_not_honor",
+            ),
             parameter(
                 "idempotencyKey",
                 "query",
@@ -303,6 +350,21 @@ def _readyz() -> Document:
         "responses": {"200": ok("They can.", "Readiness", {"status": "ready", "checks": {"store": "ok"}})}
         | problems("not_ready"),
         "x-codeSamples": curl("curl http://127.0.0.1:8080/readyz"),
+    }
+
+
+def _metrics() -> Document:
+    text = {"schema": {"type": "string"}, "example": EXAMPLE_METRICS}
+    return {
+        "operationId": "getMetrics",
+        "tags": ["service"],
+        "summary": "Figures of this process, for Prometheus",
+        "description": "In the text format of Prometheus. What this process counted since it began, and what the store answers "
+        "within a second; without it the rest, with `payonce_store_trouble` 1. For callers of `mer_default` only.",
+        "parameters": [request_id()],
+        "responses": {"200": {"description": "The figures.", "headers": headers(), "content": {"text/plain": text}}}
+        | problems("not_found", "validation_failed", "card_number_refused", "not_ready"),
+        "x-codeSamples": curl("curl http://127.0.0.1:8080/metrics"),
     }
 
 

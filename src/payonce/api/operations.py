@@ -5,16 +5,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from payonce.core.errors import StoreUnavailable
+from payonce.core.errors import Refused, StoreUnavailable
 from payonce.core.idempotency import normalise_operation
+from payonce.core.operations import NewOperation
 from payonce.core.payment import Payment
 from payonce.engine import Engine
 from payonce.shown.bodies import OperationList
 from payonce.shown.views import Action, operation_body, operation_entry
 
+from .fields import Fields
 from .incoming import BODY_S, Query, Request, check_media_type, key_of, parse_object, read_body
 from .payments import NO_STORE, accepted
 from .problems import Answer, NoSuchOperation
+from .story import note_of
 
 _encode: Any = msgspec.json.Encoder().encode
 
@@ -43,9 +46,9 @@ class Operations:
         body = parse_object(raw) if raw else {}
         key = key_of(request, body)
         Query(request).check()
-        wanted = normalise_operation(kind, request.path_value("id"), body)
+        wanted, note = wanted_of(kind, request.path_value("id"), body)
         receipt = await self.engine.submit(
-            request.caller.scope, wanted, key, actor=request.actor, request_id=request.request_id
+            request.caller.scope, wanted, key, actor=request.actor, request_id=request.request_id, note=note
         )
         p, o = receipt.payment, receipt.operation
         shown = operation_body(p, o, receipt.details, await action_of(self.engine, p))
@@ -72,6 +75,21 @@ class Operations:
         p = await self.engine.find(request.caller.scope, request.path_value("id"))
         data = [operation_entry(p, o) for o in p.operations if o.kind == "refund" or not refunds_only]
         return Answer(200, _encode(OperationList(data)), headers=NO_STORE)
+
+
+def wanted_of(kind: Kind, payment_id: str, body: dict[str, Any]) -> tuple[NewOperation, str]:
+    """The operation that a body asks for, and why. Raises Refused naming every bad field with its rule."""
+    fields = Fields(body, body.keys())
+    note = note_of(fields, "note")
+    try:
+        wanted = normalise_operation(kind, payment_id, {name: value for name, value in body.items() if name != "note"})
+    except Refused as refused:
+        if refused.code != "validation_failed":
+            raise
+        fields.errors += refused.errors
+        wanted = NewOperation(kind=kind, payment_id=payment_id)
+    fields.check()
+    return wanted, note
 
 
 async def action_of(engine: Engine, p: Payment) -> Action | None:

@@ -9,6 +9,7 @@ from payonce.core.idempotency import Details, normalise, parse_key
 from payonce.core.money import EXPONENTS
 from payonce.core.payment import PaymentStatus
 from payonce.engine import Engine
+from payonce.figures import metadata_of
 from payonce.ports import Filters, Page, Scope
 from payonce.shown.bodies import History, PaymentList
 from payonce.shown.views import history_entry, payment_body
@@ -27,6 +28,8 @@ LIST_QUERY: Final = (
     "provider",
     "currency",
     "clientId",
+    "metadata",
+    "declineCode",
     "idempotencyKey",
     "createdFrom",
     "createdBefore",
@@ -88,7 +91,10 @@ class Payments:
         """The payment of a key, if the other filters let it through."""
         row = await self.engine.store.find_key(scope, key)
         p = await self.engine.store.get(row.payment_id) if row is not None else None
-        return Page((p,) if p is not None and matches(p, filters) else (), None)
+        if p is None:
+            return Page((), None)
+        values = metadata_of(await self.engine.details(p)) if filters.metadata is not None else frozenset[str]()
+        return Page((p,) if matches(p, filters, values) else (), None)
 
     async def history(self, request: Request) -> Answer:
         query = Query(request, ("after", "limit"))
@@ -131,6 +137,8 @@ def _filters(query: Query) -> Filters:
         provider=query.text("provider"),
         currency=currency.upper() if currency else None,
         client_id=query.text("clientId"),
+        metadata=query.text("metadata"),
+        decline_code=query.text("declineCode"),
         created_from_us=query.time_us("createdFrom"),
         created_before_us=query.time_us("createdBefore"),
         attention=query.choice("attention", ("true", "false"), "must be true or false") == "true",

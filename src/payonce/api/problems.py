@@ -31,7 +31,14 @@ TOLD_READERS: Final[dict[str, tuple[str, str]]] = {
     "over_capacity": (_SAME + " Payments go on as before.", "Ask again after Retry-After."),
     "internal_error": (_SAME + " Payments go on as before.", "Ask again; if it persists, report the request id."),
 }
-THINGS: Final = {"payments": "payment", "events": "event", "webhook-endpoints": "endpoint", "webhook-deliveries": "delivery"}
+THINGS: Final = {
+    "payments": "payment",
+    "events": "event",
+    "webhook-endpoints": "endpoint",
+    "webhook-deliveries": "delivery",
+    "providers": "account",
+    "inbox": "webhook",
+}
 _SEE_DOCS: Final = "See /docs for the paths there are."
 
 # what StoreUnavailable says -> what may leave the house: texts of the store name files

@@ -28,7 +28,7 @@ from payonce.api.app import Envelope, create_app
 from payonce.api.door import Door
 from payonce.bootstrap import App, SystemEntropy
 from payonce.core.errors import PayonceError, Refused
-from payonce.serving import ready
+from payonce.serving import dashboard_routes, house_of, ready
 from payonce.telemetry import get_logger
 
 from . import runtime
@@ -97,14 +97,18 @@ class _Here:
         if self._asgi is None or self._app is not app:
             self._app = app
             https = app.settings.text("server.public_url").startswith("https://")
+            door = door_of(app)
             self._asgi = create_app(
                 app.engine,
-                door=door_of(app),
+                door=door,
                 ready=ready(app),
                 webhooks=app.webhooks,
                 endpoints=app.endpoints,
                 courier=app.courier,
+                house=house_of(app),
+                extra_routes=dashboard_routes(app, door),
                 https=https,
+                watcher=app.watcher,
             )
         return self._asgi
 
@@ -127,7 +131,10 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         app = runtime.app()
     except PayonceError:  # why is in the log already
         return runtime.run(respond(request, UNREADY, None, left_s=FLUSH_S + SPARE_S + CUT_S + 1))
-    return runtime.run(respond(request, _HERE.of(app), app.wake, left_s=context.get_remaining_time_in_millis() / 1000))
+    try:
+        return runtime.run(respond(request, _HERE.of(app), app.wake, left_s=context.get_remaining_time_in_millis() / 1000))
+    finally:
+        runtime.tell(app)
 
 
 def event_of(event: Mapping[str, Any]) -> Event:

@@ -55,7 +55,10 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[s
     app = runtime.app()
     if app.courier is None:
         raise ConfigError("webhooks.signing_key is not set, so nothing can be signed. Nothing was told; it all stays due.")
-    return failures(runtime.run(tell(app, records, context.get_remaining_time_in_millis())))
+    try:
+        return failures(runtime.run(tell(app, records, context.get_remaining_time_in_millis())))
+    finally:
+        runtime.tell(app)
 
 
 async def tell(app: App, records: Sequence[Record], left_ms: int) -> list[Record]:

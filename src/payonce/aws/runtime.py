@@ -24,6 +24,7 @@ from payonce.bootstrap import App, SystemClock, open_app
 from payonce.config import Settings, load
 from payonce.core.errors import ConfigError, PayonceError, StoreUnavailable
 from payonce.telemetry import configure, get_logger
+from payonce.telemetry.emf import line
 
 FROZEN_US: Final = 20_000_000  # after a rest of this length no connection is trusted any more
 OPEN_S: Final = 8.0  # for opening, secrets included: a start may take 10 s, and a caller of the API wants an answer
@@ -157,6 +158,18 @@ def app() -> App:
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """See ``Environment.run``."""
     return _HERE.run(work)
+
+
+def tell(app: App) -> None:
+    """What was counted since the last time, as a line that CloudWatch makes metrics of. Called once at the end of an event; an
+    event that counted nothing has no line. Never raises."""
+    watcher = app.watcher
+    with watcher.unharmed():
+        said = line(watcher.meter, app.clock.now_us(), os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+        watcher.meter.clear()
+        if said:
+            sys.stdout.write(said + "\n")
+            sys.stdout.flush()
 
 
 async def respect_hold(app: App) -> None:

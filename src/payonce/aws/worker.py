@@ -62,8 +62,10 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, list[dict[s
     """Lambda calls this. The messages that are named in the answer stay in the queue, all others are deleted."""
     records = msgspec.convert(event, Batch).records
     app = runtime.app()
-    failed = runtime.run(work(app, records, context.get_remaining_time_in_millis()))
-    return failures(failed)
+    try:
+        return failures(runtime.run(work(app, records, context.get_remaining_time_in_millis())))
+    finally:
+        runtime.tell(app)
 
 
 async def work(app: App, records: Sequence[Record], left_ms: int) -> list[Record]:
@@ -141,10 +143,11 @@ async def _advanced(app: App, book: Written, id: str) -> bool:
 
 
 async def _step(app: App, id: str) -> None:
-    if not id.startswith(PREFIX):
-        await app.engine.advance(id)
-    elif app.webhooks:
-        await app.webhooks.resolve(id)
+    with app.watcher.working(id):
+        if not id.startswith(PREFIX):
+            await app.engine.advance(id)
+        elif app.webhooks:
+            await app.webhooks.resolve(id)
 
 
 def _short_of_time(app: App) -> bool:

@@ -46,6 +46,7 @@ RUN, PAYMENTS, CARE, PROVE, ASK = "Run", "Payments", "Look after", "Prove", "Ask
 COMMANDS: Final = (
     Command("demo", RUN, "Watch payments being accepted, charged, retried and settled; then post your own.", "demo:demo"),
     Command("serve", RUN, "The API with the worker beside it.", "serve:serve"),
+    Command("dashboard", RUN, "An address that signs you in at the dashboard, once.", "dashboard:dashboard"),
     Command("worker", RUN, "The worker alone; any number may share one store.", "serve:worker"),
     Command("sandbox", RUN, "The simulated provider as its own server.", "sandbox:sandbox"),
     Command("listen", RUN, "A running payonce's events as they happen, sent to your program like webhooks.", "listen:listen"),
@@ -126,9 +127,9 @@ COMMANDS: Final = (
     Command(
         "routes",
         ASK,
-        "`routes check` and `routes explain`: the rules, and which account takes a payment.",
+        "`routes check|explain|simulate`: the rules, which account takes a payment, and what changed rules would do.",
         "routes:app",
-        ("check", "explain"),
+        ("check", "explain", "simulate"),
     ),
     Command("explain", ASK, "What a code means and what to do.", "explain:explain"),
     Command("openapi", ASK, "Print the OpenAPI document.", "openapi:openapi"),

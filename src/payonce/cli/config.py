@@ -1,14 +1,11 @@
 """``payonce config show``: every setting, its value and where it comes from; never a secret."""
 
-import os
-
 from cyclopts import App
-from msgspec.structs import asdict
 
-from payonce.accounts import EVERYBODY, SECRET_KINDS, adapter_of
-from payonce.config import SETTINGS, TABLES, ProviderConfig, Settings
-from payonce.core.redact import MASK, mask
-from payonce.core.routing import Rule
+from payonce.accounts import adapter_of
+from payonce.config import TABLES, ProviderConfig, Settings
+from payonce.core.redact import mask
+from payonce.effective import account_view, credentials_view, high_value_view, rule_view, setting_rows
 from payonce.providers import load_adapters
 from payonce.rules import high_value_in_words, use_in_words, when_in_words
 
@@ -30,19 +27,10 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
     """Each setting with its value and origin, the provider accounts with their secrets masked, and the routing rules."""
     settings = where.settings()
     _refuse_unknown_adapters(settings)
-    rows = [
-        {
-            "key": s.key,
-            "value": settings.values[s.key].value,
-            "origin": settings.values[s.key].origin,
-            "env": s.env[0],
-            "says": s.says,
-        }
-        for s in SETTINGS
-    ]
+    rows = setting_rows(settings)
     payments = str(settings.store_path.resolve())
     tables = ", ".join(settings.text(key) for key in TABLES) if settings.on_dynamodb else ""
-    accounts = [_account(p) for p in settings.providers]
+    accounts = [account_view(p) for p in settings.providers]
     if json:
         put_json(
             {
@@ -57,7 +45,8 @@ def show(*, where: Where = HERE, json: Json = False) -> int:
             }
         )
         return OK
-    table(("SETTING", "VALUE", "ORIGIN", "MEANS"), [(r["key"], str(r["value"]), r["origin"], r["says"]) for r in rows])  # type: ignore[misc]
+    shown = [tuple(str(row[name]) for name in ("key", "value", "origin", "says")) for row in rows]
+    table(("SETTING", "VALUE", "ORIGIN", "MEANS"), shown)
     put("")
     put(f"payments tables: {tables}" if tables else f"payments file: {payments}")
     put("")
@@ -77,23 +66,6 @@ def put_rules(settings: Settings) -> None:
     put(f"high value from: {high_value_in_words(settings.rules)} ({settings.high_value_origin})")
 
 
-def rule_view(rule: Rule) -> dict[str, object]:
-    """A rule as --json shows it, in the words of payonce.toml; of the conditions those that it states."""
-    stated = {name: value for name, value in asdict(rule.when).items() if value is not None and value not in ((), {})}
-    when = {name.removesuffix("_minor"): value for name, value in stated.items()}
-    return {"name": rule.name, "when": when, "use": rule.use, "fallback": rule.fallback or "none"}
-
-
-def high_value_view(settings: Settings) -> dict[str, object]:
-    """The thresholds as --json shows them, in minor units."""
-    rules = settings.rules
-    return {
-        "default": rules.high_value_default_minor,
-        "currencies": dict(rules.high_value_minor),
-        "origin": settings.high_value_origin,
-    }
-
-
 def _refuse_unknown_adapters(settings: Settings) -> None:
     """As ``serve`` does; whether the secrets can be had is shown, not required."""
     installed = load_adapters()
@@ -101,32 +73,10 @@ def _refuse_unknown_adapters(settings: Settings) -> None:
         adapter_of(p, installed)
 
 
-def _account(p: ProviderConfig) -> dict[str, object]:
-    return {
-        "name": p.name,
-        "adapter": p.adapter,
-        "mode": p.mode,
-        "baseUrl": mask(p.base_url),
-        "credentials": {name: _reference(value) for name, value in p.credentials.items()},
-        "terms": p.terms,
-        "merchants": EVERYBODY if p.merchants is None else p.merchants,
-        "callsMax": p.calls_max or None,
-        "origin": p.origin,
-    }
-
-
 def _row(p: ProviderConfig) -> tuple[str, ...]:
-    credentials = {name: _reference(value) for name, value in p.credentials.items()}
+    credentials = credentials_view(p)
     calls = str(p.calls_max or "no limit")
     return (p.name, p.adapter, p.mode, p.whose, mask(p.base_url), _words(credentials), calls, p.origin)
-
-
-def _reference(value: str) -> str:
-    """A reference may be seen, what it points at may not; and somebody may have written the secret itself."""
-    kind, _, name = value.partition(":")
-    if kind == "env":
-        return f"{value} ({'set' if os.environ.get(name) else 'not set'})"
-    return value if kind in SECRET_KINDS else MASK
 
 
 def _words(credentials: dict[str, str]) -> str:

@@ -24,6 +24,7 @@ from payonce.dispatch import Account, Prepared, exchange, stored
 from payonce.ports import Response, Transport
 from payonce.sandbox.server import sandbox_app
 from payonce.serving import unheard
+from payonce.shown.standing import lifting
 from payonce.transport import HttpTransport
 
 from . import FAILURE, OK
@@ -31,7 +32,6 @@ from .app import wait_for
 from .options import HERE, Json, Where
 from .output import clean, paint, put, put_json, span
 from .reading import Books, books
-from .standing import lifting
 
 FREE_WARN_BYTES = 1024**3
 FREE_FAIL_BYTES = 50 * 1024**2

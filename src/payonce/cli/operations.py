@@ -4,13 +4,15 @@ import secrets
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
+from payonce.api.operations import wanted_of
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings
-from payonce.core.idempotency import normalise_operation, parse_key
+from payonce.core.idempotency import parse_key
 from payonce.core.money import display, is_currency, to_decimal
 from payonce.core.operations import refund_ref
 from payonce.core.payment import Operation, OperationState, Payment
 from payonce.shown.bodies import OperationList
+from payonce.shown.standing import money, operation_told
 
 from . import FAILURE, OK, REFUSED, UNAVAILABLE, USAGE
 from .app import wait_for
@@ -18,7 +20,6 @@ from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, relative, say, stamp, table
 from .reading import books, found, named_by, require_store
 from .remote import POLL_S, There, asking, checked, watched
-from .standing import money, operation_told
 from .views import operation_entry, operation_view
 from .who import cli_here
 
@@ -42,6 +43,7 @@ def capture(
     *,
     amount: int | None = None,
     key: str | None = None,
+    note: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
     api_key: str | None = None,
@@ -58,6 +60,8 @@ def capture(
         Minor units; default: all that is held. Less where the account takes parts; the rest is given free.
     key
         Idempotency key (default: a fresh one, printed): the same key never captures twice.
+    note
+        Why, for the record: at most 200 characters.
     wait
         Seconds to wait for the end.
     url
@@ -65,7 +69,7 @@ def capture(
     api_key
         With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("capture", payment, amount, key, wait), There(url, api_key), where, as_json=json)
+    return _run(wished("capture", payment, amount, key, wait, note=note), There(url, api_key), where, as_json=json)
 
 
 def void(
@@ -73,6 +77,7 @@ def void(
     /,
     *,
     key: str | None = None,
+    note: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
     api_key: str | None = None,
@@ -87,6 +92,8 @@ def void(
         Its id, reference, provider reference or idempotency key; with --url its id.
     key
         Idempotency key (default: a fresh one, printed).
+    note
+        Why, for the record: at most 200 characters.
     wait
         Seconds to wait for the end.
     url
@@ -94,7 +101,7 @@ def void(
     api_key
         With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("void", payment, None, key, wait), There(url, api_key), where, as_json=json)
+    return _run(wished("void", payment, None, key, wait, note=note), There(url, api_key), where, as_json=json)
 
 
 def refund(
@@ -103,6 +110,7 @@ def refund(
     *,
     amount: int | None = None,
     key: str | None = None,
+    note: str | None = None,
     wait: float = 0.0,
     url: str | None = None,
     api_key: str | None = None,
@@ -119,6 +127,8 @@ def refund(
         Minor units; default: all that was captured and not yet given back.
     key
         Idempotency key (default: a fresh one, printed): the same key never refunds twice.
+    note
+        Why, for the record: at most 200 characters.
     wait
         Seconds to wait for the end; some providers take days.
     url
@@ -126,7 +136,7 @@ def refund(
     api_key
         With --url: the API key (default: PAYONCE_API_KEY, where others on this machine do not see it).
     """
-    return _run(wished("refund", payment, amount, key, wait), There(url, api_key), where, as_json=json)
+    return _run(wished("refund", payment, amount, key, wait, note=note), There(url, api_key), where, as_json=json)
 
 
 def refunds(payment: str, /, *, where: Where = HERE, json: Json = False) -> int:
@@ -150,9 +160,9 @@ def named(option: str, given: str | None) -> str | None:
     return given
 
 
-def wished(kind: Kind, payment: str, amount: int | None, key: str | None, wait_s: float) -> Wish:
+def wished(kind: Kind, payment: str, amount: int | None, key: str | None, wait_s: float, *, note: str | None = None) -> Wish:
     """What was typed; a key that was not is made. Ends the command for an empty key."""
-    body = {} if amount is None else {"amount": amount}
+    body = {name: value for name, value in (("amount", amount), ("note", note)) if value is not None}
     return Wish(kind, payment, body, named("--key", key) or f"cli-{secrets.token_hex(10)}", wait_s)
 
 
@@ -169,8 +179,8 @@ async def _into_store(settings: Settings, wish: Wish, *, as_json: bool) -> int:
     key = parse_key(wish.key, None)
     async with open_app(settings) as app:
         p = await found(app, wish.payment)
-        request = normalise_operation(wish.kind, p.id, wish.body)
-        receipt = await app.engine.submit(app.scope, request, key, actor=cli_here())
+        request, note = wanted_of(wish.kind, p.id, wish.body)
+        receipt = await app.engine.submit(app.scope, request, key, actor=cli_here(), note=note)
         p, o = receipt.payment, receipt.operation
         if not as_json:
             _accepted(wish.kind, o.id, key, replayed=receipt.replayed)

@@ -4,12 +4,30 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from payonce.core.redact import mask
+from payonce.shown import wording
+from payonce.shown.wording import clean, span, stamp
+
+__all__ = [
+    "STATUS_COLOURS",
+    "clean",
+    "coloured",
+    "counted",
+    "is_terminal",
+    "paint",
+    "put",
+    "put_json",
+    "relative",
+    "say",
+    "span",
+    "stamp",
+    "status",
+    "table",
+]
 
 
 def say(message: str = "", *, secret: bool = False) -> None:
@@ -54,7 +72,7 @@ def status(word: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned for people, tab-separated when piped. Colours the cells that are a payment status."""
-    rows = [[_clean(cell) for cell in row] for row in rows]
+    rows = [[clean(cell) for cell in row] for row in rows]
     if not is_terminal():
         for row in [list(head), *rows]:
             put("\t".join(row))
@@ -66,38 +84,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         put("  ".join(cells).rstrip())
 
 
-def _clean(cell: str) -> str:
-    """What a provider or a customer wrote must neither move the cursor nor break a row, nor show a card number or secret."""
-    return "".join(c if c.isprintable() else " " for c in mask(cell))
-
-
-def clean(text: str) -> str:
-    """Free text from outside, safe for a terminal and masked."""
-    return _clean(text)
-
-
-def stamp(at_us: int) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def counted(n: int, noun: str) -> str:
     """``1 payment``, ``2 payments``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def span(us: int) -> str:
-    """A length of time for people: ``12 ms``, ``3.4 s``, ``5 min``, ``2 h``, ``3 d``."""
-    s = abs(us) / 1_000_000
-    if s < 1:
-        return f"{s * 1000:.0f} ms"
-    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (float("inf"), 86_400, "d")):
-        if s < limit:
-            return f"{s / unit:.1f}".removesuffix(".0") + f" {name}"
-    raise AssertionError("unreachable")
-
-
 def relative(at_us: int, now_us: int | None = None) -> str:
     """``in 3 s`` or ``5 min ago``."""
-    now = time.time_ns() // 1000 if now_us is None else now_us
-    return f"in {span(at_us - now)}" if at_us > now else f"{span(now - at_us)} ago"
+    return wording.relative(at_us, time.time_ns() // 1000 if now_us is None else now_us)

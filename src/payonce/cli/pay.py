@@ -15,6 +15,7 @@ from payonce.config import Settings
 from payonce.core.idempotency import normalise, parse_key
 from payonce.core.money import display, is_currency
 from payonce.core.payment import FINAL, Payment
+from payonce.shown.standing import money, waits_for
 
 from . import FAILURE, OK, REFUSED, UNAVAILABLE, USAGE
 from .app import wait_for
@@ -23,7 +24,6 @@ from .options import HERE, Exit, Json, Where, start_logging
 from .output import clean, put, put_json, say, status
 from .reading import named_by
 from .remote import POLL_S, There, View, asking, checked, watched
-from .standing import money, waits_for
 from .views import payment_view
 from .who import cli_here
 

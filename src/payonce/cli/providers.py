@@ -1,7 +1,7 @@
 """``payonce providers list|drain|resume|check``: the provider accounts, the switch that keeps new payments away from one, and a
 check of one against its provider."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +9,16 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
+from payonce import draining
 from payonce.bootstrap import SystemClock
 from payonce.config import ProviderConfig, Settings
 from payonce.core import breaker
 from payonce.core.money import AMOUNT_MINOR_MAX, is_currency
 from payonce.core.redact import mask
+from payonce.draining import CLOSED, REASON_MAX
 from payonce.health import Health, State
 from payonce.merchants.journal import Journal
-from payonce.storage import Kept
+from payonce.shown.standing import lifting
 
 from . import OK, USAGE
 from .app import wait_for
@@ -24,12 +26,9 @@ from .options import HERE, STRICT, Exit, Json, Where, closest
 from .output import clean, put, put_json, relative, say, stamp, table
 from .pages import Pages
 from .reading import books, changing
-from .standing import lifting
 from .who import operator_here
 
-REASON_MAX: Final = 200  # characters
 WAIT_S_MAX: Final = 3600
-CLOSED: Final = State()
 
 app = App(
     name="providers",
@@ -184,9 +183,8 @@ async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -
     async with changing(settings) as kept:
         health = Health(kept.store.registry, SystemClock())
         _require_known(settings, name, ())
-        actor = await _on_record(kept, settings, name, "account.drained", {"reason": reason})
-        await health.drain(name, reason, actor)
-        state = (await health.states()).get(name, CLOSED)
+        journal = Journal(kept.store.registry, SystemClock())
+        state = await draining.drain(health, journal, name, reason, actor=operator_here(), mode=_mode(settings, name))
     if as_json:
         put_json(_view(settings, name, state, SystemClock().now_us()))
         return OK
@@ -198,28 +196,20 @@ async def _drain(settings: Settings, name: str, reason: str, *, as_json: bool) -
 async def _resume(settings: Settings, name: str, *, close_breaker: bool, as_json: bool) -> int:
     async with changing(settings) as kept:
         health = Health(kept.store.registry, SystemClock())
-        before = await health.states()
-        _require_known(settings, name, before)
-        was = before.get(name, CLOSED)
-        if was.drain or (close_breaker and was.breaker):
-            actor = await _on_record(kept, settings, name, "account.resumed", {"close_breaker": close_breaker})
-            await health.resume(name, actor, close_breaker=close_breaker)
-        state = (await health.states()).get(name, CLOSED)
+        _require_known(settings, name, await health.states())
+        journal, how = Journal(kept.store.registry, SystemClock()), {"actor": operator_here(), "mode": _mode(settings, name)}
+        was, state = await draining.resume(health, journal, name, close_breaker=close_breaker, **how)
     if as_json:
         put_json(_view(settings, name, state, SystemClock().now_us()))
         return OK
-    put(f"{name} takes new payments again." if before.get(name, CLOSED).drain else f"{name} was not drained.")
+    put(f"{name} takes new payments again." if was.drain else f"{name} was not drained.")
     if state.breaker is not None:
         say("Its circuit breaker is open: it heals by itself, or close it with --close-breaker.")
     return OK
 
 
-async def _on_record(kept: Kept, settings: Settings, account: str, what: str, data: Mapping[str, str | int | bool]) -> str:
-    """Before it is done; who does it."""
-    actor = operator_here()
-    mode = next((p.mode for p in settings.providers if p.name == account), "")
-    await Journal(kept.store.registry, SystemClock()).write(what, account, actor=actor, mode=mode, data=data)
-    return actor
+def _mode(settings: Settings, account: str) -> str:
+    return next((p.mode for p in settings.providers if p.name == account), "")
 
 
 def _names(settings: Settings, states: Iterable[str]) -> list[str]:
@@ -250,7 +240,7 @@ def _view(settings: Settings, name: str, state: State, now_us: int) -> dict[str,
         "drained": d is not None,
         "drain": {"reason": d.reason, "by": d.actor, "since": stamp(d.since_us)} if d else None,
         "breaker": {
-            "state": _word(state, now_us),
+            "state": breaker.word(b, now_us) if b else "closed",
             "why": b.why if b else None,
             "since": stamp(b.since_us) if b else None,
             "until": stamp(b.until_us) if b else None,
@@ -259,15 +249,9 @@ def _view(settings: Settings, name: str, state: State, now_us: int) -> dict[str,
     }
 
 
-def _word(state: State, now_us: int) -> str:
-    """``half-open``: the next new payment tries it; ``probing``: one is trying it."""
-    if state.breaker is None:
-        return "closed"
-    return state.breaker.state if breaker.blocks(state.breaker, now_us) else "half-open"
-
-
 def _row(view: dict[str, Any], state: State, now_us: int) -> tuple[str, ...]:
-    b, word = state.breaker, _word(state, now_us)
+    b = state.breaker
+    word = breaker.word(b, now_us) if b else "closed"
     why = [f"drained by {state.drain.actor}: {state.drain.reason}"] if state.drain else []
     if b:
         why.append(f"waits for the next payment to try it ({b.why})" if word == "half-open" else b.why)

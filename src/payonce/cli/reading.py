@@ -10,12 +10,11 @@ from msgspec import Struct
 from payonce.bootstrap import SystemClock, outside_of
 from payonce.config import Settings
 from payonce.core import ids
-from payonce.core.due import Block, Call, Next
+from payonce.core.due import Block, Next
 from payonce.core.events import Entry
 from payonce.core.idempotency import Details
 from payonce.core.payment import Payment
 from payonce.core.plan import plan
-from payonce.core.verdict import unresolved
 from payonce.health import Health
 from payonce.intake import action_of
 from payonce.merchants import DEFAULT_MERCHANT
@@ -66,16 +65,6 @@ class Books(Struct, frozen=True):
         """What is due for it at a time (default: now), with the accounts of the settings; ``details`` to route it first."""
         facts = self.outside.facts(p, details, self.blocked, hold=self.held)
         return plan(p, self.clock.now_us() if at_us is None else at_us, facts)
-
-    def missing(self, p: Payment) -> list[str]:
-        """Accounts that the payment's future depends on and that are not in this configuration, or are others now."""
-        if p.provider and not p.attempts:
-            return [] if any(c.name == p.provider for c in self.settings.providers) else [p.provider]
-        due = self.next(p).do
-        at = {due.attempt} if isinstance(due, Call) and not due.opens else set()
-        gone = [a.account for a in p.attempts if (unresolved(a) or a.n in at) and self.outside.lost(p, a)]
-        gone += [name for name in p.accounts if name not in self.outside.accounts]
-        return list(dict.fromkeys(gone))
 
 
 @asynccontextmanager

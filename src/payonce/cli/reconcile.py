@@ -12,13 +12,13 @@ from payonce.core.payment import Payment, PaymentStatus
 from payonce.core.verdict import verdict
 from payonce.ports import Filters
 from payonce.restore import blind, find_lost
+from payonce.shown.standing import lifting, money
 
 from . import OK, UNAVAILABLE
 from .app import wait_for
 from .options import HERE, Json, Where, start_logging
 from .output import counted, put, put_json, say
 from .reading import require_store
-from .standing import lifting, money
 from .who import operator_here
 
 PAGE = 100

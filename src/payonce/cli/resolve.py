@@ -11,13 +11,13 @@ from payonce.core.errors import Refused
 from payonce.core.money import display
 from payonce.core.operations import decision_on, resolution
 from payonce.core.payment import Payment
+from payonce.shown.standing import money, operation_told
 
 from . import OK, REFUSED, USAGE
 from .app import wait_for
 from .options import HERE, Exit, Json, Where
 from .output import put, put_json, say
 from .reading import found, require_store
-from .standing import money, operation_told
 from .views import payment_view
 from .who import operator_here
 

@@ -1,28 +1,36 @@
 """``payonce routes``: the routing rules in plain words, and the route of a payment that is not made."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
+import msgspec
 from cyclopts import App, Parameter
 
 from payonce.accounts import offers_of
 from payonce.config import Settings
-from payonce.core.errors import Refused
+from payonce.core.errors import ConfigError, Refused
 from payonce.core.idempotency import NewPayment, normalise
 from payonce.core.money import display
 from payonce.core.payment import Candidate
 from payonce.core.routing import MERCHANT_ID, Asked, Route, Rule, Rules, conditions, route
+from payonce.dryrun import TOML_BYTES_MAX, Tried, dry_run_body, over_last, tried, warnings_about
+from payonce.effective import high_value_view, rule_view
 from payonce.merchants import DEFAULT_MERCHANT
+from payonce.ports import Scope
 from payonce.providers import load_adapters
-from payonce.rules import currency_warnings, merchant_warnings, warnings
+from payonce.shown.routing_bodies import LAST_MAX, DryRunBody
 
 from . import OK, REFUSED, USAGE
-from .app import exit_code
-from .config import high_value_view, put_rules, rule_view
+from .app import exit_code, wait_for
+from .config import put_rules
 from .options import HERE, STRICT, Exit, Json, Where, closest
 from .output import clean, put, put_json, say, table
 from .pages import Pages
 from .pay import metadata_of
+from .reading import books
+
+SIMULATE_S_MAX: Final = 60  # seconds; a command may take longer than a request
 
 app = App(
     name="routes",
@@ -41,11 +49,7 @@ def check(*, where: Where = HERE, json: Json = False) -> int:
     offers = offers_of(settings.providers, load_adapters())
     here = [p.name for p in settings.providers if p.mode == settings.mode]
     whose = {p.name: p.merchants for p in settings.providers}
-    found = [
-        *warnings(settings.rules, here),
-        *currency_warnings(settings.rules, offers),
-        *merchant_warnings(settings.rules, whose),
-    ]
+    found = warnings_about(settings.rules, settings, offers)
     if json:
         put_json(
             {
@@ -128,6 +132,91 @@ def explain(
     meant = closest(provider, accounts) if provider and provider not in accounts else ""
     say(f"It would be refused: no_route.{meant}")
     return REFUSED
+
+
+@app.command
+def simulate(
+    file: Path,
+    /,
+    *,
+    last: Annotated[int, Parameter(name=["--last", "-n"])] = 1000,
+    merchant: str = DEFAULT_MERCHANT,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Try changed rules on payments that were made: which account would have been asked first.
+
+    Not what would have become of a payment: that only its provider could tell. Nothing is stored or sent. Accounts are those of
+    the configuration in force, blocked or not. It stops after a minute and says so. A file that is not accepted ends with 2,
+    and the message names line and reason.
+
+    Parameters
+    ----------
+    file
+        A changed payonce.toml, or a file with [[rules]] and [routing.high_value] alone. Other parts are not looked at.
+    last
+        On so many of the newest payments, 1 to 10,000.
+    merchant
+        Whose payments.
+    """
+    settings = where.settings()
+    if not 1 <= last <= LAST_MAX:
+        raise Exit(USAGE, f"payonce: --last is 1 to {LAST_MAX}.")
+    if not MERCHANT_ID.fullmatch(merchant):
+        raise Exit(USAGE, f"payonce: {clean(merchant)[:80]!r} is no merchant's id (mer_...).")
+    changed = tried(_text(file), settings, offers_of(settings.providers, load_adapters()), str(file))
+    return wait_for(_simulate(settings, changed, Scope(merchant, settings.mode), last, as_json=json))
+
+
+async def _simulate(settings: Settings, changed: Tried, scope: Scope, last: int, *, as_json: bool) -> int:
+    async with books(settings) as book:
+        found = await over_last(
+            book.store, scope, book.outside, changed.rules, last=last, clock=book.clock, run_s=SIMULATE_S_MAX
+        )
+    body = dry_run_body(found, changed)
+    if as_json:
+        put_json(msgspec.to_builtins(body))
+        return OK
+    _put_found(body)
+    return OK
+
+
+def _put_found(body: DryRunBody) -> None:
+    put(f"would have changed {body.changed:,} of {body.of:,} payments: another account would have been asked first")
+    if body.groups:
+        head = ("PAYMENTS", "FROM", "TO", "RULE BEFORE", "RULE AFTER", "SUCH AS")
+        rows = [
+            (str(g.count), g.came_from or "none", g.to or "none", g.from_rule or "none", g.to_rule or "none", g.examples[0])
+            for g in body.groups
+        ]
+        table(head, rows)
+    told = (
+        (body.reordered, "keep the first account, with another rule or order behind it"),
+        (body.unroutable, "would have been refused: no account could have taken them"),
+        (body.named, "name an account themselves: no rule is asked"),
+        (body.cannot_tell, "cannot be told: their customer data was erased"),
+    )
+    for many, says in told:
+        if many:
+            put(f"{many:,} {says}")
+    for warning in body.warnings:
+        put(f"warning: {clean(warning)}")
+    if body.groups_left_out:
+        say(f"{body.groups_left_out} smaller groups are not shown.")
+    if body.truncated:
+        say(f"Time ran out: only {body.of:,} were looked at.")
+
+
+def _text(file: Path) -> str:
+    """Raises ConfigError."""
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(TOML_BYTES_MAX + 1)
+        return raw.decode("utf-8", "strict" if len(raw) <= TOML_BYTES_MAX else "replace")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}. Nothing was changed.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 text. Save it as UTF-8. Nothing was changed.") from error
 
 
 def _put_json(chosen: Route, passed: list[tuple[Rule, str]]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from payonce.bootstrap import open_app
 from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
-from payonce.serving import door_of, serving, unheard
+from payonce.serving import dashboard_line, door_of, serving, unheard
 
 from . import OK
 from .app import wait_for
 from .options import HERE, Json, Where, start_logging
 from .output import put, put_json, say
+from .who import operator_here
 
 
 def serve(
@@ -76,6 +77,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             put_json(facts, indent=False)
         else:
             put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
+            put(f"  dashboard  {await dashboard_line(served.app, served.url, operator_here())}")
             put(f"  docs    {facts['docs']}")
             put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
             put(f"  keys    {_keys(settings, needed=bool(facts['keysNeeded']))}")

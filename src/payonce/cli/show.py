@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from payonce.config import Settings
 from payonce.core.money import display
 from payonce.core.payment import Payment
+from payonce.shown.calls import Beside, requests_of
+from payonce.shown.standing import money, operation_told
+from payonce.shown.story import Line, tell
+from payonce.shown.upcoming import missing, routed, upcoming
+from payonce.shown.whole import Standing, story_lines
 
 from . import OK
 from .app import wait_for
 from .options import HERE, Json, Where
 from .output import STATUS_COLOURS, clean, paint, put, put_json, relative, span, stamp, status
-from .reading import books, found, history
-from .standing import money, operation_told
-from .timeline import Line, routed, tell, upcoming
+from .reading import Books, books, found, history
 from .views import history_entry, payment_view
 
 
@@ -33,24 +36,22 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         entries = await history(book, p.id)
         told, lines = tell(entries)
         p = told or p
-        now = book.clock.now_us()
-        action = await book.action(p)
-        text, then = money(p, action)
-        next_ = book.next(p, details=await book.details(p))
-        due = upcoming(await book.store.due_of(p.id), next_, p, now, missing=book.missing(p), blocked=book.blocked)
+        given = await _standing(book, p)
+        text, then = money(p, given.action)
+        due = upcoming(given.due_us, given.next_, p, given.now_us, missing=given.missing, blocked=given.blocked)
         if as_json:
             put_json(
                 {
-                    "payment": payment_view(p, await book.details(p), action),
+                    "payment": payment_view(p, given.details, given.action),
                     "history": [history_entry(p.id, entry) for entry in entries],
-                    "timeline": [_line(line) for line in lines],
+                    "timeline": story_lines(p, lines, given),
                     "money": text,
                     "next": then,
                     "due": due or None,
                 }
             )
             return OK
-        _print(p, lines, now)
+        _print(p, lines, given.now_us)
         put("")
         for n, o in enumerate(p.operations[1:]):
             put(f"{'' if n else 'Asked':<5}  {clean(operation_told(p, o))}")
@@ -61,9 +62,26 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
     return OK
 
 
-def _line(line: Line) -> dict[str, object]:
-    at = stamp(line.at_us)
-    return {"seq": line.seq, "at": at, "actor": line.actor, "where": line.where, "text": line.text, "status": line.status}
+async def _standing(book: Books, p: Payment) -> Standing:
+    """What the story needs beside the history, from a store that is only read: no secret is known here."""
+    details, accounts = await book.details(p), book.outside.accounts
+    next_ = book.next(p, details=details)
+    kept = await book.store.bodies([(p.id, sha256) for sha256 in requests_of(p)])
+    return Standing(
+        now_us=book.clock.now_us(),
+        details=details,
+        next_=next_,
+        due_us=await book.store.due_of(p.id),
+        missing=missing(p, next_, accounts, lambda a: book.outside.lost(p, a)),
+        blocked=book.blocked,
+        action=await book.action(p),
+        beside=Beside(
+            bodies={sha256: raw for (_, sha256), raw in kept.items()},
+            adapters={a.account: accounts[a.account].adapter for a in p.attempts if a.account in accounts},
+            secrets=(details.payment_method,),
+        ),
+        operators_named=True,
+    )
 
 
 def _print(p: Payment, lines: Sequence[Line], now: int) -> None:

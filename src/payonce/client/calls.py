@@ -144,9 +144,9 @@ def events(query: Mapping[str, Any], patience: Patience) -> Flow[EventPage]:
     return read("/events", query, EventPage, patience)
 
 
-def ask(kind: str, payment_id: str, amount: int | None, key: str, patience: Patience) -> Flow[Operation]:
-    """``kind``: capture, void or refunds."""
-    return post(f"/payments/{quote(payment_id, safe='')}/{kind}", {"amount": amount}, key, Operation, patience)
+def ask(kind: str, payment_id: str, fields: Mapping[str, Any], key: str, patience: Patience) -> Flow[Operation]:
+    """``kind``: capture, void or refunds; ``fields``: amount and note, None where there is none."""
+    return post(f"/payments/{quote(payment_id, safe='')}/{kind}", fields, key, Operation, patience)
 
 
 def refunds(payment_id: str, patience: Patience) -> Flow[OperationList]:

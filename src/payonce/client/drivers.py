@@ -32,6 +32,12 @@ class Keyed(TypedDict, total=False):
     purpose: str
 
 
+class Asked(Keyed, total=False):
+    """``note``: why, for the record, at most 200 characters; it is no part of what the key stands for."""
+
+    note: str
+
+
 class NewPayment(Keyed, total=False):
     """What to pay: ``amount`` in minor units; see /docs of the server for the rest."""
 
@@ -120,8 +126,9 @@ class Requests:
         fields = {_CAMEL.get(n, n): value for n, value in wanted.items() if n not in ("idempotency_key", "purpose")}
         return calls.post("/payments", fields, self._key(wanted), Payment, self._patience)
 
-    def _ask(self, kind: str, payment_id: str, amount: int | None, named: Keyed) -> Flow[Operation]:
-        return calls.ask(kind, payment_id, amount, self._key(named), self._patience)
+    def _ask(self, kind: str, payment_id: str, amount: int | None, asked: Asked) -> Flow[Operation]:
+        fields = {"amount": amount, "note": asked.get("note")}
+        return calls.ask(kind, payment_id, fields, self._key(asked), self._patience)
 
     def _get(self, payment_id: str) -> Flow[Payment]:
         return calls.payment(payment_id, self._patience)
@@ -193,17 +200,17 @@ class Client(Requests):
         """Accept a payment. It is PENDING at first, see ``wait``."""
         return self._run(self._pay(wanted))
 
-    def capture(self, payment_id: str, amount: int | None = None, **key: Unpack[Keyed]) -> Operation:
+    def capture(self, payment_id: str, amount: int | None = None, **asked: Unpack[Asked]) -> Operation:
         """Take what is held, or ``amount`` minor units of it."""
-        return self._run(self._ask("capture", payment_id, amount, key))
+        return self._run(self._ask("capture", payment_id, amount, asked))
 
-    def void(self, payment_id: str, **key: Unpack[Keyed]) -> Operation:
+    def void(self, payment_id: str, **asked: Unpack[Asked]) -> Operation:
         """Give the hold back, or cancel what has not ended."""
-        return self._run(self._ask("void", payment_id, None, key))
+        return self._run(self._ask("void", payment_id, None, asked))
 
-    def refund(self, payment_id: str, amount: int | None = None, **key: Unpack[Keyed]) -> Operation:
+    def refund(self, payment_id: str, amount: int | None = None, **asked: Unpack[Asked]) -> Operation:
         """Give back what is left, or ``amount`` minor units of it."""
-        return self._run(self._ask("refunds", payment_id, amount, key))
+        return self._run(self._ask("refunds", payment_id, amount, asked))
 
     def get(self, payment_id: str) -> Payment:
         """The payment as it is now."""
@@ -278,14 +285,14 @@ class AsyncClient(Requests):
     async def pay(self, **wanted: Unpack[NewPayment]) -> Payment:
         return await self._run(await asyncio.to_thread(self._pay, wanted))
 
-    async def capture(self, payment_id: str, amount: int | None = None, **key: Unpack[Keyed]) -> Operation:
-        return await self._run(await asyncio.to_thread(self._ask, "capture", payment_id, amount, key))
+    async def capture(self, payment_id: str, amount: int | None = None, **asked: Unpack[Asked]) -> Operation:
+        return await self._run(await asyncio.to_thread(self._ask, "capture", payment_id, amount, asked))
 
-    async def void(self, payment_id: str, **key: Unpack[Keyed]) -> Operation:
-        return await self._run(await asyncio.to_thread(self._ask, "void", payment_id, None, key))
+    async def void(self, payment_id: str, **asked: Unpack[Asked]) -> Operation:
+        return await self._run(await asyncio.to_thread(self._ask, "void", payment_id, None, asked))
 
-    async def refund(self, payment_id: str, amount: int | None = None, **key: Unpack[Keyed]) -> Operation:
-        return await self._run(await asyncio.to_thread(self._ask, "refunds", payment_id, amount, key))
+    async def refund(self, payment_id: str, amount: int | None = None, **asked: Unpack[Asked]) -> Operation:
+        return await self._run(await asyncio.to_thread(self._ask, "refunds", payment_id, amount, asked))
 
     async def get(self, payment_id: str) -> Payment:
         return await self._run(self._get(payment_id))

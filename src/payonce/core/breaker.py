@@ -113,6 +113,12 @@ def freed(b: Breaker, now_us: int) -> Breaker:
     return replace(b, state="open", until_us=now_us)
 
 
+def word(b: Breaker, now_us: int) -> Literal["open", "half-open", "probing"]:
+    """Where one that is not closed stands, for people. ``half-open``: the next new payment tries it; ``probing``: one is
+    trying it."""
+    return b.state if blocks(b, now_us) else "half-open"
+
+
 def blocks(b: Breaker, now_us: int) -> bool:
     """Nothing new may start now. A time further away than any pause was written under another clock: it does not count, or a
     clock that was set back would stop the account for as long."""

@@ -29,7 +29,7 @@ from .outcome import (
 )
 from .payment import FINAL, OPERATIONS_MAX, Attempt, Operation, OperationState, Payment, Step
 from .redact import mask
-from .verdict import captures, evidence, final_decline, hold, verdict
+from .verdict import awaits_read, captures, evidence, final_decline, hold, verdict
 
 SENDS: frozenset[str] = frozenset({"refund", "void", "capture"})
 UNSETTLED: frozenset[str] = frozenset({"PENDING", "IN_DOUBT"})
@@ -207,10 +207,15 @@ def worth_reading(p: Payment, a: Attempt) -> bool:
     return verdict(a) != "YES" or p.status == "AUTHORIZED" or any(o.attempt == a.n for o in p.operations[1:])
 
 
+def to_read(p: Payment) -> list[int]:
+    """Attempts of which a look now may tell something new, and is not asked for already."""
+    return [a.n for a in p.attempts if a.steps and not awaits_read(a) and worth_reading(p, a)]
+
+
 # --- asking -------------------------------------------------------------------------------------------------------------
 
 
-def asking(p: Payment, wanted: NewOperation, key: str, at_us: int, *, partial: bool) -> Asked:
+def asking(p: Payment, wanted: NewOperation, key: str, at_us: int, *, partial: bool, note: str = "") -> Asked:
     """The operation that a merchant asks for, checked. ``partial``: the account may capture less than it holds. Raises
     Refused: operation_in_progress, operation_not_possible, amount_exceeds_available, partial_capture_unsupported."""
     number, amount = len(p.operations) + 1, wanted.amount_minor
@@ -242,6 +247,7 @@ def asking(p: Payment, wanted: NewOperation, key: str, at_us: int, *, partial: b
         attempt=attempt,
         reference=ids.reference(p.id, number, attempt),
         idempotency_key=key,
+        note=note,
     )
 
 

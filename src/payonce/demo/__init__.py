@@ -9,6 +9,7 @@ switches   what happens to a provider: outage, breaker, drain
 watch      what a person sees meanwhile
 balance    what the ledgers say, against what the payments say
 summary    the figures
+steady     what goes on afterwards, until Ctrl-C
 """
 
 import asyncio
@@ -36,11 +37,12 @@ from payonce.merchants.issuing import Issuing, Wanted
 from payonce.merchants.keys import KeyScope
 from payonce.ports import Filters
 from payonce.process import until_signal
-from payonce.serving import Served, serving
+from payonce.serving import Served, dashboard_line, serving
 
 from .balance import Balance, balance, failed_over
 from .ground import elsewhere, ground_of
 from .script import Post, script
+from .steady import Steady
 from .stories import Stories
 from .summary import summary
 from .switches import Switches
@@ -73,7 +75,7 @@ async def run(settings: Settings, wish: Wish) -> int:
         settings = replace(settings, values={**settings.values, "server.drain_s": Value(DRAIN_S, "demo")})
     async with serving(free_port(settings)) as served:
         token = await _key(served.app)
-        _hello(settings, served, wish, token)
+        await _hello(settings, served, wish, token)
         show = asyncio.create_task(_show(served, settings, wish, token), name="show")
         await asyncio.wait({show, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not show.done():
@@ -84,8 +86,7 @@ async def run(settings: Settings, wish: Wish) -> int:
         code = show.result()
         if wish.exit:
             return code
-        print("\nThe server stays up. Ctrl-C stops it.", flush=True)
-        await ended
+        await _go_on(served, settings, token, ended)
         with contextlib.suppress(NotImplementedError):  # a second Ctrl-C cuts the drain short
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
         return code
@@ -127,11 +128,32 @@ async def _key(app: App) -> str:
     return (await issuing.key(wanted)).token
 
 
-def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> None:
+async def _go_on(served: Served, settings: Settings, token: str, ended: asyncio.Task[None]) -> None:
+    """Payments go on arriving until the signal."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(base_url=served.url, timeout=30, trust_env=False, headers=headers) as client:
+        steady = Steady(client, ground_of(settings), served.app.clock)
+        print(
+            f"\nThe server stays up, and payments go on arriving. In a minute {steady.patient} degrades, and a minute later\n"
+            f"it heals: watch it at {served.url}/dashboard (the address that signs you in stands at the top). Ctrl-C ends it.",
+            flush=True,
+        )
+        going = asyncio.create_task(steady.run(), name="steady")
+        await asyncio.wait({going, ended}, return_when=asyncio.FIRST_COMPLETED)
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
+        if not ended.done():  # posting failed, which is the demo's own trouble: what was accepted is settled all the same
+            print("The demo posts no more payments. Ctrl-C stops it.", file=sys.stderr)
+            await ended
+
+
+async def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> None:
     kept = "" if wish.keep else " (temporary: it goes when the demo ends)"
     names = ", ".join(ground_of(settings).vendors)
     print(f"payonce listens on {served.url}; its providers ({names}) are simulated in this process,")
     print("nothing leaves this machine.")
+    if not (wish.exit and not wish.keep):
+        print(f"  see it  {await dashboard_line(served.app, served.url, actor('cli'))}")
     print(f"  docs    {served.url}/docs")
     with_key = "" if wish.exit and not wish.keep else "; with the key below"
     print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged{with_key})")

@@ -86,15 +86,17 @@ class ApiKey(Struct, frozen=True, kw_only=True):
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Who is asking: whose rows they see, what they may do, and how the record names them. ``key`` None: this machine itself,
-    without a key."""
+    without a key, as ``name``. ``inside``: a page of ours asks for them; the request of the page has been counted."""
 
     scope: Scope
     scopes: frozenset[str]
     key: ApiKey | None = None
+    name: str = "api"
+    inside: bool = False
 
     @property
     def who(self) -> str:
-        return self.key.id if self.key else "api"
+        return self.key.id if self.key else self.name
 
     def may(self, wanted: KeyScope) -> bool:
         """``admin`` includes the rest, ``payments:write`` includes reading what it wrote."""
@@ -134,6 +136,13 @@ class Keyring:
         if not same or known is None or match is None or known.mode != match[1] or not known.live(self._clock.now_us()):
             return None
         return known
+
+    async def live(self, key_id: str) -> ApiKey | None:
+        """The key of this id while it is live; None when it has ended or is not known. For whoever has shown it before. Raises
+        StoreUnavailable as ``check``."""
+        await self._refresh()
+        known = self._known.get(key_id, (0, None))[1]
+        return known if known is not None and known.live(self._clock.now_us()) else None
 
     async def any(self, mode: Mode) -> bool:
         """There is a live key of this mode. A record that cannot be read counts as one: damage opens no door. Raises

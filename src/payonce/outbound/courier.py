@@ -7,7 +7,7 @@ Every step may be done twice and stopped anywhere: what is not settled is due ag
 time behind the end of the call before the call begins, so that two processes seldom send the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -67,6 +67,7 @@ class Courier:
         at_once: int = AT_ONCE,
     ) -> None:
         """``at_once``: how many deliveries the process makes at a time, of which a merchant gets a part at most."""
+        self.told: Callable[[str], None] = _nobody  # what a try meant, for who counts
         self.outbox, self._store, self._endpoints, self._sender = outbox, store, endpoints, sender
         self._journal, self._clock, self._entropy, self._wake = journal, clock, entropy, wake
         self._lease_us = (timeout_ms + LEASE_MARGIN_MS) * 1000
@@ -189,6 +190,7 @@ class Courier:
         now = self._clock.now_us()
         verdict = schedule.after(d, sent, now, self._entropy.bits(schedule.JITTER_BITS))
         log.info("webhook", delivery=d.id, endpoint=endpoint.id, type=d.type, means=verdict.means, status=sent.status)
+        self.told(verdict.means)
         if verdict.means == "gone":
             await self._give_up(endpoint, "it answered 410 Gone")
         elif verdict.means == "exhausted" and d.type != TEST_TYPE and await self._dead(endpoint.id, now):
@@ -227,9 +229,9 @@ class Courier:
 
     # --- for merchants ------------------------------------------------------------------------------------------------
 
-    async def replay(self, scope: Scope, delivery_id: str, *, actor: str, request_id: str = "") -> Delivery:
-        """Deliver it again, whatever became of it, with all its tries before it. Raises Refused ``not_found`` and
-        ``endpoint_refused`` (its endpoint is disabled), and StoreUnavailable."""
+    async def replay(self, scope: Scope, delivery_id: str, *, actor: str, request_id: str = "", reason: str = "") -> Delivery:
+        """Deliver it again, whatever became of it, with all its tries before it. ``reason`` is for the journal.
+        Raises Refused ``not_found`` and ``endpoint_refused`` (its endpoint is disabled), and StoreUnavailable."""
         for _ in range(RACES_MAX):
             d = await self.outbox.get(delivery_id)
             if d is None or Scope(d.merchant_id, d.mode) != scope:
@@ -239,7 +241,7 @@ class Courier:
                 break
             if endpoint.state == "disabled":
                 raise Refused("endpoint_refused", "The delivery's endpoint is disabled: enable it first.")
-            await self._write("delivery.replayed", d.id, scope, actor, request_id)
+            await self._write("delivery.replayed", d.id, scope, actor, request_id, **({"reason": reason} if reason else {}))
             if (again := await self._reopen(d)) is not None:
                 return again
         else:
@@ -273,9 +275,9 @@ class Courier:
             raise Refused("not_found", f"There is no webhook endpoint {endpoint_id[:40]} in {scope.mode} mode.")
         return endpoint
 
-    async def _write(self, what: str, subject: str, scope: Scope, actor: str, request_id: str) -> None:
-        merchant, mode = scope.merchant_id, scope.mode
-        await self._journal.write(what, subject, actor=actor, merchant_id=merchant, mode=mode, request_id=request_id)
+    async def _write(self, what: str, subject: str, scope: Scope, actor: str, request_id: str, **data: str) -> None:
+        whose = {"merchant_id": scope.merchant_id, "mode": scope.mode}
+        await self._journal.write(what, subject, actor=actor, request_id=request_id, data=data, **whose)
 
     async def _reopen(self, d: Delivery) -> Delivery | None:
         now = self._clock.now_us()
@@ -345,3 +347,7 @@ class Courier:
         if gone:
             log.info("old deliveries removed", count=gone)
         return gone == FORGET_MAX
+
+
+def _nobody(_means: str) -> None:
+    """Nobody counts."""

@@ -22,6 +22,9 @@ PAYMENT_ID: Final = "^pay_[0-9a-hjkmnp-tv-z]{20}$"
 OPERATION_ID: Final = "^op_[0-9a-hjkmnp-tv-z]{20}$"
 REFERENCE: Final = "^[0-9a-hjkmnp-tv-z]{20}[0-9]{4}$"
 KEY: Final = r"^[!-~]+$"
+NOTE_CHARS_MAX: Final = 200  # of a reason that a person gives
+_IN_LINE: Final = r"\u0000-\u001F\u007F-\u009F\u2028\u2029"
+SAID: Final = rf"^[^{_IN_LINE}]*[^{_IN_LINE}\s][^{_IN_LINE}]*$"  # on one line, and not of spaces alone
 URL: Final = r"^https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?#][!-~]*)?$"
 CURRENCIES: Final = sorted(EXPONENTS)
 EXAMPLE_ID: Final = "pay_01kav0q8t03x9m2c7h5n"
@@ -32,6 +35,10 @@ _Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=
 _Number = Annotated[float, Meta(ge=-INT_MAX, le=INT_MAX)]
 _Value = Annotated[str, Meta(max_length=METADATA_VALUE_CHARS_MAX, pattern=STORABLE)] | _Number | bool | None
 _Name = Annotated[str, Meta(min_length=1, max_length=METADATA_KEY_CHARS_MAX, pattern=STORABLE)]
+Note = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=NOTE_CHARS_MAX, pattern=SAID)] | None,
+    Meta(description="Why, for the record. It is no part of what the key stands for.", examples=["the customer called"]),
+]
 _Minor = Annotated[int, Meta(ge=0)]
 _Key = Annotated[
     Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX, pattern=KEY)] | None,
@@ -130,12 +137,14 @@ class AmountRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
             examples=[250],
         ),
     ] = None
+    note: Note = None
     idempotency_key: _Key = None
 
 
 class VoidRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A void to accept: there is nothing to say but the key. No body at all means the same as an empty object."""
+    """A void to accept: there is nothing to say but the key and why. No body at all means the same as an empty object."""
 
+    note: Note = None
     idempotency_key: _Key = None
 
 

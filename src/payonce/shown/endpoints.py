@@ -89,6 +89,15 @@ class RecoveryRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_
     since: Annotated[_Time, Meta(description="Those that happened at or after this time (RFC 3339).")]
 
 
+class AgainRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Why a delivery is sent again. No body at all means the same as an empty object."""
+
+    reason: Annotated[
+        _Description | None,
+        Meta(description="For the journal: on one line, without control characters.", examples=["The endpoint was repaired."]),
+    ] = None
+
+
 class EndpointBody(Struct, frozen=True, kw_only=True, rename="camel"):
     """An endpoint as it is now."""
 

@@ -2,16 +2,18 @@
 with. Nothing survives the process."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from payonce.core.errors import StoreUnavailable
 from payonce.core.events import Entry
 from payonce.core.payment import Payment
+from payonce.figures import metadata_in
 from payonce.mail import Waiting, Webhook, WebhookPage, WebhookState
 from payonce.ports import Change, Committed, Conflict, Due, Fed, FeedPage, Filters, KeyRow, Page, Record, Ref, Scope, Unclear
 
+from .memory_figures import MemoryFigures
 from .memory_outbox import MemoryOutbox
 from .rows import (
     check_change,
@@ -28,7 +30,8 @@ from .rows import (
 
 
 class MemoryStore:
-    """See ``payonce.ports.Store``. No method waits, so every call is atomic in its event loop. ``outbox`` is closed with it."""
+    """See ``payonce.ports.Store``. No method waits, so every call is atomic in its event loop. ``outbox`` and ``figures`` are
+    closed with it."""
 
     def __init__(self) -> None:
         self._payments: dict[str, Payment] = {}
@@ -36,10 +39,12 @@ class MemoryStore:
         self._keys: dict[tuple[Scope, str], KeyRow] = {}
         self._refs: set[tuple[Ref, str]] = set()
         self._bodies: dict[tuple[str, str], bytes] = {}
+        self._metadata: dict[str, frozenset[str]] = {}
         self._due: dict[str, int] = {}
         self._feed: dict[Scope, list[tuple[int, Fed]]] = {}  # each with the latest time so far, which never goes back
         self._closed = False
         self.outbox = MemoryOutbox(self._version)
+        self.figures = MemoryFigures(self, self._require_open)
 
     async def commit(self, change: Change, expected_version: int) -> Committed | Conflict | Unclear:
         self._require_open()
@@ -62,6 +67,9 @@ class MemoryStore:
         if change.due_us is not None:
             self._due[p.id] = change.due_us
         self._tell(change)
+        if values := metadata_in(change):
+            self._metadata[p.id] = values
+        self.figures.keep(change)
         return Committed()
 
     def _tell(self, change: Change) -> None:
@@ -97,7 +105,8 @@ class MemoryStore:
         self._require_open()
         check_limit(limit)
         before = cursor_position(cursor) if cursor is not None else None
-        rows = [p for p in self._payments.values() if Scope(p.merchant_id, p.mode) == scope and matches(p, filters)]
+        own = [p for p in self._payments.values() if Scope(p.merchant_id, p.mode) == scope]
+        rows = [p for p in own if matches(p, filters, self._metadata.get(p.id, frozenset()))]
         rows.sort(key=lambda p: (p.created_us, p.id), reverse=True)
         rest = [p for p in rows if before is None or (p.created_us, p.id) < before]
         more = cursor_after(rest[limit - 1].created_us, rest[limit - 1].id) if len(rest) > limit else None
@@ -120,6 +129,19 @@ class MemoryStore:
     async def next_due(self) -> int | None:
         self._require_open()
         return min(self._due.values(), default=None)
+
+    async def due_of(self, payment_id: str) -> int | None:
+        """When a worker will look at the payment; None when nothing is owed any more."""
+        self._require_open()
+        return self._due.get(payment_id)
+
+    def due_times(self) -> Mapping[str, int]:
+        """When each payment is due, of those that are."""
+        return self._due
+
+    def rows(self) -> Collection[Payment]:
+        """All payments."""
+        return self._payments.values()
 
     async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
         self._require_open()
@@ -145,8 +167,10 @@ class MemoryStore:
         other = MemoryStore()
         other._payments, other._events, other._keys = dict(self._payments), dict(self._events), dict(self._keys)
         other._refs, other._bodies, other._due = set(self._refs), dict(self._bodies), dict(self._due)
+        other._metadata = dict(self._metadata)
         other._feed = {scope: list(told) for scope, told in self._feed.items()}
         other.outbox = self.outbox.copy(other._version)
+        other.figures = self.figures.copy(other, other._require_open)
         return other
 
     def _version(self, payment_id: str) -> int:

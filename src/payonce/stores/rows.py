@@ -7,6 +7,7 @@ import binascii
 from payonce.core.errors import InvariantViolated
 from payonce.core.events import digest
 from payonce.core.payment import Payment
+from payonce.figures import declines_on
 from payonce.mail import DELIVERY_CHARS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_CHARS_MAX, WEBHOOK_NAMES_MAX, Delivery, Webhook
 from payonce.ports import RECORD_BYTES_MAX, Change, Filters, Scope
 
@@ -53,13 +54,15 @@ def needs_eyes(p: Payment) -> bool:
     return p.status == "IN_DOUBT" or p.attention != ""
 
 
-def matches(p: Payment, f: Filters) -> bool:
-    """Whether a listing with these filters shows the payment."""
+def matches(p: Payment, f: Filters, metadata: frozenset[str]) -> bool:
+    """Whether a listing with these filters shows the payment, whose metadata has these values."""
     return (
         f.status in (None, p.status)
         and f.provider in (None, provider_of(p))
         and f.currency in (None, p.currency)
         and f.client_id in (None, p.client_id)
+        and (f.metadata is None or f.metadata in metadata)
+        and (f.decline_code is None or f.decline_code in declines_on(p))
         and (f.created_from_us is None or p.created_us >= f.created_from_us)
         and (f.created_before_us is None or p.created_us < f.created_before_us)
         and (not f.attention or needs_eyes(p))

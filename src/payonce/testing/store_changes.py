@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from payonce.core import ids, news
 from payonce.core.apply import extend
-from payonce.core.events import Accepted, Event, Judged, Observed, Opened, Planned
+from payonce.core.events import Accepted, Event, Judged, Observed, Opened, Planned, digest
 from payonce.core.outcome import AnyOutcome, Mismatch, Succeeded
 from payonce.core.payment import Mode, Payment, Step, Terms
 from payonce.mail import Outbox
@@ -49,6 +49,7 @@ def grow(
         refs=refs,
         news=told,
         notify=notify and bool(told),
+        was=p.status if p is not None else None,
     )
 
 
@@ -75,8 +76,9 @@ def accept(
     bodies: Mapping[str, bytes] = {},
     refs: tuple[Ref, ...] = (),
     actor: str = "test",
+    details: bytes = b"",
 ) -> Change:
-    """The creation of payment ``number``: commit it at expected version 0."""
+    """The creation of payment ``number``: commit it at expected version 0. ``details``: customer data, as JSON."""
     id = payment_id(number)
     event = Accepted(
         payment_id=id,
@@ -86,12 +88,13 @@ def accept(
         amount_minor=amount_minor,
         currency=currency,
         idempotency_key=key,
-        details_sha256="",
+        details_sha256=digest(details) if details else "",
         late_success="refund",
         attempts_max=3,
         client_id=client_id,
     )
     row = key_row(id, key) if key else None
+    bodies = {**bodies, event.details_sha256: details} if details else bodies
     return grow(None, event, at_us=at_us, due_us=due_us, key=row, bodies=bodies, refs=refs, actor=actor)
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from payonce.core import ids
 from payonce.core.events import Observed
 from payonce.core.payment import SCHEMA, Payment
+from payonce.figures import metadata_in
 from payonce.ports import Change, Ref, Scope
 from payonce.stores.rows import needs_eyes, provider_of
 
@@ -58,6 +59,7 @@ def written(change: Change, before: Row | None, tables: Tables) -> Written:
     kept = {"noticeFrom": number(change.news[0])} if change.notify else {}  # what was not told yet stays
     given: dict[str, Any] = {}
     if before is None:
+        early += [items.label_put(tables, p, value) for value in sorted(metadata_in(change))]
         columns = {name: value for name, value in columns.items() if value is not None} | _born(p, tables)
         condition = "attribute_not_exists(#transactionId)"
     else:

@@ -21,6 +21,7 @@ FIRST: Final = bytes(8)  # before every position of a listing
 LAST: Final = b"\xff" * 9  # after every one
 SPARE: Final = 4  # nominations read beyond what is asked for, from each shard
 OTHERS: Final = ("webhook#", "delivery#")  # how the keys of other rows in the list index begin
+LOOKED_MAX: Final = 500  # rows that are looked through for one page by a decline code, which no index knows
 FILTERED_PAGE: Final = 1_000  # index entries of one page where most are filtered out
 
 
@@ -73,10 +74,14 @@ class Indexes:
         found: list[Payment] = []
         if low >= high:
             return Page((), None)
+        looked = 0
         async for batch in batched(self._listed(scope, filters, low, high, limit), limit + 1):
             found += await self._matching(batch, scope, filters)
             if len(found) > limit:
                 break
+            looked += len(batch)
+            if filters.decline_code is not None and looked >= LOOKED_MAX:
+                return Page(tuple(found), _after(batch[-1]))
         shown = tuple(found[:limit])
         return Page(shown, cursor_after(shown[-1].created_us, shown[-1].id) if len(found) > limit else None)
 
@@ -86,10 +91,15 @@ class Indexes:
         rows = await get_items(self._aws, self._clock, self._tables.transactions, [items.row_key(id) for id in ids])
         seen = {row.id: row for row in map(self._reading.seen, rows)}
         payments = [await self._reading.payment(seen[id]) for id in ids if id in seen]
-        return [p for p in payments if Scope(p.merchant_id, p.mode) == scope and matches(p, filters)]
+        own = [p for p in payments if Scope(p.merchant_id, p.mode) == scope]
+        # What has the value is all that was nominated for it, by the write that made it.
+        values = frozenset[str]() if filters.metadata is None else frozenset({filters.metadata})
+        return [p for p in own if matches(p, filters, values)]
 
     def _listed(self, scope: Scope, filters: Filters, low: bytes, high: bytes, limit: int) -> AsyncIterator[Item]:
         """Index entries that may belong to the listing, newest first."""
+        if filters.metadata is not None:
+            return self._with_metadata(scope, filters.metadata, low, high, limit)
         listed = items.list_scope(scope)
         where, given = _filter(filters) if not filters.attention else ("", {})
         page = FILTERED_PAGE if where else 2 * limit // self._tables.shards + SPARE
@@ -106,6 +116,27 @@ class Indexes:
         entries = merged(streams, lambda entry: tuple(-byte for byte in entry["listed"]["B"]))
         return _without(entries, high)
 
+    def _with_metadata(self, scope: Scope, value: str, low: bytes, high: bytes, limit: int) -> AsyncIterator[Item]:
+        """Of the payments with this value, from the table itself."""
+        bounds = {":low": text(items.label_sort(low)), ":high": text(items.label_sort(high))}
+        names = [items.label_partition(scope, value, f"{n:02d}") for n in range(self._tables.shards)]
+        streams = [self._labels(name, bounds, 2 * limit // self._tables.shards + SPARE) for name in names]
+        return _without(merged(streams, lambda entry: tuple(-byte for byte in entry["listed"]["B"])), high)
+
+    async def _labels(self, name: str, bounds: Mapping[str, Any], page: int) -> AsyncIterator[Item]:
+        query: dict[str, Any] = {
+            "TableName": self._tables.transactions,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
+            "ExpressionAttributeNames": {"#pk": "transactionId", "#sk": "item"},
+            "ExpressionAttributeValues": {":pk": text(name), **bounds},
+            "ScanIndexForward": False,
+            "Limit": page,
+        }
+        async for found in pages(self._aws, self._clock, "Query", query):
+            for item in found:
+                yield items.labelled(item)
+
     async def need_eyes(self, mode: Mode, most: int) -> Sequence[Payment]:
         """At most so many payments of a mode that need eyes, every merchant's. The index has nothing else, so it is walked."""
         found: list[Payment] = []
@@ -115,7 +146,7 @@ class Indexes:
             ids = [items.listed_id(entry) for entry in page if entry["eyes"]["S"].startswith(f"{mode}#")]
             rows = await get_items(self._aws, self._clock, self._tables.transactions, [items.row_key(id) for id in ids])
             payments = [await self._reading.payment(row) for row in map(self._reading.seen, rows)]
-            found += [p for p in payments if p.mode == mode and matches(p, Filters(attention=True))]
+            found += [p for p in payments if p.mode == mode and matches(p, Filters(attention=True), frozenset())]
             if len(found) >= most:
                 break
         return found[:most]
@@ -185,6 +216,12 @@ def _range(filters: Filters, cursor: str | None) -> tuple[bytes, bytes]:
     low = FIRST if filters.created_from_us is None else _moment(filters.created_from_us)
     high = LAST if filters.created_before_us is None else _moment(filters.created_before_us)
     return low, high if cursor is None else min(high, items.listed_at(*cursor_position(cursor)))
+
+
+def _after(entry: Item) -> str:
+    """The cursor that continues behind an index entry."""
+    listed = bytes(entry["listed"]["B"])
+    return cursor_after(int.from_bytes(listed[:8], "big"), listed[8:].decode())
 
 
 def _moment(at_us: int) -> bytes:

@@ -6,6 +6,7 @@ Transactions, partition = payment id:
     body#<sha256>       one body that is too big for the row
     beside#<digest>     an older part of what lies beside: bodies and references, each part names the one before
 Transactions, partition ``ref#<value>``: ref#<account>#<kind>#<payment id>: that payment may be known under this value
+Transactions, partition ``label#<mode>#<merchant>#<digest>#<shard>``: <created><payment id>: it has this metadata value
 Transactions, other partitions: webhooks (``inbox``), deliveries (``outbox``), places of the feed (``feed``)
 Idempotency, key ``<mode>#<merchant>#<key>``: what the key stands for
 """
@@ -17,12 +18,12 @@ from msgspec import Struct
 
 from payonce.core.errors import InvariantViolated, NewerSchema
 from payonce.core.events import digest
-from payonce.core.payment import SCHEMA
+from payonce.core.payment import SCHEMA, Payment
 from payonce.ports import KeyRow, Ref, Scope
 
 from . import packing
 from .asking import Item, binary, number, text
-from .tables import shard
+from .tables import Tables, shard, spread
 
 ROW: Final = "payment"
 EVENT: Final = "event#"
@@ -142,6 +143,29 @@ def ref_put(table: str, ref: Ref, payment_id: str) -> dict[str, Any]:
 def named_by(item: Item) -> str:
     """The payment that a reference's item leads to."""
     return str(item["item"]["S"].rpartition("#")[2])
+
+
+def label_partition(scope: Scope, value: str, shard_name: str) -> str:
+    """Of the payments with a metadata value, of which only a digest is kept here."""
+    return f"label#{list_scope(scope)}#{digest(value.encode())[:32]}#{shard_name}"
+
+
+def label_sort(listed: bytes) -> str:
+    """Text in the order of listings, from a place in one."""
+    return listed[:8].hex() + listed[8:].decode("latin-1")
+
+
+def label_put(tables: Tables, p: Payment, value: str) -> dict[str, Any]:
+    """That a payment has this metadata value. Harmless without the payment: what it leads to is read."""
+    partition = label_partition(Scope(p.merchant_id, p.mode), value, f"{spread(p.id, tables.shards):02d}")
+    place = label_sort(listed_at(p.created_us, p.id))
+    return {"TableName": tables.transactions, "Item": {"transactionId": text(partition), "item": text(place)}}
+
+
+def labelled(item: Item) -> Item:
+    """The same as an entry of the list index."""
+    created, id = item["item"]["S"][:16], item["item"]["S"][16:]
+    return {"transactionId": text(id), "listed": binary(listed_at(int(created, 16), id))}
 
 
 def list_scope(scope: Scope) -> str:

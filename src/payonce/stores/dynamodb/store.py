@@ -13,6 +13,7 @@ from payonce.ports import Change, Clock, Committed, Conflict, Due, FeedPage, Fil
 from . import items
 from .asking import CLOSED, CONDITION, number, refused, update
 from .feed import Feed
+from .figures import DynamoFigures
 from .inbox import DynamoInbox
 from .indexes import Indexes
 from .outbox import DynamoOutbox
@@ -33,7 +34,8 @@ def open_store(aws: Aws, clock: Clock, tables: Tables) -> "DynamoStore":
 
 
 class DynamoStore:
-    """Made by ``open_store``. ``registry``, ``inbox`` and ``outbox`` are in the same tables. Used by one event loop."""
+    """Made by ``open_store``. ``registry``, ``inbox`` and ``outbox`` are in the same tables, ``figures`` are made of
+    the newest payments. Used by one event loop."""
 
     def __init__(self, aws: Aws, clock: Clock, tables: Tables) -> None:
         self.tables = tables
@@ -44,6 +46,7 @@ class DynamoStore:
         self._reading = Reading(aws, clock, tables)
         self._indexes = Indexes(self._reading)
         self._feed = Feed(self._reading)
+        self.figures = DynamoFigures(self)
         self._writing = Writing(self._reading, self._feed)
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False

@@ -1,4 +1,8 @@
-"""What ``payonce verify`` asks: all that lies under an id, from one snapshot, and what lies under no payment's id."""
+"""What ``payonce verify`` asks: all that lies under an id, from one snapshot, and what lies under no payment's id.
+
+Of what figures and listings are made of (``tallies``, ``labels``, ``declines``) only one thing is asked: that what a payment is
+found by leads to one. That none is missing there is not: an older payonce at work beside this one counts nothing, and payments
+from before counting may be left out."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -12,7 +16,7 @@ from payonce.core.payment import Payment
 from payonce.ports import KeyRow
 from payonce.stores.rows import provider_of
 
-from . import audit_outbox, reads
+from . import audit_outbox, figures, reads
 
 HISTORY_PAGE: Final = 1000
 SAID_MAX: Final = 100  # rows of one kind of stray that are named; the rest is only counted
@@ -52,6 +56,13 @@ _INBOX_STRAYS: Final = {
         "SELECT id, state FROM inbox WHERE state IN ('new', 'parked') "
         "AND NOT EXISTS (SELECT 1 FROM due WHERE due.kind = 'webhook' AND due.id = inbox.id)"
     ),
+}
+
+
+# Likewise.
+_FOUND_BY: Final = {
+    "a metadata value of no payment": f"SELECT payment_id, hex(label) FROM labels WHERE {_NOBODY.format('labels.payment_id')}",  # noqa: S608 - fixed names
+    "a decline of no payment": f"SELECT payment_id, code FROM declines WHERE {_NOBODY.format('declines.payment_id')}",  # noqa: S608 - fixed names
 }
 
 
@@ -135,6 +146,7 @@ def strays(connection: apsw.Connection) -> tuple[Stray, ...]:
     """What belongs to no payment, kind by kind."""
     asked = _STRAYS | (_INBOX_STRAYS if connection.table_exists("main", "inbox") else {})
     asked |= audit_outbox.STRAYS if audit_outbox.is_there(connection) else {}
+    asked |= _FOUND_BY if figures.is_there(connection) else {}
     return tuple(stray for what, sql in asked.items() for stray in _stray(connection, what, sql))
 
 

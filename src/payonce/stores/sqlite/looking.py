@@ -18,6 +18,7 @@ from payonce.ports import Due, FeedPage, Filters, KeyRow, Page, Scope
 
 from . import audit, reads
 from .audit import Held, Stray
+from .figures import SqliteFigures
 from .inbox import InboxReads
 from .outbox import OutboxReads
 from .registry import RegistryReads
@@ -93,14 +94,15 @@ class SqliteReads:
 
 
 class ReadOnlyStore(SqliteReads):
-    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry``, ``inbox``
-    and ``outbox`` can be read, not written."""
+    """Made by ``open_to_read``: beside the questions of every store those of ``payonce verify``. ``registry``, ``inbox``,
+    ``outbox`` and ``figures`` can be read, not written."""
 
     def __init__(self, path: Path, readers: "Readers") -> None:
         super().__init__(path, readers)
         self.registry = RegistryReads(readers)
         self.inbox = InboxReads(readers)
         self.outbox = OutboxReads(readers)
+        self.figures = SqliteFigures(readers)
 
     async def audit_ids(self, after: str, limit: int) -> tuple[str, ...]:
         """Ids of all that has a row or a history, in order, after ``after`` ("" = from the first)."""

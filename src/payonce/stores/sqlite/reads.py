@@ -6,11 +6,13 @@ from typing import Final
 import apsw
 import msgspec
 
-from payonce.core.errors import InvariantViolated, NewerSchema
+from payonce.core.errors import InvariantViolated, NewerSchema, StoreUnavailable
 from payonce.core.events import ENVELOPE, Entry, unseal
 from payonce.core.payment import SCHEMA, Payment
 from payonce.ports import Due, Fed, FeedPage, Filters, KeyRow, Page, Scope
 from payonce.stores.rows import check_limit, cursor_after, cursor_position, feed_after, feed_position
+
+from .tallies import label
 
 _decoder = msgspec.json.Decoder(Payment)
 
@@ -23,6 +25,11 @@ _versioned = msgspec.json.Decoder(_Versioned)
 
 _HEAD: Final = "SELECT version, head, schema FROM payments WHERE id = ?"
 _DOCUMENT: Final = "SELECT id, version, head, schema, document FROM payments"
+_PAGE: Final = "SELECT payments.id, payments.version, payments.head, payments.schema, payments.document"
+_DECLINED: Final = (
+    "EXISTS (SELECT 1 FROM declines WHERE declines.merchant_id = labels.merchant_id AND declines.mode = labels.mode "
+    "AND declines.code = ? AND declines.created_us = labels.created_us AND declines.payment_id = labels.payment_id)"
+)
 _KEY: Final = "SELECT operation, payment_id, request_v, request FROM keys WHERE merchant_id = ? AND mode = ? AND key = ?"
 _REF: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ?"
 _REF_AT: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? AND account = ?"
@@ -78,31 +85,67 @@ def history(connection: apsw.Connection, payment_id: str, after_seq: int, limit:
 
 
 def page(connection: apsw.Connection, scope: Scope, filters: Filters, limit: int, cursor: str | None) -> Page:
+    sql, values = page_query(scope, filters, limit, cursor)
+    if (filters.metadata is not None or filters.decline_code is not None) and not connection.table_exists("main", "labels"):
+        raise StoreUnavailable(
+            "This file was written by an older payonce and has no index of metadata and declines. It was not changed. "
+            "`payonce serve` on a copy brings that up to date."
+        )
+    found = tuple(_payment(row) for row in connection.execute(sql, values))
+    shown = found[:limit]
+    return Page(shown, cursor_after(shown[-1].created_us, shown[-1].id) if len(found) > limit else None)
+
+
+def page_query(scope: Scope, filters: Filters, limit: int, cursor: str | None) -> tuple[str, tuple[str | int | bytes, ...]]:
+    """The statement of a page and one row more, and its values. Each walks along one index from the newest on, of payments or
+    of the table that knows their metadata or declines; what else is asked is looked at along the way. Raises ValueError for a
+    limit or cursor that is not ours."""
     check_limit(limit)
-    where, values = ["merchant_id = ?", "mode = ?"], [scope.merchant_id, scope.mode]
+    source, at, where, values = _walk(scope, filters)
     for column in ("status", "provider", "currency", "client_id"):
         wanted = getattr(filters, column)
         if wanted is not None:
-            where.append(f"{column} = ?")
+            where.append(f"payments.{column} = ?")
             values.append(wanted)
             if wanted and column in ("provider", "client_id"):
-                where.append(f"{column} != ''")  # lets SQLite use the partial index
+                where.append(f"payments.{column} != ''")  # lets SQLite use the partial index
     if filters.attention:
-        where.append("(status = 'IN_DOUBT' OR attention != '')")
-    bounds: list[str | int] = []
+        where.append("(payments.status = 'IN_DOUBT' OR payments.attention != '')")
     if filters.created_from_us is not None:
-        where.append("created_us >= ?")
-        bounds.append(filters.created_from_us)
+        where.append(f"{at[0]} >= ?")
+        values.append(filters.created_from_us)
     if filters.created_before_us is not None:
-        where.append("created_us < ?")
-        bounds.append(filters.created_before_us)
+        where.append(f"{at[0]} < ?")
+        values.append(filters.created_before_us)
     if cursor is not None:
-        where.append("(created_us, id) < (?, ?)")
-        bounds.extend(cursor_position(cursor))
-    sql = f"{_DOCUMENT} WHERE {' AND '.join(where)} ORDER BY created_us DESC, id DESC LIMIT ?"
-    found = tuple(_payment(row) for row in connection.execute(sql, (*values, *bounds, limit + 1)))
-    shown = found[:limit]
-    return Page(shown, cursor_after(shown[-1].created_us, shown[-1].id) if len(found) > limit else None)
+        where.append(f"({at[0]}, {at[1]}) < (?, ?)")
+        values.extend(cursor_position(cursor))
+    sql = f"{_PAGE} FROM {source} WHERE {' AND '.join(where)} ORDER BY {at[0]} DESC, {at[1]} DESC LIMIT ?"
+    return sql, (*values, limit + 1)
+
+
+def _walk(scope: Scope, filters: Filters) -> tuple[str, tuple[str, str], list[str], list[str | int | bytes]]:
+    """Along which table a page is read: its source, its columns of time and id, and what is asked of it. CROSS JOIN keeps the
+    order in which the tables are named."""
+    own: list[str | int | bytes] = [scope.merchant_id, scope.mode]
+    if filters.metadata is not None:
+        where, values = _among("labels", "label"), [*own, label(filters.metadata)]
+        if filters.decline_code is not None:
+            where.append(_DECLINED)
+            values.append(filters.decline_code)
+        return _joined("labels"), ("labels.created_us", "labels.payment_id"), where, values
+    if filters.decline_code is not None:
+        values = [*own, filters.decline_code]
+        return _joined("declines"), ("declines.created_us", "declines.payment_id"), _among("declines", "code"), values
+    return "payments", ("payments.created_us", "payments.id"), ["payments.merchant_id = ?", "payments.mode = ?"], own
+
+
+def _joined(table: str) -> str:
+    return f"{table} CROSS JOIN payments ON payments.id = {table}.payment_id"
+
+
+def _among(table: str, name: str) -> list[str]:
+    return [f"{table}.merchant_id = ?", f"{table}.mode = ?", f"{table}.{name} = ?"]
 
 
 def feed(connection: apsw.Connection, scope: Scope, limit: int, cursor: str | None, since_us: int) -> FeedPage:

@@ -14,12 +14,15 @@ import apsw
 
 from payonce.core.errors import ConfigError, NewerSchema, StoreUnavailable
 
+from . import backfill
+from .tallies import Sums
 from .trouble import opening
 
 WAL_TRIES: Final = 20
 # The oldest schema that can be read without migrating it: what came later (0002: the registry, 0003: the inbox, 0004: feed
-# and outbox) may be missing there.
+# and outbox, 0005: figures) may be missing there.
 READ_FROM: Final = 1
+FIGURES: Final = 5  # the migration that brings counting
 APPLICATION_ID: Final = 0x7061796F  # "payo" in the header of every file of ours
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # a write-ahead log that grew past this is cut after a checkpoint
 
@@ -40,11 +43,13 @@ def check_sqlite_version(version: str) -> None:
 
 class WritingConnection(apsw.Connection):
     """The connection that writes. ``ends`` is what it knows of feeds: time and place of the last event by merchant and mode, as
-    of its own last write there. Whoever rolls back clears it: it would name places that are not there."""
+    of its own last write there. Whoever rolls back clears it: it would name places that are not there.
+    ``sums`` are the tallies of the open transaction, written at its end; they go with it likewise."""
 
     def __init__(self, filename: str, flags: int) -> None:
         super().__init__(filename, flags=flags)
         self.ends: dict[tuple[str, str], tuple[int, int]] = {}
+        self.sums = Sums()
 
 
 def connect(path: Path, busy_timeout_ms: int) -> WritingConnection:
@@ -205,6 +210,8 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         try:
             if _check_ours(connection, path) < number:  # another process may have been faster
                 connection.execute(script)
+                if number == FIGURES:
+                    backfill.count(connection)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}")
             connection.execute("COMMIT")
         except BaseException:

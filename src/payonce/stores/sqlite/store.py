@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 from payonce.core.errors import StoreUnavailable
 from payonce.ports import Change, Committed, Conflict, Unclear
 
+from .figures import SqliteFigures
 from .inbox import SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
 from .outbox import SqliteOutbox
@@ -37,8 +38,8 @@ async def open_store(
 
 
 class SqliteStore(SqliteReads):
-    """Made by ``open_store``. ``path`` is the file; ``registry``, ``inbox`` and ``outbox`` live in it too, and are closed
-    with it."""
+    """Made by ``open_store``. ``path`` is the file; ``registry``, ``inbox``, ``outbox`` and ``figures`` live in it too, and
+    are closed with it."""
 
     def __init__(self, path: Path, busy_timeout_ms: int, executor: Executor) -> None:
         fresh = [open_file(path, busy_timeout_ms)]
@@ -54,6 +55,7 @@ class SqliteStore(SqliteReads):
         self.registry = SqliteRegistry(readers, self._writes)
         self.inbox = SqliteInbox(readers, self._writes)
         self.outbox = SqliteOutbox(readers, self._writes)
+        self.figures = SqliteFigures(readers)
         self._closing = threading.Lock()
 
     @property

@@ -93,6 +93,7 @@ class Writer:
             connection = self._begin()
             for job in jobs:
                 _isolated(connection, job)
+            _count(connection)
         except Exception as e:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._recover(e)
             _fail(jobs, e)
@@ -130,6 +131,7 @@ class Writer:
         if self._connection is None:
             return
         self._connection.ends.clear()
+        self._connection.sums.clear()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -168,6 +170,22 @@ def _isolated(connection: WritingConnection, job: Job) -> None:
         connection.ends.clear()
         job.error = e if isinstance(e, PayonceError) else _unexpected(e)
     connection.execute("RELEASE change")
+
+
+def _count(connection: WritingConnection) -> None:
+    """The tallies of all jobs. A bug in counting must cost a chart and no payment: then they are not written. Raises what ends
+    the whole transaction."""
+    connection.execute("SAVEPOINT figures")
+    try:
+        connection.sums.write(connection)
+    except _SHARED:
+        raise
+    except Exception:
+        if not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO figures")
+        connection.sums.clear()
+    connection.execute("RELEASE figures")
 
 
 def _unexpected(error: Exception) -> InvariantViolated:

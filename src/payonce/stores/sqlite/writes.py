@@ -15,6 +15,7 @@ from payonce.stores.rows import check_change, check_continues, provider_of
 
 from . import reads
 from .schema import WritingConnection
+from .tallies import Counting, counting
 
 Write = Callable[[WritingConnection], object]
 
@@ -60,6 +61,7 @@ class PendingChange(Struct, frozen=True):
     change: Change
     expected_version: int
     row: dict[str, str | int | bytes]
+    counting: Counting = Counting()
 
     def __call__(self, connection: WritingConnection) -> Committed | Conflict:
         change, p = self.change, self.change.payment
@@ -91,6 +93,7 @@ class PendingChange(Struct, frozen=True):
             connection.executemany(_REF, [(r.value, r.account, r.kind, p.id) for r in change.refs])
         if change.bodies:
             connection.executemany(_BODY, [(p.id, sha256, body) for sha256, body in change.bodies.items()])
+        self.counting.write(connection)
 
 
 def _tell(connection: WritingConnection, change: Change) -> dict[int, int]:
@@ -136,7 +139,7 @@ def _set_due(connection: apsw.Connection, payment_id: str, due_us: int | None) -
 def pending(change: Change, expected_version: int) -> PendingChange:
     """Check and encode a change. Raises InvariantViolated."""
     check_change(change, expected_version)
-    return PendingChange(change, expected_version, _row(change.payment, expected_version))
+    return PendingChange(change, expected_version, _row(change.payment, expected_version), counting(change))
 
 
 def _row(p: Payment, expected_version: int) -> dict[str, str | int | bytes]:

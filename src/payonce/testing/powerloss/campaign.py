@@ -22,7 +22,7 @@ from .vfs import FAULTS, FOR_EVER, Fault, FaultKind, Machine, powered
 
 VIOLATIONS_MAX: Final = 100  # that are told; the rest is only counted
 TAPE_CUTS: Final = 40  # of one recorded life
-KILLED_FROM: Final = 50  # an operation after the store was made
+KILLED_FROM: Final = 110  # an operation after the store was made
 IMAGES: Final = 8  # that are looked at after each life of a chain; with one of them it goes on
 LIVES_MAX: Final = 5  # of one chain
 OPERATIONS: Final = 700  # about what one life asks of a disk

@@ -1,0 +1,149 @@
+"""Logs: one line per event, JSON unless a person is looking, nothing secret in any of them.
+
+Embedded in somebody else's program payonce logs to the standard ``payonce`` logger and prints nothing by itself;
+``configure`` is for our own processes.
+
+Beside this file: ``names`` (every metric), ``meter`` (what a process counts), ``watching`` (around the engine's store and
+transport), ``exposition`` (Prometheus), ``emf`` (CloudWatch), ``tracing`` and ``otel`` (spans), ``conventions`` (their words).
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from payonce.core.errors import PayonceError
+from payonce.core.redact import masked
+
+_ROOT = logging.getLogger("payonce")
+_ROOT.addHandler(logging.NullHandler())
+
+
+WITHHELD: Final = "(what it says is withheld: it may quote what came from outside)"
+CAUSES_MAX: Final = 8  # of an exception, and the frames shown of each: twice as many
+# Their texts are written here, by the operating system or by SQLite, and quote files, tables and codes, never a value.
+_SPEAKS: Final = (PayonceError, OSError, KeyboardInterrupt)
+_SPEAKS_OF: Final = ("apsw",)
+OURS: Final = frozenset({"timestamp", "level"})
+SMALL: Final = 1_000_000_000  # no card number is as short
+SEEN_MAX: Final = 4_096  # fields that were looked at and are plain, by name and value: never a secret one
+SEEN_CHARS: Final = 64
+_seen: Final[set[tuple[str, str | None]]] = set()
+_RAISED: Final = re.compile(r"(exception=\w+)\(.*", re.DOTALL)  # of a task, as the loop tells it
+
+
+def _exception(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where it failed and as what; never a local value, and a text only where we know who wrote it."""
+    given = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else None
+    if error is None and given:
+        error = sys.exc_info()[1]
+    if error is not None:
+        event["exception"] = told(error)
+    return event
+
+
+def told(error: BaseException) -> str:
+    """An exception with its causes, the innermost first, as text for a log."""
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < CAUSES_MAX:
+        frames = traceback.format_list(traceback.extract_tb(each.__traceback__)[-2 * CAUSES_MAX :])
+        kind = type(each)
+        speaks = isinstance(each, _SPEAKS) or kind.__module__.partition(".")[0] in _SPEAKS_OF
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        parts.append(f"{''.join(frames)}{name}: {str(each) if speaks else WITHHELD}")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\nthen: ".join(reversed(parts))
+
+
+def _redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Nothing secret leaves. Looking for it costs more than all else of a line, so that a field which was found to be plain
+    before is not looked at again: a text by its name and value, a number that is too small for a card by its name."""
+    told = dict[str, Any]()
+    for name, value in event.items():
+        if name.startswith("_") or name in OURS:  # structlog's own, never shown; and what is written here
+            told[name] = value
+            continue
+        seen = (name, value if isinstance(value, str) else None)
+        if isinstance(value, str | bool) or (isinstance(value, int | float) and -SMALL < value < SMALL):
+            if seen in _seen:
+                told[name] = value
+                continue
+            shown = masked({name: value})
+            if shown == {name: value} and len(seen[1] or "") <= SEEN_CHARS:
+                if len(_seen) >= SEEN_MAX:
+                    _seen.clear()
+                _seen.add(seen)
+        else:
+            shown = masked({name: value})
+        told |= shown
+    return told
+
+
+def _name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    said = _RAISED.sub(lambda m: f"{m.group(1)}(...)", str(event["event"]))
+    return {**event, "event": said, "component": event["_record"].name}
+
+
+# What libraries log about our own server and loop comes out in the same form, redacted too.
+OTHERS = ("uvicorn", "asyncio")
+# One line for each request and each answered call: for machines that collect logs. A person at a terminal sees them at debug.
+CANONICAL: Final = ("request", "attempt")
+_FOREIGN: list[Any] = [
+    structlog.stdlib.add_log_level,
+    _name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _exception,
+    _redact,
+]
+
+
+def configure(*, level: str = "info", json: bool | None = None) -> None:
+    """Log to standard error. ``json`` None = JSON unless standard error is a terminal."""
+    as_json = not sys.stderr.isatty() if json is None else json
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = logging.StreamHandler(sys.stderr)
+    form = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_FOREIGN, processors=[drop, renderer])
+    handler.setFormatter(form)
+    _ROOT.handlers[:] = [handler]
+    _ROOT.setLevel(level.upper())
+    _ROOT.propagate = False
+    for name in CANONICAL:
+        spare = not as_json and _ROOT.level == logging.INFO
+        logging.getLogger(f"payonce.{name}").setLevel(logging.WARNING if spare else logging.NOTSET)
+    for name in OTHERS:  # their info lines say what ours say already
+        other = logging.getLogger(name)
+        other.handlers[:] = [handler]
+        other.setLevel(max(logging.WARNING, _ROOT.level))
+        other.propagate = False
+
+
+def logs(name: str, level: int = logging.INFO) -> bool:
+    """A line of this logger would be written: what is only for it need not be put together else."""
+    return logging.getLogger(f"payonce.{name}").isEnabledFor(level)
+
+
+def get_logger(name: str) -> Any:
+    """A logger whose events carry ``component`` and whatever was bound for this task (request id, payment id)."""
+    return structlog.wrap_logger(
+        logging.getLogger(f"payonce.{name}"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _exception,
+            _redact,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+        component=name,
+    )
