@@ -18,13 +18,16 @@ BROWSER := tests/browser
 TORTURE := tests/blackbox tests/aws tests/stores/dynamodb tests/test_on_dynamodb.py tests/test_example_provider.py tests/fuzz
 SIMULATION := tests/simulation
 
-.PHONY: help run torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean
+.PHONY: help run screenshots torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## watch payments being accepted, charged, retried and settled (payonce demo)
 	@$(BIN)/payonce demo $(ARGS)
+
+screenshots: $(VENV)/.dev ## photograph the dashboard of a running demo for the README, into docs/images
+	@$(BIN)/python -m tools.screenshots $(ARGS)
 
 aws-local: $(VENV)/.dev ## deploy the AWS template into a local emulator and watch payments settle there; Ctrl-C ends it
 	@$(BIN)/python -m tools.aws_local $(ARGS)

@@ -39,7 +39,7 @@ class Terminal:
                 env={
                     **env,
                     "PAYONCE_PORT": str(self.port),
-                    "PAYONCE_WEBHOOK_ALLOW_HOSTS": "shop.example.com",
+                    "PAYONCE_WEBHOOK_ALLOW_HOSTS": "shop.example.com",  # so that nobody asks for its address
                     "COPY": str(ROOT),
                 },
                 stdin=subprocess.PIPE,
@@ -127,13 +127,14 @@ class Terminal:
 
 
 def follow(terminal: Terminal, quiet: Callable[[Terminal], None]) -> None:
-    """Type everything of the page, save what it says, and compare what it shows. ``quiet`` waits, as the reader does, until
-    what was begun has come to its end."""
+    """Type everything of the page, save what it says, and compare what it shows. ``quiet`` waits, as the reader does before
+    looking at a payment, until what was begun has come to its end."""
     printed = ""
     for block in fenced((ROOT / terminal.page).read_text(encoding="utf-8")):
         if block.language in TYPED:
+            if "payonce show" in block.text and "--wait" not in block.text:
+                quiet(terminal)
             printed = terminal.type(block)
-            quiet(terminal)
         elif block.mark == "save":
             terminal.save(block)
         elif block.language == "text":

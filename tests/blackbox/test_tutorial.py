@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from .running import until
@@ -15,12 +16,16 @@ pytestmark = [
         not all(map(shutil.which, ("bash", "curl", "make"))), reason="it is typed into bash, with curl and make"
     ),
 ]
-PENDING = "payonce list --status PENDING --limit 1 --json 2>/dev/null || true"
 
 
 def quiet(terminal: Terminal) -> None:
-    """Until no payment is under way any more; before the first one there is no store, and then nothing is."""
-    until(lambda: '"transactionId"' not in terminal.ask(PENDING), "every payment has come to its end", 90, every=0.3)
+    """Until no payment is under way any more; once a key is needed none is."""
+
+    def nothing_pending() -> bool:
+        answer = httpx2.get(f"{terminal.url}/payments?status=PENDING", timeout=10)
+        return answer.status_code == 401 or answer.json()["data"] == []
+
+    until(nothing_pending, "every payment has come to its end", 90)
 
 
 @pytest.fixture

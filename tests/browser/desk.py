@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from tests.blackbox.running import Payonce, until
+from tests.blackbox.running import Payonce, free_port, until
 
 from .chromium import Browser
 
@@ -17,8 +17,8 @@ from .chromium import Browser
 POSTED: dict[str, dict[str, Any]] = {
     "plain": {"currency": "INR", "metadata": {"orderId": "A-1001", "note": "<b>bold</b>"}},
     "declined": {"currency": "USD", "method": "tok_decline_insufficient_funds"},
-    "over": {"currency": "INR", "method": "tok_technical_then_ok"},
-    "lost": {"currency": "INR", "method": "tok_lost_response"},
+    "over": {"currency": "INR", "method": "tok_technical_then_ok", "metadata": {"cart": "C-7"}},
+    "lost": {"currency": "INR", "method": "tok_lost_response", "metadata": {"cart": "C-7"}},
     "doubt": {"currency": "EUR", "method": "tok_wrong_amount"},
     "held": {"currency": "USD", "captureMethod": "manual", "provider": "stripe_mock"},
     "acting": {"currency": "INR", "method": "tok_action", "provider": "mock"},
@@ -44,10 +44,21 @@ class Desk:
         self.at = f"{server.url}/dashboard"
 
     def fill(self) -> None:
-        """Post everything and wait until each is where it will be."""
+        """Post everything, with a merchant's endpoint that nobody answers at, and wait until each is where it will be."""
+        with httpx2.Client(base_url=self.server.url, timeout=10) as api:
+            made = api.post("/webhook-endpoints", json={"url": f"http://127.0.0.1:{free_port()}/hooks"})
+            assert made.status_code == 201, made.text
+            api.post(f"/webhook-endpoints/{made.json()['id']}/test").raise_for_status()  # others count from five seconds on
         self.ids = {key: self.server.post(key, **wish) for key, wish in POSTED.items()}
         for key, status in ENDS.items():
             self.server.ends_as(self.ids[key], status, 60)
+        self.ids["hook"] = self._first("/inbox")
+        self.ids["delivery"] = self._first("/webhook-deliveries")
+
+    def _first(self, path: str) -> str:
+        """The id of the newest one of a list, once there is one."""
+        found = until(lambda: httpx2.get(f"{self.server.url}{path}", timeout=10).json()["data"], f"{path} has one")
+        return str(found[0]["id"])
 
     def ticket(self, *scopes: str) -> str:
         """A fresh address that signs in."""
@@ -92,7 +103,7 @@ class Desk:
 @contextmanager
 def open_desk(folder: Path) -> Iterator[Desk]:
     """On a free port, until the block ends."""
-    server = Payonce(folder / "data")
+    server = Payonce(folder / "data", toml='version = 1\n[webhooks]\nallow_hosts = "127.0.0.1"\n')
     try:
         server.start()
         desk = Desk(server)

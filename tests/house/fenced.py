@@ -20,12 +20,12 @@ README_INSTEAD: Final[Mapping[str, tuple[str, str]]] = {
     "make sim": (f"{DRY} sim", "many minutes: `make check` runs it"),
     "make sim-long": (f"{DRY} sim-long", "it takes hours"),
     ".venv/bin/payonce torture": (
-        ".venv/bin/payonce torture --payments 4 --kills 1",
-        "minutes by default: `make torture` runs it with more",
+        ".venv/bin/payonce torture --help",
+        "minutes: whole runs are in tests/blackbox/test_torture_runs.py",
     ),
     ".venv/bin/payonce listen --forward-to http://localhost:3000/hook": (
-        "{ timeout 8 .venv/bin/payonce listen --forward-to http://localhost:3000/hook || test $? = 124; }",
-        "it listens until Ctrl-C",
+        "timeout 6 .venv/bin/payonce listen --url http://127.0.0.1:8080 --forward-to http://localhost:3000 || test $? = 124",
+        "it listens until Ctrl-C, and here to another port",
     ),
 }
 TUTORIAL_INSTEAD: Final[Mapping[str, tuple[str, str]]] = {
@@ -34,8 +34,10 @@ TUTORIAL_INSTEAD: Final[Mapping[str, tuple[str, str]]] = {
 INSTEAD: Final = {"README.md": README_INSTEAD, "docs/tutorial.md": TUTORIAL_INSTEAD}
 # The first line of a block of output -> the test that makes it anew and compares.
 MADE: Final[Mapping[str, str]] = {
-    "What happened:": "tests/browser/test_tour.py::test_the_demo_ends_as_the_page_says",
-    "naive retry loop  payonce   first seeds": "tests/simulation/test_naive.py::test_the_page_shows_what_the_command_prints",
+    "What happened:": "tests/browser/test_tour.py::test_the_tour_can_be_taken",
+    "naive retry loop  payonce   first seeds": (
+        "tests/simulation/test_shown_figures.py::test_the_page_shows_what_the_command_prints"
+    ),
 }
 
 

@@ -8,7 +8,6 @@ import subprocess
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src" / "payonce"
@@ -18,12 +17,20 @@ MADE = {"build", "dist", "__pycache__", "payonce-data"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class File(NamedTuple):
-    """One Python file with its text and tree; ``name`` is its path from the root, with slashes."""
+class File:
+    """One Python file; ``name`` is its path from the root, with slashes. Its tree is made when somebody asks for it."""
 
-    name: str
-    text: str
-    tree: ast.Module
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+
+@functools.cache
+def _file(path: Path) -> File:
+    return parsed(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -31,11 +38,11 @@ def python_files(under: str) -> tuple[File, ...]:
     """Every Python file below a folder of the project, or that one file."""
     top = ROOT / under
     paths = sorted(top.rglob("*.py")) if top.is_dir() else [top]
-    return tuple(parsed(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths)
+    return tuple(_file(path) for path in paths)
 
 
 def parsed(name: str, text: str) -> File:
-    return File(name, text, ast.parse(text))
+    return File(name, text)
 
 
 def tracked_files() -> list[Path]:

@@ -1,14 +1,11 @@
 """What can drift is generated or tested: the reference pages, the links, and every command and setting that a page names."""
 
-import asyncio
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 from msgspec import json
 from tools.docs import BASE_URLS, FACTS, PAGES, PROVIDER_KEYS_SAY, REFERENCE, built_in, drift
@@ -20,9 +17,8 @@ from payonce.core.errors import DECLINES, PROBLEMS, REASONS
 from payonce.core.idempotency import normalise
 from payonce.core.states import TRANSITIONS
 from payonce.sandbox.faults import TOKENS
-from payonce.serving import serving
-from payonce.testing.torture.processes import OTHER_NAMES
 
+from .fenced import INSTEAD, MADE, TYPED, fenced, missing, unused
 from .source import ROOT, functions, parsed, python_files, tracked_files
 
 PAGES_ALL = tuple(sorted(p for p in tracked_files() if p.suffix == ".md"))
@@ -52,7 +48,8 @@ def dead_links(page: Path, text: str) -> Iterator[str]:
 
 def blocks(text: str, language: str = r"\w*") -> list[str]:
     """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [block for its, block in found if re.fullmatch(language, its)]
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
@@ -115,6 +112,16 @@ def test_every_provider_key_is_explained() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page leads to a file, and its anchor to a heading."""
     assert list(dead_links(page, page.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
+def test_pictures_are_there(page: Path) -> None:
+    """Every picture of a page is in the repository, in light and in dark, and says in words what it shows."""
+    text = page.read_text(encoding="utf-8")
+    pictures = [*re.findall(r'\bsrc(?:set)?="([^"]+)"', text), *re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", text)]
+    assert [name for name in pictures if not (page.parent / name).exists()] == []
+    assert [name for name in pictures if "-light." in name and name.replace("-light.", "-dark.") not in pictures] == []
+    assert [tag for tag in re.findall(r"<img [^>]*>", text) if not re.search(r'alt="[^"]{20,}"', tag)] == []
 
 
 @pytest.mark.parametrize("page", PAGES_ALL, ids=IDS)
@@ -216,48 +223,56 @@ def test_shown_variables_exist() -> None:
 
 
 def test_shown_requests_are_good() -> None:
-    """The request bodies that the README shows are ones that payonce takes, with a token that exists."""
-    bodies = re.findall(r"-d '(\{.*?\})'", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """The payments that the README and the tutorial post are ones that payonce takes, with a token that exists."""
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in FOLLOWED]
+    bodies = [body for page in pages for body in re.findall(r"-d '(\{[^']*paymentMethod[^']*\})'", page)]
     assert bodies
     requests = [normalise(json.decode(body.encode())) for body in bodies]
     assert {r.details.payment_method for r in requests} <= set(TOKENS)
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    """The first Python in the README runs as it stands, in an empty folder, and the payment succeeds."""
-    example, _ = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "SUCCESS"
+FOLLOWED = ("README.md", "docs/tutorial.md")
 
 
-def test_the_client_example_runs(tmp_path: Path) -> None:
-    """The second one runs as it stands against a server that needs a key, and the payment succeeds."""
-    _, example = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_every_block_is_used(page: str) -> None:
+    """Each block of the two pages that people follow is typed, run, loaded or compared by a test, and the tests that the
+    table of exceptions names are there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert list(unused(text)) == []
+    assert sum(block.language in TYPED for block in fenced(text)) >= 9
+    assert list(missing_tests(" ".join(f"`{name}`" for name in MADE.values()))) == []
 
-    async def run() -> subprocess.CompletedProcess[str]:
-        async with serving(load({"store.data_dir": str(tmp_path), "server.port": 0})) as served:
-            key, token = served.app.keys.new("mer_default", "test", ["payments:write"])
-            await served.app.keys.add(key)
-            code = example.replace("http://127.0.0.1:8080", served.url)
-            assert code != example
-            return await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-c", code],
-                cwd=tmp_path,
-                env={**os.environ, "PAYONCE_API_KEY": token},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
 
-    done = asyncio.run(run())
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["SUCCESS"]
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_exceptions_stand_on_the_page(page: str) -> None:
+    """Whatever is typed in another form than it is shown is still shown, and has a reason."""
+    shown = [
+        line.split("  #")[0].rstrip() for b in fenced((ROOT / page).read_text(encoding="utf-8")) for line in b.text.splitlines()
+    ]
+    assert [line for line in INSTEAD[page] if line not in shown] == []
+    assert all(why for _, why in INSTEAD[page].values())
+
+
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_shown_objects_are_the_apis(page: str) -> None:
+    """Each JSON that a page shows is a whole object of the API, by its description."""
+    whole = json.decode((REFERENCE / "openapi.json").read_bytes())
+    for block in fenced((ROOT / page).read_text(encoding="utf-8")):
+        if block.language == "json":
+            schema = {**whole, "$ref": f"#/components/schemas/{block.of}"}
+            jsonschema_rs.Draft202012Validator(schema).validate(json.decode(block.text.encode()))
+            assert set(json.decode(block.text.encode())) == set(whole["components"]["schemas"][block.of]["properties"])
+
+
+def test_a_block_without_a_use_is_seen() -> None:
+    """Other languages, output of nothing, objects without a name and lines that were not printed are found."""
+    page = "```text\nsays\n```\n```yaml\na: 1\n```\n```json\n{}\n```\n```sh\nls\n```\n```text\nsays\n```\n```\nx\n```\n"
+    assert list(unused(page)) == ["text: says", "yaml: a: 1", "json: {}", "no language: x"]
+    printed = "pay_06h1f6v73y45e1j390vf  10.50 INR\n +12 ms  took it\n"
+    assert missing("pay_16h1f6v73y45e1j390vf 2.00 INR\n...\n+9.1 s took it\n", printed) == []
+    assert missing("took it\n10.50 INR\n", printed) == ["0 INR"]
+    assert missing("10.51 INR\n", printed, exactly=True) == ["10.51 INR"]
 
 
 def test_the_versions_agree() -> None:
@@ -268,6 +283,18 @@ def test_the_versions_agree() -> None:
     newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert project["version"] == payonce.__version__ == newest.group(1)
+
+
+def test_the_libraries_are_those_of_the_lock() -> None:
+    """The table of libraries has each direct dependency and no other, with the version and the date of uv.lock."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("\n## Libraries\n")[1]
+    shown = {
+        name: (version, date) for name, version, date in re.findall(r"^\| (\S+) \| (\S+) \| (\d{4}-\S+) \|", text, re.MULTILINE)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    direct = {re.split(r"[<>=~!\[; ]", each)[0] for each in project["dependencies"]}
+    locked = {p["name"]: p for p in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]}
+    assert shown == {name: (locked[name]["version"], str(locked[name]["sdist"]["upload-time"])[:10]) for name in direct}
 
 
 def test_a_dead_link_is_seen() -> None:

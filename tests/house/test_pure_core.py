@@ -8,6 +8,8 @@ import pytest
 
 from .source import File, imports, parsed, python_files
 
+pytestmark = pytest.mark.xdist_group("house")  # the trees are made once
+
 # What the core must not import, with what to do instead. Everything else of the standard library is checked against ALLOWED.
 INSTEAD = {
     "time": "take `now_us` as an argument; the shell reads the Clock port",

@@ -7,6 +7,8 @@ import pytest
 
 from .source import ROOT, SRC, File, code_lines, functions, parsed, python_files, table_lines
 
+pytestmark = pytest.mark.xdist_group("house")  # the trees are made once
+
 FUNCTION_LINES = 60
 FILE_LINES = {"src": 400, "tests": 500}  # without table literals; interleaving tests draw long timelines
 # file -> (lines, why it may be longer). Shrinks only.

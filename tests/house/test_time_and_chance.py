@@ -7,6 +7,8 @@ import pytest
 
 from .source import File, imports, parsed, python_files
 
+pytestmark = pytest.mark.xdist_group("house")  # the trees are made once
+
 CLOCKS = (
     "time.time",
     "time.time_ns",

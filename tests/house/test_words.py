@@ -11,6 +11,8 @@ from payonce.core import errors
 
 from .source import ROOT, File, Function, functions, parsed, python_files, tracked_files
 
+pytestmark = pytest.mark.xdist_group("house")  # the trees are made once
+
 EXPLAINED = ("src/payonce/ports.py", "src/payonce/adapter.py", "src/payonce/core")
 # Say all in name and signature; a docstring would repeat it. Anything longer or with an error to raise is not here.
 OBVIOUS_LINES = 8

@@ -217,7 +217,7 @@ def no_watch(m: pytest.MonkeyPatch) -> None:
 
 
 def hint_swallowed(m: pytest.MonkeyPatch) -> None:
-    m.setattr(engine, "awaits_read", lambda a: a.hint is not None)
+    m.setattr(operations, "awaits_read", lambda a: a.hint is not None)
 
 
 def no_read_before_giving(m: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from payonce.outbound.guard import Allowed
 from payonce.outbound.sending import LOOKS_MAX, HttpSender, Sent
 from payonce.ports import Scope
 from payonce.process import Worker
+from payonce.telemetry.watching import Watcher
 from payonce.serving import api_of
 from payonce.shown.views import history_entry
 from payonce.stores.memory import MemoryRegistry
@@ -96,6 +97,7 @@ def test_slow_endpoints_of_one_merchant_leave_room_for_another() -> None:
             webhooks=None,
             heed_hold=_nothing,
             engine=SimpleNamespace(advance=_nothing),
+            watcher=Watcher(room.clock),
         )
         worker = Worker(cast("App", app), concurrency=16, poll_ms=20)
         running = asyncio.create_task(worker.run())

@@ -51,7 +51,8 @@ GB: Final = 1e9
 MONTH_S: Final = 730 * 3600
 SWEEPS: Final = 730 * 60  # a month
 POLLS: Final = 2 * 5 * MONTH_S / 20  # each of two mappings keeps five long polls of 20 s open on a queue that is empty
-ALARM_METRICS, METRICS, SECRETS = 16, 24, 4  # of the template; the sweeper's and the functions'; three providers, and the signing key
+ALARM_METRICS, METRICS = 16, 24  # of the template; the sweeper's and the functions'
+SECRETS: Final = 4  # of three providers, and the signing key
 DAILY: Final = 1_000
 
 

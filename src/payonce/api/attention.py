@@ -33,6 +33,7 @@ from .house import House, is_house, there
 from .incoming import Query, Request
 from .payments import NO_STORE
 from .problems import Answer
+from .service_state import STRANGERS, StoreLook
 
 NO_DEAD_LETTERS: Final = DeadLetterList(known=False, count=0, data=[])
 
@@ -45,20 +46,36 @@ class AttentionDoor:
 
     def __init__(self, house: House | None) -> None:
         self._house = house
+        self._store = StoreLook(house) if house else None
 
     async def look(self, request: Request) -> Answer:
         house, caller = there(self._house), request.caller
         Query(request).check()
         scope, runs_it = caller.scope, is_house(request)
-        doubts, late, strays, troubled, dead = await asyncio.gather(
+        held, trouble, doubts, late, strays, troubled, dead = await asyncio.gather(
+            house.hold.on(),
+            self._trouble(whole=runs_it),
             _doubts(house, scope),
             _overdue(house, scope),
             _strays(house) if runs_it else _none(),
             _troubled(house, scope) if caller.may("admin") else _none(),
             _dead(house) if runs_it else _none(),
         )
-        told = Attention(in_doubt=doubts, overdue=late, webhooks=strays, deliveries=troubled, dead_letters=dead)
+        told = Attention(
+            held=held,
+            trouble=trouble,
+            in_doubt=doubts,
+            overdue=late,
+            webhooks=strays,
+            deliveries=troubled,
+            dead_letters=dead,
+        )
         return Answer(200, _encode(told), headers=NO_STORE)
+
+    async def _trouble(self, *, whole: bool) -> str | None:
+        """``whole``: with the reason, which names files of this machine."""
+        said = await self._store.trouble() if self._store else ""
+        return (said if whole else STRANGERS) if said else None
 
 
 async def _none() -> None:

@@ -26,6 +26,7 @@ from .house import House, require_house, there
 from .incoming import Query, Request
 from .payments import NO_STORE
 from .problems import Answer
+from .service_state import StoreLook
 
 FAR_US = 400 * 86_400 * SECOND_US  # beyond every time that anything is planned for
 
@@ -37,6 +38,7 @@ class WorkersDoor:
 
     def __init__(self, house: House | None) -> None:
         self._house = house
+        self._store = StoreLook(house) if house else None
 
     async def look(self, request: Request) -> Answer:
         house = there(self._house)
@@ -71,7 +73,7 @@ class WorkersDoor:
                 for a in house.accounts.values()
             ],
             backlog_max=None if house.settings.on_dynamodb else most or None,
-            trouble=(await house.trouble() if house.trouble else "") or None,
+            trouble=(await self._store.trouble() if self._store else "") or None,
         )
         return Answer(200, _encode(body), headers=NO_STORE)
 

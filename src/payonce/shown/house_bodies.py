@@ -244,6 +244,22 @@ class Attention(Struct, frozen=True, kw_only=True, rename="camel"):
     """What needs somebody, the caller's only. Where ``webhooks`` or ``deadLetters`` is null, they are not this caller's; where
     ``deliveries`` is, the key is no `admin`."""
 
+    held: Annotated[
+        bool,
+        Meta(
+            description="The service is being restored: payments are accepted and wait, and nothing is sent to providers until "
+            "whoever runs payonce has compared it with them (`payonce reconcile`).",
+            examples=[False],
+        ),
+    ]
+    trouble: Annotated[
+        str | None,
+        Meta(
+            description="Why new payments are not accepted now: the store takes no writes. The reason is for whoever runs "
+            "payonce. Null: it takes them.",
+            examples=[None],
+        ),
+    ]
     in_doubt: Annotated[DoubtList, Meta(description="Payments that are `IN_DOUBT`, or have an `attention`.")]
     overdue: Annotated[OverdueList, Meta(description=f"Payments that are due for more than {LATE_S} seconds.")]
     webhooks: Annotated[StrayList | None, Meta(description="Webhooks of providers that led to no payment.")]
