@@ -38,7 +38,7 @@ aws-package: $(VENV)/.dev ## build the package of the AWS functions (arm64) and 
 test: $(VENV)/.dev ## run all tests but those of the browser, of torture and of the simulator
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach path,$(BROWSER) $(TORTURE) $(SIMULATION),--ignore $(path)) $(ARGS)
 
-browser: $(VENV)/.dev ## a customer in a real browser, and the README's tour; skipped where there is no Chromium
+browser: $(VENV)/.dev ## the pages and a customer in a real browser, and the README typed; skipped where there is no Chromium
 	@$(BIN)/python -m pytest $(BROWSER)
 
 torture: $(VENV)/.dev ## real processes and the deployed stack: outages, kill -9, and comparison with the vendors' books

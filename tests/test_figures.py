@@ -151,3 +151,10 @@ def test_a_hold_is_an_end_with_what_is_held() -> None:
     held = Authorized(ref="r", reference=p.attempts[0].reference, amount_minor=1_000, currency="EUR", mode="test")
     change = grow(p, answer_event(p, held), at_us=START_US + 2 * SECOND_US)
     assert [(t.which, t.minor) for t in counted(change) if t.what == "settled"] == [("AUTHORIZED", 1_000)]
+
+
+def test_a_hold_that_is_gone_is_no_decline() -> None:
+    """A void that was asked for reads as a hold that is gone: it counts as an answer, and nobody finds it among the declines."""
+    changes = grown("fire", "hold_lapsed")
+    assert [word for word in words(changes) if word[0] == "declined"] == []
+    assert (declines_in(changes[-1]), declines_on(changes[-1].payment)) == (frozenset(), frozenset())

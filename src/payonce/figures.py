@@ -24,6 +24,7 @@ from .ports import Change, Due, Scope
 
 What = Literal["accepted", "settled", "settle_ms", "call", "call_ms", "declined"]
 Span = Literal["minute", "hour"]
+HOLD_GONE: Final = "hold_lapsed"
 SPAN_US: Final[Mapping[Span, int]] = {"minute": 60_000_000, "hour": 3_600_000_000}
 MINUTES_KEPT_US: Final = 2 * 86_400 * 1_000_000  # of the minutes; hours stay
 COUNT_MAX: Final = 1_000  # up to which payments of a status are counted one by one
@@ -201,9 +202,9 @@ _details: Final = msgspec.json.Decoder(Details)
 
 
 def declines_of(outcome: AnyOutcome) -> Iterator[str]:
-    """The decline codes in an answer."""
+    """The decline codes in an answer. That a hold is gone is no decline: it was given, and released as asked, or it ran out."""
     tries = outcome.tries if isinstance(outcome, Found) else (outcome,)
-    return (each.code for each in tries if isinstance(each, Declined))
+    return (each.code for each in tries if isinstance(each, Declined) and each.code != HOLD_GONE)
 
 
 def bucket(us: int) -> str:

@@ -56,6 +56,8 @@ def test_nothing_needs_anybody() -> None:
     async def check(s: Service) -> None:
         told = (await s.get("/attention")).json()
         assert told == {
+            "held": False,
+            "trouble": None,
             "inDoubt": NOTHING,
             "overdue": NOTHING,
             "webhooks": NOTHING,

@@ -219,13 +219,28 @@ def test_who_may_switch(what: str, name: str, key: str, status: int, code: str) 
     run(check, *SHARED)
 
 
-def test_to_others_an_operator_has_no_name() -> None:
-    """Who drained a shared account, and on which machine: the house sees it, another merchant reads `operator`."""
+@pytest.mark.parametrize(
+    ("name", "key", "told"),
+    [
+        ("shared", "theirs", ("works", "operator:ada@host-7")),
+        ("shared", "they_read", ("works", "operator:ada@host-7")),
+        ("shared", "mine", (None, None)),
+        ("shared", "i_read", (None, None)),
+        ("own", "mine", ("works", "operator")),
+        ("own", "i_read", (None, None)),
+    ],
+)
+def test_who_drained_it_and_why_is_for_who_may_switch(name: str, key: str, told: tuple[str | None, str | None]) -> None:
+    """The house sees all of it; the admin of an account's only merchant the reason, and no name of an operator; others see that
+    it is drained, and since when."""
 
     async def check(a: Asking) -> None:
-        await a.house.health.drain("shared", "works", "operator:ada@host-7")
-        assert (await a.get("/providers/shared", "mine")).json()["drain"]["by"] == "operator"
-        assert (await a.get("/providers/shared")).json()["drain"]["by"] == "operator:ada@host-7"
+        await a.house.health.drain(name, "works", "operator:ada@host-7")
+        drain = (await a.get(f"/providers/{name}", key)).json()["drain"]
+        assert (drain["reason"], drain["by"]) == told
+        assert drain["since"]
+        listed = {each["account"]: each["drain"] for each in (await a.get("/providers", key)).json()["data"]}
+        assert listed[name] == drain
 
     run(check, *SHARED)
 

@@ -26,7 +26,8 @@ CROSSING = """[...document.querySelectorAll(".field *")].filter(each => each.che
   .filter(each => each.getBoundingClientRect().right > each.closest(".field").getBoundingClientRect().right + 1)
   .map(each => each.outerHTML.slice(0, 80))"""
 WIDEST = """[...document.querySelectorAll("body *")].map(each => [each, Math.round(each.getBoundingClientRect().right)])
-  .filter(([, right]) => right > innerWidth).slice(0, 5).map(([each, right]) => `${each.outerHTML.slice(0, 80)}: ${right}`)"""
+  .filter(([each, right]) => right > innerWidth && !each.closest(".scroll, pre, details:not([open])"))
+  .slice(0, 5).map(([each, right]) => `${each.outerHTML.slice(0, 80)}: ${right}`)"""
 PAGES = (
     "/",
     "/payments",

@@ -123,7 +123,8 @@ def attention(**changes: Any) -> dict[str, Any]:
     """Nothing needs anybody, with changes."""
     none: dict[str, Any] = {"count": 0, "more": False, "data": []}
     found: dict[str, Any] = dict.fromkeys(("inDoubt", "overdue", "webhooks", "deliveries"), none)
-    return found | {"deadLetters": {"known": False, "count": 0, "data": []}} | changes
+    found |= {"deadLetters": {"known": False, "count": 0, "data": []}, "held": False, "trouble": None}
+    return found | changes
 
 
 def declines(*data: dict[str, Any]) -> dict[str, Any]:

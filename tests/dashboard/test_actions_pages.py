@@ -1,6 +1,7 @@
 """Capture, void, refund, check, resolve: said before, asked once, refused in words, and only for who may."""
 
 import html
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,22 @@ def test_a_form_that_is_sent_twice_is_done_once(house: House, people: People) ->
     assert [o.amount_minor for o in now(house, p.id).operations if o.kind == "refund"] == [250]
 
 
+def test_a_form_that_is_sent_again_after_most_was_given_back(house: House, people: People) -> None:
+    """The same form is the same refund also where less is left than it asks for; with another amount in it it is refused, and
+    comes back with a key of its own."""
+    p = pay(house, "act-most", 1000, "USD")
+    visitor, path = people(*OPERATOR), f"/payments/{p.id}/refund"
+    fields = {**form(visitor, path), **WHY, "amount": "6.00"}
+    assert [visitor.post(path, fields, csrf=fields["csrf"]).status_code for _ in range(2)] == [303, 303]
+    other = visitor.post(path, {**fields, "amount": "1.00"}, csrf=fields["csrf"])
+    assert other.status_code == 422
+    assert "that refund was accepted" in page(other)
+    key = re.search(r'name="key" value="([^"]+)"', other.text)
+    assert key
+    assert key[1] != fields["key"]
+    assert [o.amount_minor for o in now(house, p.id).operations if o.kind == "refund"] == [600]
+
+
 def test_a_form_without_its_key_asks_nothing(house: House, people: People) -> None:
     """Without the key a second send could be a second operation."""
     p = pay(house, "act-keyless", 1000, "USD")
@@ -76,7 +93,7 @@ def test_a_form_without_its_key_asks_nothing(house: House, people: People) -> No
         ({"amount": "1,000"}, "a comma is read in two ways"),
         ({"amount": "ten"}, "Write it in digits"),
         ({"amount": "0"}, "Must be at least 0.01 USD"),
-        ({"amount": "10.01"}, "Is more than the 10.00 USD that there are."),
+        ({"amount": "10.01"}, "It asks for more than the 10.00 USD that there are."),
         ({"amount": "1", "reason": " "}, "Say why"),
         ({"amount": "1", "reason": "x" * 201}, "At most 200 characters."),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from payonce.config import SETTINGS
+from payonce.dashboard.typed import TAKEN_OUT
 from payonce.mail import Webhook
 from payonce.ports import Scope
 
@@ -85,6 +86,16 @@ def test_another_look_asks_for_a_reason_and_is_on_the_record(house: House, webho
     assert "Had a webhook looked up again" in said
     assert "The <row> is restored." in said
     assert f'href="/dashboard/webhooks/{SECOND}"' in record.text
+
+
+def test_a_card_number_does_not_come_back(house: House, webhooks: str) -> None:
+    """In a reason for another look: refused, and not shown again."""
+    visitor, path = house.signed_in("admin"), f"/webhooks/{SECOND}/replay"
+    refused = visitor.post(path, {**form(visitor, path), "reason": "of 4242424242424242, he said"})
+    assert refused.status_code == 422
+    assert "4242424242424242" not in refused.text
+    assert "of [redacted], he said" in refused.text
+    assert TAKEN_OUT in text_of(refused.text)
 
 
 def test_deliveries_are_shown_and_sent_again_with_a_reason(house: House) -> None:

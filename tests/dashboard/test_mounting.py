@@ -117,5 +117,32 @@ def test_a_command_prints_an_address_that_signs_in(tmp_path: Path, capsys: pytes
     assert main(["dashboard", *here, "--at", "localhost:9"]) == 2
 
 
+def test_a_command_signs_everybody_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``payonce dashboard --end-sessions``: asked first, or told --yes; a browser that was signed in is not any more."""
+    tokens = []
+
+    async def sign_in(app: App, http: httpx2.AsyncClient) -> None:
+        ticket = await sessions_of(app).print_ticket("mer_default", ("admin",), by="operator:test")
+        tokens.append((await http.get(f"/dashboard/sign-in?ticket={ticket}")).cookies["payonce_session"])
+
+    async def live(app: App, _http: httpx2.AsyncClient) -> None:
+        tokens.append(await sessions_of(app).of(tokens[0]) is not None)
+
+    asked(tmp_path, sign_in)
+    ends = ["dashboard", "--data-dir", str(tmp_path), "--end-sessions"]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert main(ends) == 2
+    assert main([*ends, "--yes", "--merchant", "mer_none"]) == 3
+    assert main([*ends, "--yes", "--at", "http://127.0.0.1:9"]) == 2
+    asked(tmp_path, live)
+    capsys.readouterr()
+    assert main([*ends, "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"merchant": "mer_default", "sessions": 1, "tickets": 0}
+    asked(tmp_path, live)
+    assert tokens[1:] == [True, False]
+
+
 async def _nothing(_app: App, _http: httpx2.AsyncClient) -> None:
     """The store is made."""

@@ -73,7 +73,7 @@ def test_every_call_can_be_opened(house: House, people: People, paid: dict[str, 
 def test_the_waterfall_has_its_twin(people: People, paid: dict[str, Payment]) -> None:
     """Each bar of the drawing is a row of the table, which leads to its line."""
     text = people("payments:read").get(f"/payments/{paid['refunded'].id}").text
-    assert 'class="waterfall fits"' in text
+    assert 'class="wf-pair fits"' in text
     assert text.count('<a href="#line-') >= 3
     assert 'id="line-1"' in text
 

@@ -9,11 +9,13 @@ from payonce.dashboard.accounts_told import told
 from payonce.dashboard.pages import attention as attention_page
 from payonce.dashboard.pages import providers, workers
 from payonce.dashboard.rendering import DASH
+from payonce.dashboard.typed import TAKEN_OUT
 
 from .canned import attention, decline, declines, page, provider, table, words
 from .house import House
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+CARD = "4242 4242 4242 4242"
 UNTIL = "2026-11-26T10:24:31.000000Z"
 
 
@@ -205,8 +207,8 @@ def test_the_work_is_told_in_plain_words() -> None:
             {"due": late},
             "7 payments are due for more than a minute, the first for 1 min 15 s. No worker runs, or none keeps up.",
         ),
-        ({"trouble": "The disk is full."}, "The disk is full. Until it takes writes no payment is accepted"),
-        ({"held": True}, "A hold is on"),
+        ({"trouble": "The disk is full."}, "The disk is full. No payment is accepted and nothing is sent to providers until"),
+        ({"held": True}, "Held: nothing is sent until payonce reconcile has run"),
         ({"worker": False}, "This process has no worker"),
         ({"webhooksDue": late}, "7 webhooks are due for more than a minute."),
     ):
@@ -264,6 +266,31 @@ def test_an_account_is_drained_and_resumed(house: House) -> None:
         if each["subject"] == "payu_mock"
     ]
     assert acts == [("account.resumed", "back"), ("account.drained", f"slow {HOSTILE}")]
+
+
+@pytest.mark.parametrize("what", ["drain", "resume"])
+def test_a_card_number_does_not_come_back(house: House, what: str) -> None:
+    """Refused by the API, or too long for it: the reason comes back without the number, and the page says so."""
+    visitor = house.signed_in()
+    if what == "resume":
+        assert visitor.post("/providers/cashfree_mock/drain", {"reason": "slow"}).status_code == 303
+    for more in ("", "x" * 200):
+        refused = visitor.post(f"/providers/cashfree_mock/{what}", {"reason": f"asked about {CARD} {more}"})
+        assert refused.status_code == 422
+        assert "asked about [redacted]" in refused.text
+        assert TAKEN_OUT in refused.text
+        assert CARD not in refused.text
+    if what == "resume":
+        assert visitor.post("/providers/cashfree_mock/resume", {"reason": "back"}).status_code == 303
+
+
+def test_a_drain_without_its_reason_is_told() -> None:
+    """To who may not switch the account: that it is drained and since when."""
+    drain = {"reason": None, "by": None, "since": UNTIL}
+    shown = provider("a", drain=drain, mayDrain=False)
+    assert told(shown).text.startswith("Drained since 26 Nov 2026 10:24:31 UTC. Nothing new goes there;")
+    assert "None" not in words(one(shown, scope="payments:read"))
+    assert "None" not in words(page(providers.show, {"/providers": {"data": [shown]}}))
 
 
 def test_a_breaker_is_closed_by_hand(house: House) -> None:

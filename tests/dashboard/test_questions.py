@@ -3,6 +3,8 @@
 import pytest
 
 from payonce.dashboard.questions import Answer, answers, resting
+from payonce.shown.returning import ONLY_HELD
+from payonce.shown.standing import GIVEN_BACK_SAID
 
 from .told import call, candidate, line, operation, payment, story
 
@@ -33,14 +35,100 @@ def test_a_second_charge_that_was_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("PENDING", "is being given back"), ("IN_DOUBT", "may not have been"), ("FAILED", "could not be")]
+    ("state", "short", "words"),
+    [("PENDING", "In part", "is being given back"), ("IN_DOUBT", "Not known", "may not have been")],
 )
-def test_a_second_charge_that_is_not_back_yet(state: str, words: str) -> None:
+def test_a_second_charge_that_is_not_back_yet(state: str, short: str, words: str) -> None:
     """It is said to be there, and how far its return is; never a plain no."""
-    p = payment(operations=[operation("charge", "SUCCEEDED"), operation("reversal", state, reason="refund_refused")])
-    said = answer(story(p), TWICE)
-    assert said.short == "In part"
-    assert words in said.text
+    p = payment(operations=[operation("charge", "SUCCEEDED"), operation("reversal", state, reason="horizon")])
+    found = answers(story(p))
+    assert found[TWICE].short == short
+    assert words in found[TWICE].text
+    assert found[WHEN].short == "Not yet"
+
+
+def test_a_second_charge_that_cannot_go_back() -> None:
+    """Charged twice, in the words of the sentence on the money, which has the amounts and references; and not settled."""
+    p = payment(
+        attention="reversal_unresolved",
+        operations=[operation("charge", "SUCCEEDED"), operation("reversal", "FAILED", reason="refund_refused")],
+    )
+    told = story(p, money="10.50 INR was taken (ch_1) and is kept. A second charge could not.", next="Give it back at mock")
+    found = answers(told)
+    assert (found[TWICE].short, found[TWICE].text) == ("Yes", f"{told['money']} {told['next']}")
+    assert (found[WHEN].short, "the reversal of 10.50 INR" in found[WHEN].text) == ("Not yet", True)
+    assert "Give it back at mock" in found[WHEN].text
+
+
+@pytest.mark.parametrize(
+    ("state", "charged"), [("PENDING", "Yes"), ("FAILED", "Yes"), ("IN_DOUBT", "Not known"), ("SUCCEEDED", "No")]
+)
+def test_a_late_charge(state: str, charged: str) -> None:
+    """Until it is back the customer was charged, and nothing is settled."""
+    asked = [operation("charge", "FAILED"), operation("reversal", state, reason="refund_refused")]
+    back = 1050 if state == "SUCCEEDED" else 0
+    p = payment(status="FAILED", captured=0, reversed=back, reason="late_success_declined", operations=asked)
+    found = answers(story(p, money="10.50 INR was taken late at mock (ch_1).", next="Look."))
+    assert found[CHARGED].short == charged
+    assert found[WHEN].short == ("Yes" if back else "Not yet")
+    assert ("No charge is kept" in found[TWICE].text) == bool(back)
+    held = answers(story(p, money=f"10.50 INR {ONLY_HELD} at mock (ch_1), late."))
+    assert held[CHARGED].short == "No"
+    assert "A late hold of 10.50 INR" in held[TWICE].text
+
+
+def test_two_late_charges_are_two() -> None:
+    """Neither could be given back."""
+    asked = [operation("charge", "FAILED"), *(operation("reversal", "FAILED", reason="refund_refused") for _ in range(2))]
+    p = payment(status="FAILED", captured=0, attention="reversal_unresolved", operations=asked)
+    assert answer(story(p, money="Both were taken late."), TWICE).short == "Yes"
+
+
+def test_what_needs_eyes_is_not_settled() -> None:
+    """Beside an end another attempt is unclear: neither settled, nor surely uncharged. An accepted amount is settled."""
+    p = payment(status="FAILED", captured=0, attention="attempt_unresolved")
+    found = answers(story(p))
+    assert [a.short for a in found[:3]] == ["Not known", "Not known", "Not yet"]
+    assert "No charge is kept" not in found[TWICE].text
+    assert answer(story(payment(attention="amount_accepted")), WHEN).short == "Yes"
+
+
+@pytest.mark.parametrize(
+    ("amounts", "says"),
+    [
+        ([300], "One charge is kept, 7.50 INR of 10.50 INR at razorpay_mock (ch_1)."),
+        ([300, 750], "One charge of 10.50 INR was made at razorpay_mock (ch_1); it was given back in full, none is kept."),
+    ],
+)
+def test_what_was_refunded_is_not_kept(amounts: list[int], says: str) -> None:
+    """The rest is, if there is one."""
+    asked = [operation("charge", "SUCCEEDED"), *(operation("refund", "SUCCEEDED", each) for each in amounts)]
+    assert answer(story(payment(refunded=sum(amounts), operations=asked)), TWICE).text.startswith(says)
+
+
+def test_a_refund_under_way_is_told_beside_what_is_kept() -> None:
+    """It is neither kept for long nor back yet."""
+    p = payment(operations=[operation("charge", "SUCCEEDED"), operation("refund", "PENDING", 250)])
+    assert "2.50 INR is being given back." in answer(story(p), CHARGED).text
+    assert "2.50 INR is being given back." in answer(story(p), TWICE).text
+
+
+def test_a_charge_that_an_operator_recorded_as_given_back() -> None:
+    """The payment stays succeeded; every answer says what was recorded of it."""
+    money = f"11.50 INR was taken (ch_1), and {GIVEN_BACK_SAID}."
+    found = answers(story(payment(captured=1150), money=money))
+    assert [a.short for a in found] == ["Yes", "No", "Yes", "", "Yes"]
+    assert all("ecorded that it was given back" in found[which].text for which in (CHARGED, TWICE, BACK))
+    assert "is kept" not in found[TWICE].text
+
+
+def test_a_hold_that_was_released_did_not_lapse() -> None:
+    """Some providers show a hold that was voided in the same words as one that ran out."""
+    error = {"code": "hold_lapsed", "message": "The hold ran out."}
+    released = payment(status="CANCELED", reason="voided", captured=0, lastError=error)
+    assert "hold_lapsed" not in answer(story(released, money="It was released as asked."), CHARGED).text
+    lapsed = payment(status="CANCELED", reason="authorization_expired", captured=0, lastError=error)
+    assert "hold_lapsed" in answer(story(lapsed, money="It was held."), CHARGED).text
 
 
 def test_a_provider_that_charged_twice() -> None:

@@ -3,6 +3,8 @@
 import html
 import re
 
+from payonce.dashboard.typed import TAKEN_OUT
+
 from .house import House
 from .paid import HOSTILE, pay
 
@@ -77,3 +79,14 @@ def test_only_the_house_sees_it(house: House) -> None:
     assert visitor.get("/routing").status_code == 404
     assert visitor.post("/routing", {"toml": CHANGED, "last": "100"}).status_code == 404
     assert 'href="/dashboard/routing"' not in visitor.get("/payments").text
+
+
+def test_a_card_number_does_not_come_back(house: House) -> None:
+    """The API refuses the text; it comes back without the number, the rest and the choice beside it as they were."""
+    card = "4242424242424242"
+    page = house.signed_in("payments:read").post("/routing", {"toml": CHANGED + f"# of {card}\n", "last": "100"})
+    assert page.status_code == 422
+    assert card not in page.text
+    assert typed(page.text) == CHANGED + "# of [redacted]\n"
+    assert '<option value="100" selected>' in page.text
+    assert TAKEN_OUT in text_of(page.text)

@@ -268,3 +268,12 @@ def test_light_and_dark_are_remembered(house: House) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/providers?window=24h")
     assert 'data-theme="dark"' in visitor.get("/nothing-here").text
     assert visitor.post("/theme", {"theme": "<b>", "back": "/"}).status_code == 422
+
+
+def test_a_query_that_cannot_be_read_is_a_page_that_tells(house: House) -> None:
+    """For who is signed in: a problem within the frame, not the sign-in."""
+    answer = house.signed_in("payments:read").get("/payments?q=%ff")
+    assert answer.status_code == 422
+    assert "percent-encoded" in answer.text
+    assert 'action="/dashboard/sign-out"' in answer.text
+    assert 'action="/dashboard/sign-in"' not in answer.text

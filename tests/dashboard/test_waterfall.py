@@ -98,9 +98,21 @@ def test_the_drawing_is_well_formed_and_escaped() -> None:
     assert "<script" not in svg
     assert "<b>" not in svg
     assert "style=" not in svg
-    assert svg.count("<svg") == 1
-    assert 'role="img"' in svg
+    assert svg.count("<svg") == 2
+    assert svg.count('role="img"') == 1
     ParserCreate().Parse(svg, True)  # raises where it is not well-formed
+
+
+def test_the_names_of_rows_stay_beside_the_bars() -> None:
+    """They are a drawing of their own, as high as that of the bars, which those who hear the page do not hear twice."""
+    names, bars_ = waterfall([ACCEPTED, bar(0, 900)], 900).split("</svg>")[:2]
+    assert 'aria-hidden="true"' in names
+    assert "attempt 1 mock" in names
+    assert "wf-name" not in bars_
+    high = [re.search(r'height="(\d+)"', each) for each in (names, bars_)]
+    assert high[0] is not None
+    assert high[1] is not None
+    assert high[0][1] == high[1][1]
 
 
 def test_tone_is_a_sign_and_a_word_too() -> None:

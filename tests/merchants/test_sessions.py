@@ -14,6 +14,7 @@ from payonce.merchants.journal import Journal
 from payonce.merchants.keys import Keyring, KeyScope
 from payonce.merchants.sessions import (
     CACHE_US,
+    KEY_SESSIONS_MAX,
     KIND,
     LIFE_US,
     OPERATOR,
@@ -200,6 +201,96 @@ def test_there_is_room_for_so_many_and_old_ones_make_it(monkeypatch: pytest.Monk
         third = await g.operator()
         assert [record.name for record in await g.registry.all(KIND)] == [hashed(third)]
         assert second != third
+
+    asyncio.run(check())
+
+
+def test_a_key_has_so_many_and_the_oldest_makes_room() -> None:
+    """Of this key only, and on the record; sessions of others stay."""
+
+    async def check() -> None:
+        g = Ground()
+        (mine, _), (other, _) = g.keys.new("mer_a", "test", READ), g.keys.new("mer_a", "test", READ)
+        for key in (mine, other):
+            await g.keys.add(key)
+        operators, others = await g.operator(), await g.here.by_key(other, actor=other.id)
+        tokens = []
+        for _ in range(KEY_SESSIONS_MAX + 2):
+            g.clock.pass_us(CACHE_US)
+            tokens.append(await g.here.by_key(mine, actor=mine.id))
+        g.clock.pass_us(CACHE_US)
+        live = [await g.there.of(token) is not None for token in (operators, others, *tokens)]
+        assert live == [True, True, False, False] + [True] * KEY_SESSIONS_MAX
+        ended = [dict(w.act.data) for w in await g.journal.read() if w.act.what == "session.ended"]
+        assert ended == [{"why": "a newer one of the same key"}] * 2
+
+    asyncio.run(check())
+
+
+def test_keys_leave_room_for_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full of sessions of keys, a key that has none is refused, one that has some gives up its oldest, a ticket gets in."""
+    monkeypatch.setattr(module, "SESSIONS_MAX", 20)
+
+    async def check() -> None:
+        g = Ground()
+        made = [g.keys.new("mer_a", "test", READ)[0] for _ in range(19)]
+        for key in made:
+            await g.keys.add(key)
+        *first, last = made
+        tokens = [await g.here.by_key(key, actor=key.id) for key in first]
+        with pytest.raises(Refused, match="18 sessions"):
+            await g.here.by_key(last, actor=last.id)
+        again = await g.here.by_key(first[0], actor=first[0].id)
+        assert [await g.here.of(token) is None for token in (tokens[0], tokens[1], again)] == [True, False, False]
+        assert await g.operator()
+        assert await g.operator()
+        with pytest.raises(Refused, match="20 sessions"):
+            await g.operator()
+
+    asyncio.run(check())
+
+
+def test_a_refused_sign_in_does_not_use_the_ticket_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens when there is room again."""
+    monkeypatch.setattr(module, "SESSIONS_MAX", 1)
+
+    async def check() -> None:
+        g = Ground()
+        first = await g.operator()
+        ticket = await g.here.print_ticket("mer_default", READ, by="x")
+        with pytest.raises(Refused, match="sessions"):
+            await g.here.by_ticket(ticket, actor="x")
+        await g.here.end(first, actor="x")
+        assert await g.here.by_ticket(ticket, actor="x")
+        assert await g.here.by_ticket(ticket, actor="x") is None
+
+    asyncio.run(check())
+
+
+def test_everybody_of_a_merchant_is_signed_out() -> None:
+    """Of this merchant and mode: sessions of tickets and of keys, and tickets that nobody has used. It is on the record."""
+
+    async def check() -> None:
+        g = Ground()
+        key, _ = g.keys.new("mer_default", "test", READ)
+        other, _ = g.keys.new("mer_a", "test", READ)
+        for each in (key, other):
+            await g.keys.add(each)
+        gone = [await g.operator(), await g.here.by_key(key, actor=key.id)]
+        stays = await g.here.by_key(other, actor=other.id)
+        unused, theirs = [await g.here.print_ticket(m, READ, by="x") for m in ("mer_default", "mer_a")]
+        live = await g.process("live").print_ticket("mer_default", READ, by="x")
+        assert await g.here.of(gone[0])
+        assert await g.there.end_all("mer_default", actor="operator:ann@desk") == (2, 1)
+        g.clock.pass_us(CACHE_US)
+        assert [await each.of(token) for token in gone for each in (g.here, g.there)] == [None] * 4
+        assert await g.here.of(stays)
+        assert await g.here.by_ticket(unused, actor="x") is None
+        assert await g.here.by_ticket(theirs, actor="x")
+        assert await g.process("live").by_ticket(live, actor="x")
+        (act,) = [w.act for w in await g.journal.read() if w.act.what == "session.all_ended"]
+        assert (act.subject, act.actor, dict(act.data)) == ("mer_default", "operator:ann@desk", {"sessions": 2, "tickets": 1})
+        assert await g.here.by_key(key, actor=key.id)
 
     asyncio.run(check())
 

@@ -17,6 +17,7 @@ from starlette.types import Scope as AsgiScope
 from payonce.config import is_loopback
 from payonce.core.errors import PayonceError, Refused, StoreUnavailable
 from payonce.core.payment import Mode
+from payonce.merchants.forwarded import FORWARDED
 from payonce.merchants.keys import SCOPES, TOKEN, ApiKey, Caller, Keyring, KeyScope
 from payonce.ports import Clock, Due, Scope
 from payonce.telemetry import get_logger
@@ -38,17 +39,6 @@ SAMPLE_US: Final = 1_000_000  # how often the backlog is looked at,
 SAMPLE_SHARE: Final = 20  # and at most one part in so many of the time
 BACKLOG_RETRY_S: Final = 5
 INSIDE: Final = "payonce.caller"  # the key of an ASGI scope: no client can set one, only the program around
-FORWARDED: Final = (
-    b"cf-connecting-ip",
-    b"forwarded",
-    b"true-client-ip",
-    b"via",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-    b"x-forwarded-server",
-    b"x-real-ip",
-)
 
 log = get_logger("api")
 

@@ -114,18 +114,23 @@ class _Seen:
             merchants=_whose(account) if self._runs_it and account else None,
             calls_max=(account.calls_max or None) if account else None,
             in_flight=self._house.lanes.flying().get(name, 0) if account else 0,
-            drain=self._drain(state),
+            drain=self._drain(state, account),
             breaker=_breaker(state, self._now_us),
             may_drain=(account is not None or name in self._states) and may_switch(self._caller, account),
             sums=provider_sums(name, now, before, self._attempts),
             series=provider_series(self._window, by_step),
         )
 
-    def _drain(self, state: State) -> DrainBody | None:
+    def _drain(self, state: State, account: Account | None) -> DrainBody | None:
+        """Who did it and why is for who runs the house, and for who may switch it; others see that it is on."""
         d = state.drain
         if d is None:
             return None
-        return DrainBody(mask(d.reason), d.actor if self._runs_it else for_merchants(d.actor), stamp(d.since_us))
+        if self._runs_it:
+            return DrainBody(mask(d.reason), d.actor, stamp(d.since_us))
+        if may_switch(self._caller, account):
+            return DrainBody(mask(d.reason), for_merchants(d.actor), stamp(d.since_us))
+        return DrainBody(None, None, stamp(d.since_us))
 
 
 async def _look(house: House, request: Request, name: WindowName) -> _Seen:

@@ -85,6 +85,7 @@ class Stories:
             beside=await self._beside(p, details.payment_method),
             webhooks=await self._webhooks(lines),
             deliveries=deliveries.deliveries if deliveries else (),
+            held=engine.hold,
             operators_named=caller.scope.merchant_id == DEFAULT_MERCHANT and caller.may("admin"),
         )
 

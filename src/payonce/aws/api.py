@@ -28,7 +28,7 @@ from payonce.api.app import Envelope, create_app
 from payonce.api.door import Door
 from payonce.bootstrap import App, SystemEntropy
 from payonce.core.errors import PayonceError, Refused
-from payonce.serving import dashboard_routes, house_of, ready
+from payonce.serving import house_of, ready
 from payonce.telemetry import get_logger
 
 from . import runtime
@@ -93,7 +93,8 @@ class _Here:
         self._asgi: ASGIApp | None = None
 
     def of(self, app: App) -> ASGIApp:
-        """Made once for an open app. Without what ``serving.api_of`` adds: a flush of its own, and a sandbox."""
+        """Made once for an open app. Without what ``serving.api_of`` adds: a flush of its own, a sandbox, and the
+        dashboard, whose libraries are not in the package: `payonce serve` on the same tables has it."""
         if self._asgi is None or self._app is not app:
             self._app = app
             https = app.settings.text("server.public_url").startswith("https://")
@@ -106,7 +107,6 @@ class _Here:
                 endpoints=app.endpoints,
                 courier=app.courier,
                 house=house_of(app),
-                extra_routes=dashboard_routes(app, door),
                 https=https,
                 watcher=app.watcher,
             )

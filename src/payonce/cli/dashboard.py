@@ -1,5 +1,6 @@
-"""``payonce dashboard``: an address that signs a person in, once."""
+"""``payonce dashboard``: an address that signs a person in, once; or everybody out."""
 
+import sys
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -10,8 +11,9 @@ from payonce.merchants import DEFAULT_MERCHANT, Merchants
 from payonce.merchants.journal import Journal
 from payonce.merchants.keys import Keyring, KeyScope
 from payonce.merchants.sessions import TICKET_LIFE_US, Sessions, sign_in_url
+from payonce.ports import Registry
 
-from . import NOT_FOUND, OK, USAGE
+from . import NOT_FOUND, OK, REFUSED, USAGE
 from .app import wait_for
 from .options import HERE, Exit, Json, Where
 from .output import is_terminal, put, put_json, say
@@ -26,6 +28,8 @@ def dashboard(
     merchant: str = DEFAULT_MERCHANT,
     scope: Annotated[tuple[KeyScope, ...], Parameter(name="--scope")] = (),
     at: str = "",
+    end_sessions: bool = False,
+    yes: bool = False,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -41,24 +45,64 @@ def dashboard(
         is always among it.
     at
         The address of the server (default: server.public_url, else http:// server.host : server.port).
+    end_sessions
+        Print no address. Sign everybody of the merchant out instead, within a second or two; addresses that were printed before
+        open nothing any more. Keys stay as they are: whoever has one may sign in again.
+    yes
+        With --end-sessions: do not ask first.
     """
     settings = where.settings()
     if settings.text("server.dashboard") == "off":
         raise Exit(USAGE, "payonce: server.dashboard is off: no server of these settings has pages. Nothing was changed.")
     if at and not at.startswith(("http://", "https://")):
         raise Exit(USAGE, "payonce: --at is an address such as http://127.0.0.1:8080. Nothing was changed.")
+    if end_sessions:
+        if scope or at:
+            raise Exit(USAGE, "payonce: --end-sessions prints no address: leave out --scope and --at. Nothing was changed.")
+        return wait_for(_end(settings, merchant.strip(), ask=not yes, as_json=json))
     scopes: tuple[KeyScope, ...] = ("payments:read", *scope) if scope else ("admin",)  # a dashboard without reading is empty
     return wait_for(_dashboard(settings, merchant.strip(), scopes, at or address_of(settings), as_json=json))
+
+
+async def _end(settings: Settings, merchant: str, *, ask: bool, as_json: bool) -> int:
+    async with changing(settings) as kept:
+        registry, clock, entropy = kept.store.registry, SystemClock(), SystemEntropy()
+        if await Merchants(registry, clock, entropy).get(merchant) is None:
+            return _no_merchant(merchant)
+        if ask:
+            _confirm(merchant)
+        sessions, tickets = await _sessions(settings, kept.store.registry).end_all(merchant, actor=operator_here())
+    if as_json:
+        put_json({"merchant": merchant, "sessions": sessions, "tickets": tickets})
+    else:
+        put(f"Ended {sessions} sessions of {merchant}, and {tickets} addresses that nobody had opened yet.")
+    return OK
+
+
+def _confirm(merchant: str) -> None:
+    if not sys.stdin.isatty():
+        raise Exit(USAGE, "payonce: add --yes to sign everybody out without being asked. Nothing was changed.")
+    if input(f"Sign everybody of {merchant} out of the dashboard? Type yes: ").strip().lower() != "yes":
+        raise Exit(REFUSED, "payonce: nobody was signed out.")
+
+
+def _no_merchant(merchant: str) -> int:
+    say(f"payonce: there is no merchant {merchant}. `payonce merchant list` shows them. Nothing was changed.")
+    return NOT_FOUND
+
+
+def _sessions(settings: Settings, registry: Registry) -> Sessions:
+    clock, entropy = SystemClock(), SystemEntropy()
+    keys, journal = Keyring(registry, clock, entropy), Journal(registry, clock)
+    return Sessions(registry, clock, entropy, keys=keys, journal=journal, mode=settings.mode)
 
 
 async def _dashboard(settings: Settings, merchant: str, scopes: tuple[KeyScope, ...], at: str, *, as_json: bool) -> int:
     async with changing(settings) as kept:
         registry, clock, entropy = kept.store.registry, SystemClock(), SystemEntropy()
         if await Merchants(registry, clock, entropy).get(merchant) is None:
-            say(f"payonce: there is no merchant {merchant}. `payonce merchant list` shows them. Nothing was changed.")
-            return NOT_FOUND
-        keys, journal = Keyring(registry, clock, entropy), Journal(registry, clock)
-        sessions = Sessions(registry, clock, entropy, keys=keys, journal=journal, mode=settings.mode)
+            return _no_merchant(merchant)
+        sessions = _sessions(settings, registry)
         url = sign_in_url(at, await sessions.print_ticket(merchant, scopes, by=operator_here()))
     if as_json:
         put_json({"url": url, "merchant": merchant, "scopes": list(scopes), "minutes": MINUTES})

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from payonce.bootstrap import open_app
+from payonce.bootstrap import App, open_app
 from payonce.config import Settings, warnings_of
 from payonce.process import running_worker, until_signal
 from payonce.serving import dashboard_line, door_of, serving, unheard
@@ -14,7 +14,7 @@ from payonce.serving import dashboard_line, door_of, serving, unheard
 from . import OK
 from .app import wait_for
 from .options import HERE, Json, Where, start_logging
-from .output import put, put_json, say
+from .output import is_terminal, put, put_json, say
 from .who import operator_here
 
 
@@ -77,7 +77,7 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             put_json(facts, indent=False)
         else:
             put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
-            put(f"  dashboard  {await dashboard_line(served.app, served.url, operator_here())}")
+            put(f"  dashboard  {await _dashboard(served.app, served.url)}")
             put(f"  docs    {facts['docs']}")
             put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
             put(f"  keys    {_keys(settings, needed=bool(facts['keysNeeded']))}")
@@ -89,6 +89,13 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
                 put(f"  HOLD: no {settings.mode} process fires anything until `payonce reconcile` has run on the same {store}")
             put("Ctrl-C stops it; payments go on where they were at the next start.")
         await stopped(lambda: say("draining ..."))
+
+
+async def _dashboard(app: App, url: str) -> str:
+    """In live mode the address that signs in is for the eyes of a person only: no log gets it."""
+    if app.settings.mode == "live" and not is_terminal():
+        return f"{url}/dashboard  (`payonce dashboard` prints an address that signs you in)"
+    return await dashboard_line(app, url, operator_here())
 
 
 def _keys(settings: Settings, *, needed: bool) -> str:

@@ -6,10 +6,10 @@ from payonce.config import Settings
 from payonce.core.money import display
 from payonce.core.payment import Payment
 from payonce.shown.calls import Beside, requests_of
-from payonce.shown.standing import money, operation_told
+from payonce.shown.standing import decided_since, money, operation_told
 from payonce.shown.story import Line, tell
-from payonce.shown.upcoming import missing, routed, upcoming
-from payonce.shown.whole import Standing, story_lines
+from payonce.shown.upcoming import missing, routed
+from payonce.shown.whole import Standing, due_of, story_lines
 
 from . import OK
 from .app import wait_for
@@ -37,8 +37,8 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         told, lines = tell(entries)
         p = told or p
         given = await _standing(book, p)
-        text, then = money(p, given.action)
-        due = upcoming(given.due_us, given.next_, p, given.now_us, missing=given.missing, blocked=given.blocked)
+        text, then = money(p, given.action, decided_since(lines))
+        due = due_of(p, given)
         if as_json:
             put_json(
                 {
@@ -80,6 +80,7 @@ async def _standing(book: Books, p: Payment) -> Standing:
             adapters={a.account: accounts[a.account].adapter for a in p.attempts if a.account in accounts},
             secrets=(details.payment_method,),
         ),
+        held=book.held,
         operators_named=True,
     )
 

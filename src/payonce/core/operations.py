@@ -309,7 +309,7 @@ def resolution(
         raise Refused("nothing_to_resolve", f"{p.id} is {p.status}: {final}, there is nothing to resolve.")
     if not reason.strip():
         raise Refused("resolution_incomplete", "A reason is required.", (FieldError("reason", "is required"),))
-    if decision == "charged" and p.status in FINAL:
+    if (decision == "charged" and p.status in FINAL) or (decision == "not-charged" and p.attention == "amount_accepted"):
         said = f"{p.id} is final: give that charge back at the provider and record it as reversed."
         raise Refused("nothing_to_resolve", said)
     if decision != "charged":

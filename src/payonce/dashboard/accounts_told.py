@@ -37,7 +37,10 @@ def told(provider: Mapping[str, Any]) -> Told:
         )
         return Told("neutral", "Not in use", gone)
     if drain:
-        text = f"Drained by {drain['by']} since {utc(drain['since'])}: {_sentence(drain['reason'])} Nothing new goes there; "
+        by, why = drain["by"], drain["reason"]  # null for a caller who may not switch the account
+        who = f" by {by}" if by else ""
+        what = f": {_sentence(why)}" if why else "."
+        text = f"Drained{who} since {utc(drain['since'])}{what} Nothing new goes there; "
         also = f" Its breaker is {breaker['state']} as well: {_sentence(breaker['why'])}" if breaker else ""
         return Told("warn", "Drained", f"{text}payments that are under way there are finished.{also}", trouble=True)
     return _breaker(breaker) if breaker else _open(provider)

@@ -1,15 +1,12 @@
 """What goes back to a browser, and its headers."""
 
 import hashlib
-import re
-from collections.abc import AsyncGenerator
 from typing import Final
 
 from msgspec import Struct
 from starlette.types import Send
 
 from .incoming import Came
-from .visit import Download
 
 HTML: Final = b"text/html; charset=utf-8"
 CSP: Final = (
@@ -29,7 +26,6 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 # a copy may be kept by this browser, and is asked about each time: polling is cheap then
 ASKED_AGAIN: Final = ((b"cache-control", b"private, no-cache"), (b"vary", b"Cookie, HX-Request, HX-Target"))
 FOR_EVER: Final = (b"cache-control", b"public, max-age=31536000, immutable")
-PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class Sent(Struct, frozen=True):
@@ -50,29 +46,6 @@ async def give(sent: Sent, send: Send) -> None:
         headers += [(b"content-type", sent.media_type), (b"content-length", b"%d" % len(sent.body))]
     await send({"type": "http.response.start", "status": sent.status, "headers": headers})
     await send({"type": "http.response.body", "body": sent.body})
-
-
-async def stream(download: Download, headers: tuple[tuple[bytes, bytes], ...], send: Send) -> None:
-    """The first part is waited for before the answer begins: what fails there is still a page."""
-    name = download.name if PLAIN_NAME.fullmatch(download.name) else "download"
-    parts = aiter(download.parts)
-    part = await anext(parts, None)
-    mine = [
-        *ALWAYS,
-        NO_STORE,
-        *headers,
-        (b"content-type", download.media_type.encode("ascii")),
-        (b"content-disposition", f'attachment; filename="{name}"'.encode()),
-    ]
-    try:
-        await send({"type": "http.response.start", "status": 200, "headers": mine})
-        while part is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            part = await anext(parts, None)
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        if isinstance(parts, AsyncGenerator):  # whoever asks no more leaves nothing open behind
-            await parts.aclose()
 
 
 def see_other(base: str, path: str, *headers: tuple[bytes, bytes]) -> Sent:

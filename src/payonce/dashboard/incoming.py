@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 from starlette.requests import ClientDisconnect
@@ -14,6 +14,7 @@ from starlette.types import Scope as AsgiScope
 from payonce.config import is_loopback
 from payonce.core.actors import actor
 from payonce.core.errors import Refused
+from payonce.merchants.forwarded import FORWARDED
 
 from .asking import Turned
 
@@ -107,7 +108,10 @@ class Came(Struct, frozen=True):
 
     @property
     def local(self) -> bool:
-        """It comes from this machine, under a name of this machine."""
+        """It comes from this machine, under a name of this machine, and not through a proxy on it (the door of the API looks at
+        the same)."""
+        if any(name in FORWARDED for name, _ in self.scope["headers"]):
+            return False
         name = _name(self.host)
         return is_loopback(self.address or "localhost") and (is_loopback(name) or name.endswith(".localhost"))
 
@@ -175,9 +179,13 @@ def first(fields: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
 
 
 def own_path(text: str) -> str:
-    """A path below the dashboard to go on at; ``/`` for anything else, another site's address above all."""
-    plain = OWN_PATH.fullmatch(text) is not None and not text.startswith("//") and "/../" not in text
-    return text if plain and not text.startswith(("/sign-", "/theme", "/static/")) else "/"
+    """A path below the dashboard to go on at; ``/`` for anything else, another site's address above all. Browsers take ``%2e``
+    for a dot, also where it leads out of a folder (URL standard, "double-dot path segment", read 2026-11)."""
+    if OWN_PATH.fullmatch(text) is None:
+        return "/"
+    path = unquote(text.partition("?")[0]).replace("\\", "/")
+    climbs = any(part in (".", "..") for part in path.split("/"))
+    return "/" if climbs or path.startswith(("//", "/sign-", "/theme", "/static/")) else text
 
 
 def _fields(raw: bytes, what: str) -> dict[str, tuple[str, ...]]:

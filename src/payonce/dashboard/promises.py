@@ -111,7 +111,7 @@ def _void(p: Mapping[str, Any], at: str, whole: str) -> Promise:
     )
 
 
-def minor(text: str, currency: str, most_minor: int | None = None) -> int:
+def minor(text: str, currency: str) -> int:
     """``"10.50"`` in INR -> 1050, exactly, by digits. Raises ValueError: its text says what is wrong and
     how it is written, for people."""
     places = EXPONENTS[currency]
@@ -128,8 +128,6 @@ def minor(text: str, currency: str, most_minor: int | None = None) -> int:
         raise ValueError(f"Write it in digits, such as {example}.") from None
     if found < 1:
         raise ValueError(f"Must be at least {to_decimal(1, currency)} {currency}.")
-    if most_minor is not None and found > most_minor:
-        raise ValueError(f"Is more than the {display(most_minor, currency)} that there are.")
     return found
 
 

@@ -9,12 +9,19 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from payonce.core.errors import REASONS
 from payonce.core.money import display
+from payonce.shown.returning import ONLY_HELD, SECOND_HOLD
+from payonce.shown.standing import GIVEN_BACK_SAID
 
 Story = Mapping[str, Any]
 Short = Literal["Yes", "No", "In part", "Not known", "Not yet", ""]
 RESTS: Final = frozenset({"SUCCESS", "FAILED", "CANCELED"})
 _SENT: Final = ("fire", "replay")
+# what needs eyes beside an end, and does not keep it from being settled
+_SETTLED_WITH: Final = frozenset({None, "", "amount_accepted"})
+# where another charge may be, beside what is on record
+_UNCLEAR: Final = frozenset({"mismatch", "attempt_unresolved", "horizon", "restored_elsewhere", "charged_twice"})
 
 
 class Answer(Struct, frozen=True):
@@ -29,7 +36,7 @@ def answers(story: Story) -> list[Answer]:
     """The questions that have a meaning for this payment, each with its answer."""
     p = story["payment"]
     found = [_charged(story), _twice(story), _when(story), _why(story)]
-    if any(o["kind"] in ("refund", "void", "reversal") for o in p["operations"]):
+    if _undone(story) or any(o["kind"] in ("refund", "void", "reversal") for o in p["operations"]):
         found.append(_given_back(story))
     return found
 
@@ -45,6 +52,10 @@ def _amount(p: Mapping[str, Any], minor: int | None = None) -> str:
     return display(p["amount"] if minor is None else minor, p["currency"])
 
 
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
 def _where(p: Mapping[str, Any]) -> str:
     """The account and its reference of the charge that is kept."""
     ref = f" ({p['providerRef']})" if p["providerRef"] else ""
@@ -58,13 +69,17 @@ def _charged(story: Story) -> Answer:
             part = p["captured"] < p["amount"]
             text = f"{_amount(p, p['captured'])} was taken{_where(p)}{_at(_ended(story))}."
             text += f" {_amount(p)} was asked for." * part
+            if _undone(story):
+                return Answer(question, "Yes", f"{text} {_said_undone()}")
             return Answer(question, "Yes", text + _kept(p))
         case "AUTHORIZED" if taking := _taking(p):
             return Answer(question, "Not known" if taking["status"] == "IN_DOUBT" else "Not yet", story["money"])
         case "AUTHORIZED":
             return Answer(question, "No", f"{_amount(p, p['authorized'])} is held{_where(p)}, and nothing was taken of it.")
         case "FAILED" | "CANCELED":
-            if p["reversed"] or _open_reversal(p):
+            if _open_reversals(p) or p["attention"] in _UNCLEAR:
+                return Answer(question, _charged_late(story), story["money"])
+            if p["reversed"]:
                 return Answer(question, "No", story["money"])
             return Answer(question, "No", f"{story['money']}{_said_last(p)}")
         case "IN_DOUBT":
@@ -74,8 +89,29 @@ def _charged(story: Story) -> Answer:
             return Answer(question, "Not known" if unknown else "Not yet", story["money"])
 
 
+def _charged_late(story: Story) -> Short:
+    """It ended unpaid, and a late charge is not back. A late hold took nothing."""
+    p = story["payment"]
+    unclear = p["attention"] in _UNCLEAR or any(o["status"] == "IN_DOUBT" for o in _open_reversals(p))
+    if ONLY_HELD in story["money"] and "was taken late" not in story["money"]:
+        return "Not known" if p["attention"] in _UNCLEAR else "No"
+    surely = any(o["status"] in ("FAILED", "PENDING") for o in _open_reversals(p))
+    return "Yes" if surely or not unclear else "Not known"
+
+
+def _undone(story: Story) -> bool:
+    """A person recorded that the charge that was kept was given back: the sentence on the money says it."""
+    return GIVEN_BACK_SAID in story["money"]
+
+
+def _said_undone() -> str:
+    return f"{GIVEN_BACK_SAID[0].upper()}{GIVEN_BACK_SAID[1:]}."
+
+
 def _said_last(p: Mapping[str, Any]) -> str:
     said = p["lastError"]
+    if said and said["code"] == "hold_lapsed" and p["reason"] == "voided":
+        return ""  # that is how some providers show a hold that was released as asked
     return f" The last answer: {said['code']}. {said['message']}" if said and said["code"] != p["reason"] else ""
 
 
@@ -83,8 +119,17 @@ def _kept(p: Mapping[str, Any]) -> str:
     """What is left of the charge after refunds."""
     back = p["refunded"]
     if not back:
-        return ""
-    return f" {_amount(p, back)} of it was given back, {_amount(p, max(0, p['captured'] - back))} is kept."
+        return _going_back(p)
+    return f" {_amount(p, back)} of it was given back, {_amount(p, max(0, p['captured'] - back))} is kept.{_going_back(p)}"
+
+
+def _going_back(p: Mapping[str, Any]) -> str:
+    """What of the charge is on its way back, or may be."""
+    said = ""
+    for status, words in (("PENDING", "is being given back"), ("IN_DOUBT", "may have been given back")):
+        if minor := sum(o["amount"] for o in p["operations"] if o["kind"] == "refund" and o["status"] == status):
+            said += f" {_amount(p, minor)} {words}."
+    return said
 
 
 def _twice(story: Story) -> Answer:
@@ -92,14 +137,23 @@ def _twice(story: Story) -> Answer:
     if p["attention"] == "charged_twice":
         return Answer(question, "Yes", f"{story['money']} {story['next']}")
     sent = _sent(story)
-    surplus = _surplus(p)
+    surplus = _surplus(story)
     if p["status"] == "IN_DOUBT":
         return Answer(question, "Not known", f"{story['money']}{sent}{surplus}")
-    if _unsettled_reversal(p):
-        return Answer(question, "In part", f"A second charge turned up.{surplus} {_one(story)}{sent}".rstrip())
-    if surplus:
+    if p["status"] in ("SUCCESS", "AUTHORIZED") and (open_ones := _open_reversals(p)):
+        if SECOND_HOLD in story["money"]:
+            return Answer(question, "No", f"{_one(story)} A second hold turned up.{surplus}{sent}")
+        if any(o["status"] == "FAILED" for o in open_ones):
+            short: Short = "Yes" if p["status"] == "SUCCESS" else "In part"
+            return Answer(question, short, f"{story['money']} {_sentence(story['next'])}{sent}")
+        short = "Not known" if any(o["status"] == "IN_DOUBT" for o in open_ones) else "In part"
+        return Answer(question, short, f"A second charge turned up.{surplus} {_one(story)}{sent}".rstrip())
+    if len(late := _open_reversals(p)) > 1:
+        short = "Yes" if sum(o["status"] == "FAILED" for o in late) > 1 else "Not known"
+        return Answer(question, short, f"{story['money']} {_sentence(story['next'])}{sent}")
+    if surplus and p["attention"] not in _UNCLEAR:
         return Answer(question, "No", f"{_one(story)}{surplus}{sent}")
-    if p["attention"] in ("attempt_unresolved", "reversal_unresolved"):
+    if p["attention"] in _UNCLEAR:
         return Answer(question, "Not known", f"{_one(story)} {story['money']}{sent}")
     return Answer(question, "No", f"{_one(story)}{sent}")
 
@@ -108,22 +162,34 @@ def _one(story: Story) -> str:
     """How many charges are kept: one or none, never more."""
     p = story["payment"]
     match p["status"]:
+        case "SUCCESS" if _undone(story):
+            return f"One charge of {_amount(p, p['captured'])} was made{_where(p)}; {GIVEN_BACK_SAID}."
+        case "SUCCESS" if p["refunded"] >= p["captured"] > 0:
+            return f"One charge of {_amount(p, p['captured'])} was made{_where(p)}; it was given back in full, none is kept."
+        case "SUCCESS" if p["refunded"]:
+            left = f"{_amount(p, p['captured'] - p['refunded'])} of {_amount(p, p['captured'])}"
+            return f"One charge is kept, {left}{_where(p)}.{_going_back(p)}"
         case "SUCCESS":
-            return f"One charge is kept, {_amount(p, p['captured'])}{_where(p)}."
+            return f"One charge is kept, {_amount(p, p['captured'])}{_where(p)}.{_going_back(p)}"
         case "AUTHORIZED":
-            return f"One hold of {_amount(p, p['authorized'])} stands{_where(p)}; it can be taken once."
+            once = "it is being given up, and never taken" if _taking(p, "void") else "it can be taken once"
+            return f"One hold of {_amount(p, p['authorized'])} stands{_where(p)}; {once}."
+        case "FAILED" | "CANCELED" if _open_reversals(p) or p["attention"] in _UNCLEAR:
+            return "The payment itself ended unpaid."
         case "FAILED" | "CANCELED":
             return "No charge is kept."
         case _:
             return f"{story['money']} At most one charge is kept in the end."
 
 
-def _surplus(p: Mapping[str, Any]) -> str:
+def _surplus(story: Story) -> str:
     """What late truth demanded to give back, and how far that is."""
-    said = []
+    p, said = story["payment"], []
     for o in (o for o in p["operations"] if o["kind"] == "reversal"):
         ref = f" ({o['providerRef']})" if o["providerRef"] else ""
-        named = "A second one" if p["status"] == "SUCCESS" else "A late one"
+        named = "A second one" if p["status"] in ("SUCCESS", "AUTHORIZED") else "A late charge"
+        if ONLY_HELD in story["money"]:
+            named = "A late hold"
         what = f"{named} of {_amount(p, o['amount'])}"
         match o["status"]:
             case "SUCCEEDED":
@@ -137,13 +203,9 @@ def _surplus(p: Mapping[str, Any]) -> str:
     return "".join(f" {each}" for each in said)
 
 
-def _open_reversal(p: Mapping[str, Any]) -> bool:
-    return any(o["kind"] == "reversal" and o["status"] != "SUCCEEDED" for o in p["operations"])
-
-
-def _unsettled_reversal(p: Mapping[str, Any]) -> bool:
-    """A second charge, beside one that is kept, that is not back yet."""
-    return p["status"] == "SUCCESS" and _open_reversal(p)
+def _open_reversals(p: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was taken or held too much, and is not back."""
+    return [o for o in p["operations"] if o["kind"] == "reversal" and o["status"] != "SUCCEEDED"]
 
 
 def _sent(story: Story) -> str:
@@ -174,12 +236,17 @@ def _when(story: Story) -> Answer:
     next_ = f" Next: {due}." if due else ""
     match p["status"]:
         case "SUCCESS" | "FAILED" | "CANCELED":
-            waits = [o for o in p["operations"] if o["status"] in ("PENDING", "IN_DOUBT") and o["kind"] != "charge"]
+            waits = _unsettled(p)
             took = f", {_long(p['createdAt'], end)} after it was accepted" if end else ""
             text = f"It {_status(p)}{_at(end)}{took}."
             if waits:
                 named = ", ".join(f"the {o['kind']} of {_amount(p, o['amount'])}" for o in waits)
-                return Answer(question, "Not yet", f"{text} Not settled: {named}.{next_}")
+                failed = any(o["status"] == "FAILED" for o in waits)
+                by_hand = f" What failed is not tried again. {_sentence(story['next'])}" if failed else ""
+                return Answer(question, "Not yet", f"{text} Not settled: {named}.{by_hand}{next_}")
+            if p["attention"] not in _SETTLED_WITH:
+                eyes = REASONS.get(p["attention"], p["attention"])
+                return Answer(question, "Not yet", f"{text} Not settled: {eyes}{next_}")
             return Answer(question, "Yes", text + (f" Still to come: {due}." if due else ""))
         case "AUTHORIZED" if asked := _taking(p, "capture", "void"):
             named = f"The {asked['kind']} of {_amount(p, asked['amount'])}"
@@ -195,6 +262,12 @@ def _when(story: Story) -> Answer:
             return Answer(question, "Not known", f"It is read again until there is proof, or until a person decides.{next_}")
         case _:
             return Answer(question, "Not yet", f"Its next step is known, its end is not.{next_ or ' Nothing is due.'}")
+
+
+def _unsettled(p: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is open, and what has to be given back by hand, as its return failed for good."""
+    asked = [o for o in p["operations"] if o["kind"] not in ("charge", "authorize")]
+    return [o for o in asked if o["status"] in _STATES or (o["kind"] == "reversal" and o["status"] == "FAILED")]
 
 
 _STATES: Final = {"PENDING": "under way", "IN_DOUBT": "in doubt"}
@@ -267,6 +340,8 @@ def _given_back(story: Story) -> Answer:
     asked = [o for o in p["operations"] if o["kind"] in ("refund", "void", "reversal")]
     said = " ".join(_operation(p, o) for o in asked)
     states = {o["status"] for o in asked}
+    if _undone(story):
+        return Answer(question, "Yes", f"{said} {_said_undone()}".strip())
     return Answer(question, _short(states), said)
 
 

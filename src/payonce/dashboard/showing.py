@@ -14,8 +14,9 @@ from payonce.core.errors import PROBLEMS, PayonceError, Refused, StoreUnavailabl
 from payonce.ports import Clock, Entropy
 from payonce.telemetry import get_logger
 
-from .answering import NO_STORE, Sent, give, see_other, stream, tagged
+from .answering import NO_STORE, Sent, give, see_other, tagged
 from .asking import Asker, Turned
+from .downloading import Downloads
 from .incoming import Came, first, own_path
 from .pages import screens
 from .rendering import Renderer
@@ -43,6 +44,7 @@ class Shell:
     def __init__(self, porter: Porter, ushers: Ushers, renderer: Renderer, clock: Clock, entropy: Entropy) -> None:
         self._porter, self._ushers, self.renderer = porter, ushers, renderer
         self._clock, self._entropy = clock, entropy
+        self._downloads = Downloads(porter, clock)
         self._screens = tuple((_pattern(screen.path), screen) for screen in screens())
 
     async def answer(self, came: Came, send: Send) -> None:
@@ -92,7 +94,7 @@ class Shell:
         try:
             answer = await self._said(came, guest)
             if isinstance(answer, Download):
-                await stream(answer, (), send)
+                await self._downloads.send(answer, guest.caller, came, send)
                 return
         except (PayonceError, ClientDisconnect):
             raise
@@ -177,7 +179,7 @@ class Shell:
             "who": caller.who,
             "role": _role(guest),
             "merchant": caller.scope.merchant_id,
-            "q": first(came.query()).get("q", ""),
+            "q": _q(came),
             "api_url": came.api_url,
             "tallies": {},  # a page may give numbers for entries of the menu, by their names
         }
@@ -185,12 +187,17 @@ class Shell:
     def _problem(self, came: Came, guest: Guest, error: Exception) -> Sent:
         """An error as a page: what happened, what state the money is in, what to do."""
         about = _told(error, came)
-        try:
-            sent = self._rendered(came, guest, None, None, View("problem.html", {"problem": about}, about["status"]))
-        except Refused:  # the query itself cannot be read
-            sent = self._ushers.page(came, says=f"{about['detail']} {about['next']}", status=about["status"])
+        sent = self._rendered(came, guest, None, None, View("problem.html", {"problem": about}, about["status"]))
         wait = getattr(error, "retry_after_s", 0) or (1 if about["status"] == 503 else 0)
         return sent.plus((b"retry-after", b"%d" % wait)) if wait else sent
+
+
+def _q(came: Came) -> str:
+    """What the search box holds; nothing where the query cannot be read, which the page then says."""
+    try:
+        return first(came.query()).get("q", "")
+    except Refused:
+        return ""
 
 
 def _log(error: Exception, came: Came) -> None:

@@ -26,7 +26,7 @@ THEMES: Final = ("auto", "light", "dark")
 NOTICE_S: Final = 60
 NOTICE_CHARS_MAX: Final = 500
 THEME_S: Final = 365 * 86_400
-TRIES_PER_S: Final = 2  # of keys, over all visitors
+TRIES_PER_S: Final = 2  # of keys that open nothing, over all visitors; and of sign-ins with one key
 TRIES_BURST: Final = 10
 CLEAR: Final = (b"clear-site-data", b'"cache"')
 TICKET_DEAD: Final = (
@@ -63,12 +63,14 @@ class Guest(Struct, frozen=True):
 
 
 class Tries:
-    """How often a key may be tried at all: 160 random bits are not guessed, but each try costs."""
+    """How often something may be tried: ``TRIES_BURST`` at once after a rest, then ``TRIES_PER_S``. 160 random bits are not
+    guessed, but each try costs."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._full_us = clock, 0
 
     def take(self) -> bool:
+        """One try more; False: there were too many."""
         now, each = self._clock.monotonic_us(), 1_000_000 // TRIES_PER_S
         full = max(self._full_us, now) + each
         if full - now > TRIES_BURST * each:
@@ -82,7 +84,9 @@ class Ushers:
 
     def __init__(self, sessions: Sessions, keys: Keyring, clock: Clock, renderer: Renderer, mode: Mode) -> None:
         self._sessions, self._keys, self._renderer, self._mode = sessions, keys, renderer, mode
-        self._tries = Tries(clock)
+        self._clock = clock
+        self._wrong = Tries(clock)
+        self._right: dict[str, Tries] = {}  # by key on record, of which there are not many; each sign-in is written down
 
     async def guest(self, came: Came) -> Guest | None:
         """Who is signed in. Raises StoreUnavailable."""
@@ -123,25 +127,28 @@ class Ushers:
         return see_other(came.base, "/", self._set(came, token))
 
     async def _by_key(self, came: Came, guest: Guest | None) -> Sent:
+        """Tries that fail are counted over all visitors, those that do not by their key: however many strangers try, a right
+        key opens."""
         came.require_own()
         if self._too_open(came):
             return self.page(came, status=403)
         fields = first(await came.form())
         went_on = own_path(fields.get("next", "/"))
-        if not self._tries.take():
+        key = await self._keys.check(fields.get("key", "").strip())
+        known = key if key is not None and key.mode == self._mode else None
+        if not (self._right.setdefault(known.id, Tries(self._clock)) if known else self._wrong).take():
             said = "Too many keys were tried just now. Nobody was signed in. Wait some seconds and try again."
             return self.page(came, went_on=went_on, says=said, status=429).plus((b"retry-after", b"5"))
-        key = await self._keys.check(fields.get("key", "").strip())
-        if key is None or key.mode != self._mode:
+        if known is None:
             said = (
                 f"This key opens nothing here ({self._mode} mode): it is unknown, wrong, expired, revoked or of the other "
                 "mode. `payonce key list` shows what there is."
             )
             return self.page(came, went_on=went_on, says=said, status=403)
-        if not caller_of(key).may("payments:read"):
-            said = f"{key.id} may not read payments, so that there is nothing to show. Use a key with payments:read."
+        if not caller_of(known).may("payments:read"):
+            said = f"{known.id} may not read payments, so that there is nothing to show. Use a key with payments:read."
             return self.page(came, went_on=went_on, says=said, status=403)
-        token = await self._sessions.by_key(key, actor=came.actor(key.id), request_id=came.request_id)
+        token = await self._sessions.by_key(known, actor=came.actor(known.id), request_id=came.request_id)
         if guest is not None:
             await self._sessions.end(guest.token, actor=came.actor(guest.caller.who), request_id=came.request_id)
         return see_other(came.base, went_on, self._set(came, token))

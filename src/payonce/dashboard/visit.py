@@ -33,11 +33,12 @@ class Redirect(Struct, frozen=True):
 
 
 class Download(Struct, frozen=True):
-    """A file, sent as it comes."""
+    """A file, sent as it comes. ``cut`` is its last part instead, when it took too long to send all of it."""
 
     media_type: str
     name: str
     parts: AsyncIterator[bytes]
+    cut: bytes = b""
 
 
 class Visit(Struct, frozen=True, kw_only=True):

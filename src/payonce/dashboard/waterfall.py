@@ -240,21 +240,29 @@ def waterfall(bars: Sequence[Bar], now_ms: int, ident: str = "waterfall") -> Mar
     width = axis[-1].x + axis[-1].width + RIGHT
     lanes = {name: 1 + max((d.lane for d in drawn), default=0) for name, drawn in named.items()}
     height = TOP + LANE * sum(lanes.values()) + BOTTOM
-    ground, over, y = [], [], TOP
+    ground, over, names, y = [], [], [], TOP
     for i, (name, row) in enumerate(named.items()):
-        ground.append(_row(name, y, lanes[name], width, even=i % 2 == 0))
+        high = lanes[name] * LANE
+        ground.append(_row(LEFT, y, width - LEFT, high, even=i % 2 == 0))
+        names += [_row(0, y, LEFT, high, even=i % 2 == 0), _name(name, y)]
         over += [_bar(d, y + d.lane * LANE) for d in row]
-        y += lanes[name] * LANE
+        y += high
+    # The names are a drawing of their own, so that they stay where the bars are pushed aside under them. They are no news to
+    # those who hear the page: the description and the table have them.
     return Markup(
-        '<svg class="waterfall{fits}" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
+        '<div class="wf-pair{fits}"><svg class="waterfall wf-names" viewBox="0 0 {left} {h}" width="{left}" height="{h}" '
+        'preserveAspectRatio="xMinYMin slice" aria-hidden="true" focusable="false">{names}</svg>'
+        '<svg class="waterfall wf-bars" viewBox="{left} 0 {w} {h}" width="{w}" height="{h}" role="img" '
         'aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">Waterfall: what happened, over time</title>'
-        '<desc id="{id}-desc">{desc}</desc>{drawn}</svg>'
+        '<desc id="{id}-desc">{desc}</desc>{drawn}</svg></div>'
     ).format(
         fits=" fits" if width <= BASE_WIDTH + 1 else "",
-        w=_n(width),
+        left=LEFT,
+        w=_n(width - LEFT),
         h=height,
         id=ident,
         desc=described(bars, axis, now_ms),
+        names=Markup("").join(names),
         drawn=Markup("").join([*ground, *_axis(axis, height), *over]),
     )
 
@@ -303,12 +311,15 @@ def _fold(piece: Piece, foot: int) -> Markup:
     )
 
 
-def _row(name: str, y: int, lanes: int, width: float, *, even: bool) -> Markup:
+def _row(x: int, y: int, width: float, height: int, *, even: bool) -> Markup:
+    box = Markup('<rect class="wf-row{even}" x="{x}" y="{y}" width="{w}" height="{h}"/>')
+    return box.format(even=" even" if even else "", x=x, y=y, w=_n(width), h=height)
+
+
+def _name(name: str, y: int) -> Markup:
     shown = name if len(name) <= NAME_CHARS else name[: NAME_CHARS - 1] + "\u2026"
-    return Markup(
-        '<rect class="wf-row{even}" x="0" y="{y}" width="{w}" height="{h}"/><text class="wf-name" x="6" y="{t}">{shown}'
-        "<title>{name}</title></text>"
-    ).format(even=" even" if even else "", y=y, w=_n(width), h=lanes * LANE, t=y + 16, shown=shown, name=name)
+    text = Markup('<text class="wf-name" x="6" y="{t}">{shown}<title>{name}</title></text>')
+    return text.format(t=y + 16, shown=shown, name=name)
 
 
 def _bar(d: Drawn, y: int) -> Markup:

@@ -30,6 +30,10 @@ TOKEN_CHARS: Final = 52
 LIFE_US: Final = 12 * 3600 * 1_000_000
 TICKET_LIFE_US: Final = 600 * 1_000_000
 SESSIONS_MAX: Final = 1_000  # on record: they are read all at once
+TICKETS_SHARE: Final = (
+    10  # one in so many of them is for who comes with a ticket: keys of merchants do not keep the operator out
+)
+KEY_SESSIONS_MAX: Final = 50  # live ones of one key; the oldest of them makes room for a newer one
 TICKETS_MAX: Final = 100
 CACHE_US: Final = 1_000_000  # how old what the registry said may be: so long an ended session may still be taken
 UNKNOWN_US: Final = 200_000  # the same, for a token that is not known: it may be a new one
@@ -69,6 +73,13 @@ class SignedIn(Struct, frozen=True):
 
     session: Session
     caller: Caller
+
+
+class Kept(Struct, frozen=True):
+    """A session and its record."""
+
+    record: Record
+    session: Session
 
 
 class Sessions:
@@ -122,7 +133,7 @@ class Sessions:
     async def print_ticket(self, merchant_id: str, scopes: Collection[str], *, by: str, request_id: str = "") -> str:
         """A ticket, which signs in once within ten minutes as this machine's operator. On the journal first. Raises Refused
         ``validation_failed`` when too many are about."""
-        await self._tidy(TICKET_KIND, TICKETS_MAX, "tickets")
+        await self._tidy_tickets()
         wanted = tuple(scope for scope in SCOPES if scope in scopes)
         token = self._token()
         ticket = Ticket(
@@ -147,19 +158,33 @@ class Sessions:
 
     async def by_ticket(self, token: str, *, actor: str, request_id: str = "") -> str | None:
         """The token of a new session; None: this is no ticket, or it was used, or its time is over. Of any number that show the
-        same one, exactly one gets in."""
+        same one, exactly one gets in. Raises Refused ``validation_failed`` when there is no room; the ticket is good still."""
         name = hashed(token)
         record = next((r for r in await self._registry.all(TICKET_KIND) if r.name == name), None)
-        if record is None or not await self._registry.put(TICKET_KIND, name, None, record.version):
+        ticket = read_ticket(record) if record else None
+        if record is None:
             return None
-        ticket = read_ticket(record)
-        if ticket is None or ticket.mode != self._mode or ticket.expires_us <= self._clock.now_us() or not ticket.scopes:
+        good = ticket is not None and ticket.mode == self._mode and ticket.expires_us > self._clock.now_us() and ticket.scopes
+        if good:
+            await self._room(SESSIONS_MAX)
+        if not await self._registry.put(TICKET_KIND, name, None, record.version) or not good or ticket is None:
             return None
         new = self._new(ticket.merchant_id, ticket.scopes)
         return await self._begin(new, actor=actor, request_id=request_id, by=f"ticket {name[:20]} of {ticket.by}")
 
     async def by_key(self, key: ApiKey, *, actor: str, request_id: str = "") -> str:
-        """The token of a new session of a key that the keyring has checked; it ends with the key."""
+        """The token of a new session of a key that the keyring has checked; it ends with the key. Where there is no more room
+        for sessions of keys, the oldest of this key goes. Raises Refused ``validation_failed`` when it has none."""
+        live = await self._tidied()
+        mine = sorted((s for s in live if s.session.key_id == key.id), key=lambda s: s.session.created_us)
+        most = SESSIONS_MAX - max(1, SESSIONS_MAX // TICKETS_SHARE)
+        too_many = max(len(mine) + 1 - KEY_SESSIONS_MAX, 0)
+        if mine and len(live) - too_many >= most:
+            too_many = max(too_many, 1)
+        elif not mine and len(live) >= most:
+            raise _full(most)
+        for each in mine[:too_many]:
+            await self._ended(each, actor=actor, request_id=request_id, why="a newer one of the same key")
         new = self._new(key.merchant_id, key.scopes, key.id)
         return await self._begin(new, actor=actor, request_id=request_id, by=key.id)
 
@@ -168,19 +193,40 @@ class Sessions:
         name = hashed(token)
         record = next((r for r in await self._registry.all(KIND) if r.name == name), None)
         session = read(record) if record else None
-        if record is not None:
-            if session is not None:
-                await self._journal.write(
-                    "session.ended",
-                    session.id,
-                    actor=actor,
-                    merchant_id=session.merchant_id,
-                    mode=session.mode,
-                    request_id=request_id,
-                )
+        if record is not None and session is not None:
+            await self._ended(Kept(record, session), actor=actor, request_id=request_id)
+        elif record is not None:
             await self._registry.put(KIND, name, None, record.version)
         self._known.pop(name, None)
         self._read_us = None
+
+    async def end_all(self, merchant_id: str, *, actor: str, request_id: str = "") -> tuple[int, int]:
+        """Sign everybody of a merchant out, in this mode, and let nobody in with a ticket that was printed before. How many
+        sessions and tickets that were. Every process knows within CACHE_US."""
+        sessions = [k for k in await self._kept() if k.session.merchant_id == merchant_id and k.session.mode == self._mode]
+        found = [(record, read_ticket(record)) for record in await self._registry.all(TICKET_KIND)]
+        tickets = [r for r, t in found if t is not None and t.merchant_id == merchant_id and t.mode == self._mode]
+        how = {"actor": actor, "merchant_id": merchant_id, "mode": self._mode, "request_id": request_id}
+        data = {"sessions": len(sessions), "tickets": len(tickets)}
+        await self._journal.write("session.all_ended", merchant_id, **how, data=data)
+        for record in tickets:  # first: one that is used now would be a session that nobody ends
+            await self._registry.put(TICKET_KIND, record.name, None, record.version)
+        for each in await self._kept():
+            if each.session.merchant_id == merchant_id and each.session.mode == self._mode:
+                await self._registry.put(KIND, each.record.name, None, each.record.version)
+        self._known, self._read_us = {}, None
+        return len(sessions), len(tickets)
+
+    async def _ended(self, kept: Kept, *, actor: str, request_id: str, why: str = "") -> None:
+        """On the journal first."""
+        session, data = kept.session, {"why": why} if why else {}
+        how = {"actor": actor, "merchant_id": session.merchant_id, "mode": session.mode, "request_id": request_id}
+        await self._journal.write("session.ended", session.id, **how, data=data)
+        await self._registry.put(KIND, kept.record.name, None, kept.record.version)
+
+    async def _kept(self) -> list[Kept]:
+        found = [(record, read(record)) for record in await self._registry.all(KIND)]
+        return [Kept(record, session) for record, session in found if session is not None]
 
     def _new(self, merchant_id: str, scopes: tuple[KeyScope, ...], key_id: str = "") -> Session:
         now = self._clock.now_us()
@@ -195,7 +241,6 @@ class Sessions:
         )
 
     async def _begin(self, session: Session, *, actor: str, request_id: str, by: str) -> str:
-        await self._tidy(KIND, SESSIONS_MAX, "sessions")
         await self._journal.write(
             "session.begun",
             session.id,
@@ -211,20 +256,41 @@ class Sessions:
         self._read_us = None
         return token
 
-    async def _tidy(self, kind: str, most: int, what: str) -> None:
-        """Those whose time is over are removed. Raises Refused ``validation_failed`` when ``most`` remain."""
+    async def _tidied(self) -> list[Kept]:
+        """The sessions that are live; those whose time is over, and what is none, are removed."""
+        live, now = [], self._clock.now_us()
+        for record in await self._registry.all(KIND):
+            session = read(record)
+            if session is not None and session.expires_us > now:
+                live.append(Kept(record, session))
+            elif session is not None or not _of_newer(record):
+                await self._registry.put(KIND, record.name, None, record.version)
+        return live
+
+    async def _room(self, most: int) -> None:
+        """Raises Refused ``validation_failed`` when so many sessions are live."""
+        if len(await self._tidied()) >= most:
+            raise _full(most)
+
+    async def _tidy_tickets(self) -> None:
+        """Those whose time is over are removed. Raises Refused ``validation_failed`` when TICKETS_MAX remain."""
         left, now = 0, self._clock.now_us()
-        for record in await self._registry.all(kind):
-            kept = read(record) if kind == KIND else read_ticket(record)
-            if kept is not None and kept.expires_us > now:
+        for record in await self._registry.all(TICKET_KIND):
+            ticket = read_ticket(record)
+            if ticket is not None and ticket.expires_us > now:
                 left += 1
-            elif kept is not None or not _of_newer(record):
-                await self._registry.put(kind, record.name, None, record.version)
-        if left >= most:
-            raise Refused("validation_failed", f"There are {most} {what} already. Sign out elsewhere, or wait for one to end.")
+            elif ticket is not None or not _of_newer(record):
+                await self._registry.put(TICKET_KIND, record.name, None, record.version)
+        if left >= TICKETS_MAX:
+            raise Refused("validation_failed", f"There are {TICKETS_MAX} tickets already. Use one, or wait for one to end.")
 
     def _token(self) -> str:
         return ids.encode(self._entropy.bits(TOKEN_BITS), TOKEN_CHARS)
+
+
+def _full(most: int) -> Refused:
+    said = f"There are {most} sessions already. Sign out elsewhere, or wait for one to end."
+    return Refused("validation_failed", said)
 
 
 def caller_of(key: ApiKey) -> Caller:

@@ -7,9 +7,9 @@ from typing import Final, Literal
 from payonce.core.errors import Refused
 from payonce.core.events import Asked
 from payonce.core.operations import NewOperation, decision_on, resolution, to_read
-from payonce.core.payment import Payment
+from payonce.core.payment import FINAL, Payment
 from payonce.core.redact import mask
-from payonce.core.verdict import awaits_read
+from payonce.core.verdict import awaits_read, verdict
 
 from .story_bodies import StoryAction, StoryDecision
 
@@ -47,9 +47,17 @@ def _operation(p: Payment, kind: Literal["capture", "void", "refund"], asking: A
     return StoryAction(action=kind, allowed=True, why="", max_amount=most, decisions=[])
 
 
+def _proven(p: Payment) -> bool:
+    """The charge that needs eyes was seen, and no other one is unclear: that nothing was taken changes nothing."""
+    unclear = any(verdict(a) in ("UNKNOWN", "OPEN", "MISMATCH") for a in p.attempts)
+    return p.status in FINAL and p.attention == "reversal_unresolved" and not unclear
+
+
 def _resolve(p: Payment) -> StoryAction:
     decisions, why = list[StoryDecision](), ""
     for decision in _OF_CHARGE:
+        if decision == "not-charged" and _proven(p):
+            continue
         try:
             resolution(p, decision, _TRIED, _TRIED, p.amount_minor, accept_amount=True)
         except Refused as refused:

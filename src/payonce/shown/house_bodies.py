@@ -64,8 +64,17 @@ class ResumeRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 class DrainBody(Struct, frozen=True):
     """A drain that is on."""
 
-    reason: Annotated[str, Meta(description="Why.", examples=["their maintenance until 14:00"])]
-    by: Annotated[str, Meta(description="Who did it.", examples=["key_01kav0q8t03x9m2c7h5n"])]
+    reason: Annotated[
+        str | None,
+        Meta(
+            description="Why. Null: not told to this caller, who may not switch the account.",
+            examples=["their maintenance until 14:00"],
+        ),
+    ]
+    by: Annotated[
+        str | None,
+        Meta(description="Who did it. Null: not told to this caller.", examples=["key_01kav0q8t03x9m2c7h5n"]),
+    ]
     since: Annotated[Time, Meta(description="Since when.")]
 
 

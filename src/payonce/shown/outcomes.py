@@ -54,6 +54,8 @@ def told_outcome(o: AnyOutcome, *, reading: bool = False) -> str:
             return f"took the held {display(o.amount_minor, o.currency)} ({o.ref})"
         case Mismatch():
             return f"a good answer with another {' and '.join(o.differs)}: {display(o.amount_minor, o.currency)} ({o.ref})"
+        case Declined(code="hold_lapsed"):
+            return "the hold is not there any more: it was released, or it ran out (hold_lapsed)"
         case Declined():
             final = "final" if o.hard else "it ends the payment" if ends_it(o) else "another attempt may follow"
             later = ", may still turn into a success" if o.flips_until_us is not None else ""

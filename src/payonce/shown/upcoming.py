@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from payonce.core.due import Block, Call, Judge, Next, Reverse
+from payonce.core.due import Block, Call, Judge, Next, Reverse, held_back
 from payonce.core.operations import UNSETTLED, excluding, operation
 from payonce.core.payment import FINAL, Attempt, Payment, Step
 from payonce.core.verdict import unresolved, verdict
 
 from .outcomes import reason
-from .wording import relative
+from .wording import lapses, relative
 
 _DUE = {
     "create": "create an order at {}",
@@ -46,10 +46,18 @@ def routed(p: Payment) -> list[str]:
 
 
 def upcoming(
-    due_us: int | None, next_: Next, p: Payment, now_us: int, *, missing: Sequence[str], blocked: Mapping[str, Block]
+    due_us: int | None,
+    next_: Next,
+    p: Payment,
+    now_us: int,
+    *,
+    missing: Sequence[str],
+    blocked: Mapping[str, Block],
+    held: bool = False,
 ) -> str:
     """What is due next, when and why; empty when nothing is owed any more. ``due_us`` is the due index's word, what is
-    done then is planned with the accounts that are here; ``missing`` are those that are not: then nothing is guessed."""
+    done then is planned with the accounts that are here; ``missing`` are those that are not: then nothing is guessed.
+    ``held``: after a restore nothing may be fired yet (``serve --hold``)."""
     if due_us is None:
         return ""
     when = "now" if due_us <= now_us else relative(due_us, now_us)
@@ -68,6 +76,8 @@ def upcoming(
             what = "give a surplus charge back"
         case None:
             what = "look at it again"
+    if held and held_back(next_.do):
+        return f"{what}, but not before `payonce reconcile` has run: after a restore payonce is held, and sends nothing before"
     if isinstance(next_.do, Call) and next_.do.kind in ("create", "fire") and (block := blocked.get(next_.do.account)):
         return f"{what}, {when}; it waits because nothing new goes to {next_.do.account}: {block.why}{_gives_up(p, now_us)}"
     leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)
@@ -89,6 +99,10 @@ def why_it_waits(p: Payment, leased: Step | None) -> str:
     if leased is not None or not p.attempts:
         return ""
     asked = next((o for o in p.operations[1:] if o.state in UNSETTLED and o.steps), None)
+    if lapsing := lapses(p):
+        return f"; it waits because {lapsing}"
+    if p.attempts[-1].left and p.status not in FINAL:
+        return "; nothing was taken of the hold there, and never will be by us"
     match verdict(p.attempts[-1]):
         case _ if asked is not None:
             return f"; it waits because the {asked.kind} is not settled yet"

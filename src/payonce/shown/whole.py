@@ -16,7 +16,7 @@ from .actions import Asking, actions_of
 from .bars import WEBHOOK_ID, Heard, bars_of, hints
 from .bodies import RouteEntry
 from .calls import Beside, calls_of
-from .standing import money
+from .standing import decided_since, money
 from .story import Line
 from .story_bodies import Story, StoryCall, StoryDelivery, StoryLine, StoryRoute, StoryWebhook
 from .upcoming import chosen_by, upcoming
@@ -39,14 +39,15 @@ class Standing(Struct, frozen=True, kw_only=True):
     beside: Beside = Beside()
     webhooks: Mapping[str, Webhook] = {}
     deliveries: Sequence[Delivery] = ()
+    held: bool = False  # nothing is fired until a reconcile: `serve --hold`
     operators_named: bool = False  # to who runs payonce; else an operator is just that
 
 
 def story(p: Payment, lines: Sequence[Line], given: Standing, asking: Asking) -> Story:
     """All of it. ``lines``: as ``tell`` makes them of the whole history, which folds to ``p``. ``asking``: the rules for a new
     operation."""
-    text, then = money(p, given.action)
-    due = upcoming(given.due_us, given.next_, p, given.now_us, missing=given.missing, blocked=given.blocked)
+    text, then = money(p, given.action, decided_since(lines))
+    due = due_of(p, given)
     found = heard(lines, given.webhooks)
     return Story(
         payment=payment_body(p, given.details, given.action),
@@ -61,6 +62,11 @@ def story(p: Payment, lines: Sequence[Line], given: Standing, asking: Asking) ->
         webhooks=[_webhook(each) for each in found],
         deliveries=[_delivery(d) for d in sorted(given.deliveries, key=lambda d: (d.created_us, d.id))],
     )
+
+
+def due_of(p: Payment, given: Standing) -> str:
+    """What is due next, when and why; empty when nothing is owed any more."""
+    return upcoming(given.due_us, given.next_, p, given.now_us, missing=given.missing, blocked=given.blocked, held=given.held)
 
 
 def story_lines(p: Payment, lines: Sequence[Line], given: Standing) -> list[StoryLine]:

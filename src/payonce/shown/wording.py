@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from payonce.core.operations import excluding
+from payonce.core.payment import Payment
 from payonce.core.redact import mask
 
 
@@ -29,3 +31,11 @@ def relative(at_us: int, now_us: int) -> str:
 def clean(text: str) -> str:
     """What a provider or a customer wrote: on one line, without control characters, card numbers and secrets."""
     return "".join(c if c.isprintable() else " " for c in mask(text))
+
+
+def lapses(p: Payment) -> str:
+    """Why what is held ends by itself only, where a void was asked at an account that knows none; else nothing."""
+    asked = excluding(p) if p.status == "AUTHORIZED" and p.winner is not None else None
+    if asked is None or asked.kind != "void" or p.attempts[p.winner or 0].terms.voidable:
+        return ""
+    return f"{p.attempts[p.winner or 0].account} has no void, so that the hold lapses by itself"

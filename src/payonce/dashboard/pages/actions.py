@@ -47,8 +47,11 @@ def _page(visit: Visit, asking: Asking, errors: Mapping[str, str] = {}, refused:
     """The form, with what was typed, else with what is usual. ``refused``: what the API said to it."""
     p, most = asking.payment, asking.about["maxAmount"]
     typed = dict(visit.form)
-    if "card_number_refused" in (refused.code if refused else ""):
+    code = refused.code if refused else ""
+    if code == "card_number_refused":
         typed["reason"] = ""  # it is kept nowhere, here neither
+    if code == "idempotency_key_reused":
+        typed["key"] = ""  # it is spent: what the form asks for now is another operation
     given = {
         "amount": to_decimal(most, p["currency"]) if most and asking.kind in AMOUNTS else "",
         "reason": "",
@@ -68,6 +71,7 @@ def _page(visit: Visit, asking: Asking, errors: Mapping[str, str] = {}, refused:
         "key": typed.get("key") or visit.fresh_key(),
         "errors": errors,
         "refused": refused,
+        "detail": _detail(refused, asking) if refused else "",
         "path": f"{asking.path}/{asking.kind}",
         "back": asking.path,
         "most": display(most, p["currency"]) if most else "",
@@ -78,6 +82,19 @@ def _page(visit: Visit, asking: Asking, errors: Mapping[str, str] = {}, refused:
         "reason_max": REASON_CHARS_MAX,
     }
     return View("act.html", shown, refused.status if refused else 422 if errors else 200)
+
+
+def _detail(refused: Turned, asking: Asking) -> str:
+    """What the API said, in the words of a form: amounts as people write them, and what a key is."""
+    p, most = asking.payment, asking.about["maxAmount"]
+    if refused.code == "amount_exceeds_available" and most:
+        return f"It asks for more than the {display(most, p['currency'])} that there are."
+    if refused.code == "idempotency_key_reused":
+        return (
+            f"This form was sent before, with something else in it, and that {asking.kind} was accepted. Nothing was done now. "
+            f"Look at the payment first: to send this form again asks for one more {asking.kind}."
+        )
+    return refused.detail
 
 
 def _decisions(asking: Asking) -> list[dict[str, Any]]:
@@ -105,15 +122,17 @@ def _body(visit: Visit, asking: Asking) -> tuple[dict[str, Any], dict[str, str]]
         errors["reason"] = f"At most {REASON_CHARS_MAX} characters."
     body: dict[str, Any] = {"reason" if asking.kind == "resolve" else "note": reason}
     if asking.kind in AMOUNTS:
-        _amount(body, errors, form.get("amount", ""), asking.payment["currency"], asking.about["maxAmount"])
+        _amount(body, errors, form.get("amount", ""), asking.payment["currency"])
     if asking.kind == "resolve":
         _decided(body, errors, form, asking)
     return body, errors
 
 
-def _amount(body: dict[str, Any], errors: dict[str, str], text: str, currency: str, most: int | None) -> None:
+def _amount(body: dict[str, Any], errors: dict[str, str], text: str, currency: str) -> None:
+    """Only how it is written is looked at here. Whether there is as much, the API says: it alone knows a form that was sent
+    before, after which less is left than it asks for."""
     try:
-        body["amount"] = minor(text, currency, most)
+        body["amount"] = minor(text, currency)
     except ValueError as error:
         errors["amount"] = str(error)
 
@@ -131,7 +150,7 @@ def _decided(body: dict[str, Any], errors: dict[str, str], form: Mapping[str, st
         if not body["providerRef"]:
             errors["providerRef"] = "Is needed: the provider's id of the charge."
     if "amount" in chosen["needs"]:
-        _amount(body, errors, form.get("amount", ""), asking.payment["currency"], None)
+        _amount(body, errors, form.get("amount", ""), asking.payment["currency"])
         if form.get("acceptAmount"):
             body["acceptAmount"] = True
     if not form.get("sure"):
@@ -153,11 +172,13 @@ async def _do(visit: Visit, kind: Kind) -> View | Redirect:
     try:
         needed(reply)
     except Turned as refused:
-        return _page(visit, asking, _field_errors(refused), refused)
+        return _page(visit, asking, _field_errors(refused, asking), refused)
     raise AssertionError("unreachable")
 
 
-def _field_errors(refused: Turned) -> dict[str, str]:
+def _field_errors(refused: Turned, asking: Asking) -> dict[str, str]:
+    if refused.code == "amount_exceeds_available":
+        return {"amount": _detail(refused, asking)}
     return {FIELDS.get(each["field"], each["field"]): f"It {each['rule']}." for each in refused.fields}
 
 

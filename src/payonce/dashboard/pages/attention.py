@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from payonce.core.errors import explain
 from payonce.dashboard.rendering import count
+from payonce.dashboard.service_told import findings
 from payonce.dashboard.visit import Screen, View, Visit
 
 POLL_S: Final = 10
@@ -69,8 +70,12 @@ async def show(visit: Visit) -> View:
     """One question to the API. What is not the caller's business is not shown."""
     found = await visit.ask.need("/attention")
     sections = list(_sections(found))
+    service = list(findings(held=found["held"], trouble=found["trouble"], house=visit.house))
+    waits = [f"{each.title}: {each.count}" for each in sections if each.of]
     data = {
+        "said": ". ".join([each.title for each in service] + waits) or "Nothing needs you",
         "sections": [each for each in sections if each.of],
+        "service": service,
         "fine": [each.title for each in sections if not each.of],
         "explain": why,
         "poll_s": POLL_S,

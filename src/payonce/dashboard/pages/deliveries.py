@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from payonce.dashboard.asking import segment
+from payonce.dashboard.typed import error_of, shown_again
 from payonce.dashboard.visit import Redirect, Screen, View, Visit
 
 from .webhooks import wrong_reason
@@ -54,7 +55,8 @@ async def replay(visit: Visit) -> View | Redirect:
 async def _page(visit: Visit, reason: str, error: str) -> View:
     d = await visit.ask.need(f"/webhook-deliveries/{segment(visit.path['id'])}")
     endpoint = await visit.ask.get(f"/webhook-endpoints/{segment(d['endpointId'])}")
-    data = {"d": d, "endpoint": endpoint.body if endpoint.ok else None, "reason": reason, "error": error}
+    data = {"d": d, "endpoint": endpoint.body if endpoint.ok else None, "reason": shown_again(reason)}
+    data |= {"error": error_of(reason, error)}
     return View("delivery.html", data, status=422 if error else 200)
 
 

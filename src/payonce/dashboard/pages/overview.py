@@ -15,6 +15,7 @@ from payonce.dashboard.charts import told as number
 from payonce.dashboard.comparing import Change, Window
 from payonce.dashboard.decline_advice import shares
 from payonce.dashboard.rendering import count, ms, percent
+from payonce.dashboard.service_told import findings
 from payonce.dashboard.visit import Screen, View, Visit
 
 POLL_S: Final = 5
@@ -56,13 +57,16 @@ async def show(visit: Visit) -> View:
         }
         for each in stats["providers"]
     ]
+    waiting = list(needs(attention, states, stats["standing"]))
     data = {
         "window": window,
         "windows": comparing.windows("/"),
         "live": f"/?window={window.name}",
         "poll_s": POLL_S,
         "stats": stats,
-        "needs": list(needs(attention, states, stats["standing"])),
+        "service": list(findings(held=attention["held"], trouble=attention["trouble"], house=visit.house)),
+        "needs": waiting,
+        "said": f"{len(waiting)} {'thing needs' if len(waiting) == 1 else 'things need'} you" if waiting else "Nothing needs you",
         "tiles": tiles(stats, window),
         "alone": is_alone(stats),
         "charts": charts(stats, declines, window),

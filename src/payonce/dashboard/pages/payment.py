@@ -48,6 +48,7 @@ async def show(visit: Visit) -> View:
         "answers": answers(story),
         "todo": todo(story, {each["name"] for each in can}),
         "live": not resting(story),
+        "resting": resting(story),
         "poll_s": POLL_S,
         "can": can,
         "cannot": cannot,

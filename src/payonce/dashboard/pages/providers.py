@@ -10,6 +10,7 @@ from payonce.dashboard.charts import Chart, Series, bar, columns, lines, moments
 from payonce.dashboard.charts import told as number
 from payonce.dashboard.comparing import Change, Window
 from payonce.dashboard.rendering import count
+from payonce.dashboard.typed import error_of, shown_again
 from payonce.dashboard.visit import Redirect, Screen, View, Visit
 
 REASON_MAX: Final = 200
@@ -177,24 +178,25 @@ def _said(reply: Reply) -> str:
 
 
 def _drain_form(provider: Mapping[str, Any], visit: Visit, error: str) -> View:
-    under_way = provider["inFlight"]
+    under_way, typed = provider["inFlight"], visit.form.get("reason", "")
     one = "1 call that is under way there is" if under_way == 1 else f"{count(under_way)} calls that are under way there are"
     data = {
         "p": provider,
         "under_way": f"{one} finished, and so are the payments that began there."
         if under_way
         else "Payments that began there are finished there.",
-        "reason": visit.form.get("reason", ""),
-        "error": error,
+        "reason": shown_again(typed),
+        "error": error_of(typed, error),
     }
     return View("drain.html", data, status=422 if error else 200)
 
 
 def _resume_form(provider: Mapping[str, Any], visit: Visit, error: str) -> View:
+    typed = visit.form.get("reason", "")
     data = {
         "p": provider,
-        "reason": visit.form.get("reason", ""),
-        "error": error,
+        "reason": shown_again(typed),
+        "error": error_of(typed, error),
         "close": visit.form.get("closeBreaker") == "yes",
     }
     return View("resume.html", data, status=422 if error else 200)

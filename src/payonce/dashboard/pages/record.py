@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, str]] = {
     "key.revoked": "Revoked a key",
     "key.rotated": "Replaced a key",
     "merchant.created": "Made a merchant",
+    "session.all_ended": "Signed everybody of a merchant out",
     "session.begun": "Signed in",
     "session.ended": "Signed out",
     "session.ticket": "Had a sign-in address printed",

@@ -1,11 +1,12 @@
 """Routing: the rules as they are, in words, and what changed ones would have done with the newest payments. Trying rules
-changes nothing, so it asks for no reason; what was typed stays on the page."""
+changes nothing, so it asks for no reason; what was typed stays on the page, without card numbers."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from payonce.dashboard.asking import Reply, Turned, needed
 from payonce.dashboard.charts import bar
+from payonce.dashboard.typed import error_of, shown_again
 from payonce.dashboard.visit import Screen, View, Visit
 
 LASTS: Final = ("100", "1000", "10000")
@@ -23,11 +24,11 @@ async def try_out(visit: Visit) -> View:
     text, last = visit.form.get("toml", ""), visit.form.get("last", LAST)
     last = last if last in LASTS else LAST
     reply = await visit.ask.post("/routing/dry-run", {"toml": text, "last": int(last)})
-    typed: dict[str, Any] = {"text": text, "last": last}
+    typed: dict[str, Any] = {"text": shown_again(text), "last": last}
     if reply.ok:
         return await _page(visit, {**typed, "found": reply.body, "shares": _shares(reply.body)})
     if reply.status in (413, 422, 503):
-        return await _page(visit, {**typed, "error": _said(reply)}, status=reply.status)
+        return await _page(visit, {**typed, "error": error_of(text, _said(reply))}, status=reply.status)
     needed(reply)
     raise AssertionError("a refusal is raised")
 

@@ -4,6 +4,7 @@ payment. A webhook moves no money: what it hints at is read at the provider."""
 from typing import Any, Final
 
 from payonce.dashboard.asking import Reply, needed, segment
+from payonce.dashboard.typed import error_of, shown_again
 from payonce.dashboard.visit import Redirect, Screen, View, Visit
 
 STATES: Final = ("new", "matched", "parked", "unmatched")
@@ -45,7 +46,8 @@ async def replay(visit: Visit) -> View | Redirect:
     reason, path = visit.form.get("reason", "").strip(), f"/webhooks/{segment(w['id'])}"
     reply = await visit.ask.post(f"/inbox/{segment(w['id'])}/replay", {"reason": reason})
     if error := wrong_reason(reply):
-        return View("webhook_replay.html", {"w": w, "reason": reason, "error": error}, status=422)
+        typed = {"reason": shown_again(reason), "error": error_of(reason, error)}
+        return View("webhook_replay.html", {"w": w, **typed}, status=422)
     return Redirect(path, "It is looked up again now: a worker does it within a second. This page shows the end.")
 
 

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from payonce.dashboard import service_told
 from payonce.dashboard.rendering import count, seconds
+from payonce.dashboard.service_told import Finding
 from payonce.dashboard.visit import Screen, View, Visit
 
 POLL_S: Final = 5
@@ -20,14 +22,6 @@ class Queue(Struct, frozen=True):
     says: str
     due: Mapping[str, Any]
     path: str
-
-
-class Finding(Struct, frozen=True):
-    """Something about the whole that somebody has to know."""
-
-    tone: str
-    title: str
-    text: str
 
 
 async def show(visit: Visit) -> View:
@@ -51,14 +45,7 @@ async def show(visit: Visit) -> View:
 
 def findings(w: Mapping[str, Any]) -> Iterator[Finding]:
     """What is wrong, the worst first; nothing when all is well."""
-    if w["trouble"]:
-        text = (
-            f"{w['trouble']} Until it takes writes no payment is accepted and nothing is sent to providers. No money is lost."
-        )
-        yield Finding("bad", "The store takes no writes", text)
-    if w["held"]:
-        text = "After a restore nothing is fired until payonce reconcile has compared the record with the providers. Run it."
-        yield Finding("warn", "A hold is on", text)
+    yield from service_told.findings(held=w["held"], trouble=w["trouble"], house=True)
     due = w["due"]
     if due["overdue"]:
         late = f", the first for {seconds(due['oldestS'])}" if due["oldestS"] is not None else ""

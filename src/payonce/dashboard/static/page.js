@@ -18,7 +18,7 @@ function tellTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-time]")) {
     const at = Date.parse(time.dateTime);
     if (Number.isNaN(at)) continue;
-    const text = ago((Date.now() - at) / 1000);
+    const text = ago((Date.now() - at) / 1000).replaceAll(" ", "\u00a0"); // breaks before it, never within
     if (time.dataset.ago !== text) time.dataset.ago = text;
   }
 }
