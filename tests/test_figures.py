@@ -154,7 +154,7 @@ def test_a_hold_is_an_end_with_what_is_held() -> None:
 
 
 def test_a_hold_that_is_gone_is_no_decline() -> None:
-    """A void that was asked for reads as a hold that is gone: it counts as an answer, and nobody finds it among the declines."""
+    """A void that was asked for reads as a hold that is gone: it counts as an answer, and is not among the declines."""
     changes = grown("fire", "hold_lapsed")
     assert [word for word in words(changes) if word[0] == "declined"] == []
     assert (declines_in(changes[-1]), declines_on(changes[-1].payment)) == (frozenset(), frozenset())

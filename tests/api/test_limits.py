@@ -13,7 +13,10 @@ from payonce.core import idempotency
 from payonce.core.errors import PROBLEMS
 from payonce.core.money import AMOUNT_MINOR_MAX
 from payonce.core.payment import OPERATIONS_MAX
+from payonce.dashboard import downloading, signing_in
+from payonce.dashboard.pages import export
 from payonce.mail import WEBHOOK_BYTES_MAX
+from payonce.merchants import sessions
 from payonce.outbound.endpoints import ENDPOINTS_MAX
 from payonce.outbound.endpoints import OVERLAP_S_MAX as OVERLAP_S_MAX_KEPT
 from payonce.shown import endpoints as shown
@@ -23,6 +26,7 @@ from .service import GOOD, Service, problem_of, serving
 PAGE: Final = Path(__file__).parents[2] / "docs" / "limits.md"
 TEXT: Final = PAGE.read_text(encoding="utf-8")
 CLOSED: Final = "the connection is closed"
+CUT: Final = "it is cut, and its last line says so"
 DEFAULT: Final = {s.key: s.default for s in SETTINGS}
 
 # What a row says -> the number in the code, and what is answered beyond it.
@@ -69,6 +73,20 @@ ROWS: Final[dict[str, tuple[float | str, str]]] = {
     "those of them that need no key: one in": (door.STRANGERS_SHARE, "over_capacity"),
     "connections at once (`limits.connections_max`)": (DEFAULT["limits.connections_max"], "over_capacity"),
     "payments overdue (`limits.backlog_max`)": (DEFAULT["limits.backlog_max"], "over_capacity"),
+    "downloads of a process at once, one for each caller": (downloading.AT_ONCE, "over_capacity"),
+    "payments in a download": (export.ROWS_MAX, CUT),
+    "seconds for a whole download": (downloading.LAST_S, CUT),
+    "people signed in at once": (sessions.SESSIONS_MAX, "validation_failed"),
+    "of them, kept for who comes with an address from `payonce dashboard`: one in": (
+        sessions.TICKETS_SHARE,
+        "a key with a session gives up its oldest, one without is refused",
+    ),
+    "sessions of one key": (sessions.KEY_SESSIONS_MAX, "its oldest one ends"),
+    "addresses to sign in with that nobody has opened": (sessions.TICKETS_MAX, "validation_failed"),
+    "keys that open nothing, tried one after another, over all visitors": (
+        signing_in.TRIES_BURST,
+        "the page says to wait; a right key opens all the same",
+    ),
 }
 
 
@@ -101,6 +119,7 @@ def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
     assert "each second at most" in TEXT
     assert (door.SAMPLE_SHARE, "at most a twentieth of the time" in TEXT) == (20, True)
     assert f"more than {incoming.INT_DIGITS_MAX} digits" in TEXT
+    assert f"rests {downloading.REST_S * 1000:g} ms after each {export.PAGE} payments" in TEXT
     assert OVERLAP_S_MAX_KEPT == shown.OVERLAP_S_MAX
 
 

@@ -36,7 +36,7 @@ def test_pay_holds_and_says_until_when(payonce: Payonce) -> None:
     args = ("--amount", "1050", "--currency", "INR", "--method", "tok_ok", "--capture-method", "manual", "--wait", "20")
     ran = payonce("pay", *args)
     assert ran.code == 0
-    assert "10.50 INR is held, not taken; the hold ends 20" in ran.out
+    assert "10.50 INR is held, not taken; the hold ends " in ran.out
     assert "Next: payonce capture pay_" in ran.err
 
 
@@ -140,7 +140,7 @@ def test_a_customer_is_sent_to_the_provider(payonce: Payonce, paid: Paid) -> Non
     ran = payonce(*pay, "--return-url", "https://shop.invalid/", "--action-expires-in", "600")
     assert ran.code == 6
     assert "Send the customer to http" in ran.err
-    assert "The customer has to act at the provider until 20" in ran.out
+    assert "The customer has to act at the provider until " in ran.out
     shown = payonce("show", "act-1", "--json").json
     assert shown["payment"]["nextAction"]["url"] in ran.err
     assert shown["payment"]["nextAction"]["url"] in shown["next"]
@@ -154,13 +154,13 @@ def test_a_customer_is_sent_to_the_provider(payonce: Payonce, paid: Paid) -> Non
 @pytest.mark.parametrize(
     ("todo", "says"),
     [
-        (NextAction(type="redirect", url="https://b.invalid/x"), "Send the customer to https://b.invalid/x, until 2026-"),
+        (NextAction(type="redirect", url="https://b.invalid/x"), "Send the customer to https://b.invalid/x, until 18 Nov 2026"),
         (
             NextAction(type="redirect", url="https://b.invalid/", method="POST", fields={"PaReq": "secret", "MD": ""}),
-            "Send the customer to https://b.invalid/, with a form of PaReq, MD that is sent with POST, until 2026-",
+            "Send the customer to https://b.invalid/, with a form of PaReq, MD that is sent with POST, until 18 Nov 2026",
         ),
-        (NextAction(type="upi_intent", url="upi://pay?pa=x@y"), "scan it as a QR code, until 2026-"),
-        (NextAction(type="upi_collect"), "The customer was asked in the UPI app: to be approved there, until 2026-"),
+        (NextAction(type="upi_intent", url="upi://pay?pa=x@y"), "scan it as a QR code, until 18 Nov 2026"),
+        (NextAction(type="upi_collect"), "The customer was asked in the UPI app: to be approved there, until 18 Nov 2026"),
         (NextAction(type="redirect", url="https://b.invalid/\x1b[2J"), "https://b.invalid/ [2J"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_form_without_its_key_asks_nothing(house: House, people: People) -> No
         ({"amount": "1,000"}, "a comma is read in two ways"),
         ({"amount": "ten"}, "Write it in digits"),
         ({"amount": "0"}, "Must be at least 0.01 USD"),
-        ({"amount": "10.01"}, "It asks for more than the 10.00 USD that there are."),
+        ({"amount": "10.01"}, "Is more than the 10.00 USD that there are."),
         ({"amount": "1", "reason": " "}, "Say why"),
         ({"amount": "1", "reason": "x" * 201}, "At most 200 characters."),
     ],

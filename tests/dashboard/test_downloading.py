@@ -263,7 +263,8 @@ def test_a_browser_that_closes_frees_its_place(house: House, monkeypatch: pytest
     visitor = house.signed_in("payments:read")
     with visitor.http.stream("GET", "/dashboard/payments.csv") as answer:
         assert answer.status_code == 200
-        assert next(answer.iter_raw())
+        reading = answer.iter_raw()  # kept: without it the connection is closed
+        assert next(reading)
         assert visitor.get("/payments.csv").status_code == 503
     assert until(lambda: bool(ended))
     monkeypatch.undo()

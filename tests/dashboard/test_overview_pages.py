@@ -8,9 +8,12 @@ from payonce.core.errors import DECLINES
 from payonce.dashboard import comparing
 from payonce.dashboard.comparing import WINDOWS, Change
 from payonce.dashboard.decline_advice import ADVICE, OTHER, advice
+from payonce.dashboard.pages import attention as attention_page
 from payonce.dashboard.pages import declines as declines_page
 from payonce.dashboard.pages import overview
+from payonce.dashboard.pages import providers as providers_page
 from payonce.dashboard.rendering import DASH
+from payonce.dashboard.service_told import findings
 
 from . import canned
 from .canned import attention, decline, declines, page, provider, stats, sums_of, table, words
@@ -114,6 +117,39 @@ def test_nothing_needs_you_is_said_only_then() -> None:
     assert "b: Drained by key_1 since 26 Nov 2026 10:00:00 UTC: maintenance." in said
     for link in ("/attention#in-doubt", "/attention#overdue", "/providers/a", "/attention#dead-letters"):
         assert f'href="/dashboard{link}"' in needs
+
+
+def test_what_keeps_the_whole_service_from_its_work_comes_first() -> None:
+    """A hold, and a store that takes no writes: on every page that says whether all is well, before all else, and none of them
+    says that nothing needs anybody or that accounts take payments."""
+    for changes, said in (
+        ({"held": True}, "Held: nothing is sent until payonce reconcile has run"),
+        ({"trouble": "The file was moved."}, "The store takes no writes"),
+    ):
+        found, accounts = attention(**changes), {"data": [provider("a")]}
+        three = (
+            shown(__attention=found, __providers=accounts, __stats=stats(providers=[sums_of("a")])),
+            page(attention_page.show, {"/attention": found}),
+            page(providers_page.show, {"/providers": accounts, "/attention": found}),
+        )
+        for text in three:
+            assert words(text).count(said) == (1 if text == three[2] else 2)  # once to be read out
+            assert "Nothing needs you" not in text
+            assert "Takes payments" not in text
+            assert "take new payments" not in words(text)
+            assert text.index(said) < text.index("<h2") if "<h2" in text else True
+
+
+def test_other_merchants_are_told_what_is_theirs() -> None:
+    """That payments wait, or are not accepted; no command of the house, no name of it."""
+    waits = list(findings(held=True, trouble=None, house=False))
+    assert [each.title for each in waits] == ["Payments wait"]
+    assert "the service is being restored" in waits[0].text
+    refused = list(findings(held=False, trouble="New payments are not accepted now.", house=False))
+    assert "the same Idempotency-Key" in refused[0].text
+    for each in (*waits, *refused):
+        assert "reconcile" not in each.text + each.command
+    assert list(findings(held=False, trouble=None, house=False)) == []
 
 
 def test_what_a_caller_may_not_see_is_no_error() -> None:

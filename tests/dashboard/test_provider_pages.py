@@ -100,7 +100,7 @@ def test_every_account_shows_its_figures() -> None:
     }
     first = provider("a", sums=sums, inFlight=3, callsMax=8)
     first["series"][14]["calls"] = 17
-    text = page(providers.show, {"/providers": {"data": [first, provider(HOSTILE)]}})
+    text = page(providers.show, {"/providers": {"data": [first, provider(HOSTILE)]}, "/attention": attention()})
     said = words(text)
     for part in ("90 % 9 of 10 payments tried", "75 %", "120 ms 95 of 100 within 410 ms", "1 of 1 234 calls", "3 of 8 at once"):
         assert part in said, part
@@ -290,7 +290,7 @@ def test_a_drain_without_its_reason_is_told() -> None:
     shown = provider("a", drain=drain, mayDrain=False)
     assert told(shown).text.startswith("Drained since 26 Nov 2026 10:24:31 UTC. Nothing new goes there;")
     assert "None" not in words(one(shown, scope="payments:read"))
-    assert "None" not in words(page(providers.show, {"/providers": {"data": [shown]}}))
+    assert "None" not in words(page(providers.show, {"/providers": {"data": [shown]}, "/attention": attention()}))
 
 
 def test_a_breaker_is_closed_by_hand(house: House) -> None:

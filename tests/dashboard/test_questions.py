@@ -55,7 +55,7 @@ def test_a_second_charge_that_cannot_go_back() -> None:
     )
     told = story(p, money="10.50 INR was taken (ch_1) and is kept. A second charge could not.", next="Give it back at mock")
     found = answers(told)
-    assert (found[TWICE].short, found[TWICE].text) == ("Yes", f"{told['money']} {told['next']}")
+    assert (found[TWICE].short, found[TWICE].text) == ("Yes", f"{told['money']} {told['next']}.")
     assert (found[WHEN].short, "the reversal of 10.50 INR" in found[WHEN].text) == ("Not yet", True)
     assert "Give it back at mock" in found[WHEN].text
 

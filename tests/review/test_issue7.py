@@ -24,10 +24,10 @@ from payonce.outbound.guard import Allowed
 from payonce.outbound.sending import LOOKS_MAX, HttpSender, Sent
 from payonce.ports import Scope
 from payonce.process import Worker
-from payonce.telemetry.watching import Watcher
 from payonce.serving import api_of
 from payonce.shown.views import history_entry
 from payonce.stores.memory import MemoryRegistry
+from payonce.telemetry.watching import Watcher
 from payonce.testing.store_changes import START_US, accept
 from tests.outbound.hostile import answers, serving
 from tests.outbound.room import SCOPE, Process, Room, run

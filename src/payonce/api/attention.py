@@ -52,9 +52,8 @@ class AttentionDoor:
         house, caller = there(self._house), request.caller
         Query(request).check()
         scope, runs_it = caller.scope, is_house(request)
-        held, trouble, doubts, late, strays, troubled, dead = await asyncio.gather(
-            house.hold.on(),
-            self._trouble(whole=runs_it),
+        (held, trouble), doubts, late, strays, troubled, dead = await asyncio.gather(
+            self._service(house, runs_it=runs_it),
             _doubts(house, scope),
             _overdue(house, scope),
             _strays(house) if runs_it else _none(),
@@ -72,10 +71,10 @@ class AttentionDoor:
         )
         return Answer(200, _encode(told), headers=NO_STORE)
 
-    async def _trouble(self, *, whole: bool) -> str | None:
-        """``whole``: with the reason, which names files of this machine."""
+    async def _service(self, house: House, *, runs_it: bool) -> tuple[bool, str | None]:
+        """Whether it is held, and why the store takes no writes: who runs it is told the reason, which names files."""
         said = await self._store.trouble() if self._store else ""
-        return (said if whole else STRANGERS) if said else None
+        return await house.hold.on(), (said if runs_it else STRANGERS) if said else None
 
 
 async def _none() -> None:

@@ -2,6 +2,7 @@
 in time and shared for a while, as pages ask again and again."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from payonce.core.errors import StoreUnavailable
@@ -12,8 +13,8 @@ from .house import House
 LOOK_MAX_S: Final = 2.0  # for how long one look may take
 KEPT_US: Final = 2 * SECOND_US  # for how long its result is told again
 SLOW: Final = (
-    "The store did not say within 2 seconds whether it takes writes. What was accepted is safe in it. Look for a stuck process, "
-    "and at its disk."
+    "The store did not say within 2 seconds whether it takes writes. What was accepted is safe in it. Look for a stuck "
+    "process, and at its disk."
 )
 STRANGERS: Final = "New payments are not accepted now; what was accepted is safe."  # all that other merchants are told
 
@@ -34,15 +35,15 @@ class StoreLook:
         async with self._alone:
             now_us = self._house.clock.now_us()
             if self._at_us is None or not 0 <= now_us - self._at_us < KEPT_US:
-                self._said = await self._look()
+                self._said = await _looked(self._house.trouble)
                 self._at_us = self._house.clock.now_us()
             return self._said
 
-    async def _look(self) -> str:
-        assert self._house.trouble is not None
-        try:
-            return await asyncio.wait_for(self._house.trouble(), LOOK_MAX_S)
-        except TimeoutError:
-            return SLOW
-        except StoreUnavailable as error:
-            return str(error)
+
+async def _looked(look: Callable[[], Awaitable[str]]) -> str:
+    try:
+        return await asyncio.wait_for(look(), LOOK_MAX_S)
+    except TimeoutError:
+        return SLOW
+    except StoreUnavailable as error:
+        return str(error)

@@ -11,13 +11,14 @@ from payonce.core.errors import Refused
 from payonce.core.money import display
 from payonce.core.operations import decision_on, resolution
 from payonce.core.payment import Payment
-from payonce.shown.standing import money, operation_told
+from payonce.shown.standing import decided_since, money, operation_told
+from payonce.shown.story import tell
 
 from . import OK, REFUSED, USAGE
 from .app import wait_for
 from .options import HERE, Exit, Json, Where
 from .output import put, put_json, say
-from .reading import found, require_store
+from .reading import found, history, require_store
 from .views import payment_view
 from .who import operator_here
 
@@ -150,6 +151,6 @@ async def _print(app: App, p: Payment, *, as_json: bool) -> None:
     if as_json:
         put_json(payment_view(p, await app.engine.details(p)))
         return
-    text, then = money(p)
+    text, then = money(p, None, decided_since(tell(await history(app, p.id))[1]))
     put(f"{p.id}: {p.status}. {text}")
     say(f"Next: {then}")

@@ -6,10 +6,10 @@ from payonce.config import Settings
 from payonce.core.money import display
 from payonce.core.payment import Payment
 from payonce.shown.calls import Beside, requests_of
-from payonce.shown.standing import decided_since, money, operation_told
+from payonce.shown.standing import operation_told
 from payonce.shown.story import Line, tell
 from payonce.shown.upcoming import missing, routed
-from payonce.shown.whole import Standing, due_of, story_lines
+from payonce.shown.whole import Standing, due_of, standing_of, story_lines
 
 from . import OK
 from .app import wait_for
@@ -37,7 +37,7 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> int:
         told, lines = tell(entries)
         p = told or p
         given = await _standing(book, p)
-        text, then = money(p, given.action, decided_since(lines))
+        text, then = standing_of(p, lines, given)
         due = due_of(p, given)
         if as_json:
             put_json(

@@ -133,8 +133,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
         409,
         "Nothing to resolve",
         "Nothing was recorded; the payment stands as it was.",
-        "See `payonce show ID`. IN_DOUBT takes any decision; a final payment that needs attention, reversed or "
-        "not-charged; an operation in doubt (--operation), done or not-done.",
+        "See `payonce show ID`. IN_DOUBT takes any decision; a final payment that needs attention, reversed, "
+        "or not-charged where another attempt is unclear; an operation in doubt (--operation), done or not-done.",
     ),
     "request_in_progress": Problem(
         409,

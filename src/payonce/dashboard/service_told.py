@@ -29,9 +29,9 @@ def findings(*, held: bool, trouble: str | None, house: bool) -> Iterator[Findin
         yield Finding("bad", "No new payments are accepted", text)
     if held and house:
         text = (
-            "After a restore the record may be older than what providers know. Payments are accepted and wait; nothing is "
-            "charged, captured or refunded; what was sent before is asked about. Run the command below on this store: it "
-            "compares the record with every provider and ends the hold."
+            "After a restore the record may be older than what providers know. Payments are accepted and wait; nothing that "
+            "may move money is sent, and what was sent before is asked about. Run this beside the server, with its --data-dir "
+            "and --config: it compares the record with every provider, and ends the hold when all have answered."
         )
         yield Finding("warn", HELD, text, "payonce reconcile")
     elif held:

@@ -14,7 +14,7 @@ from payonce.core.verdict import acting_until_us, evidence, verdict
 from .returning import beside, late, ways
 from .story import Line
 from .views import Action
-from .wording import clean, lapses, stamp
+from .wording import clean, dated, lapses
 
 _UNDER_WAY = {"capture": "is being taken", "void": "is being released", "refund": "is being given back"}
 # what an operator recorded of a charge whose amount had been accepted; pages look for it in the sentence
@@ -67,7 +67,7 @@ def waits_for(action: Action) -> str:
     """Where to send the customer, and until when."""
     todo, until_us = action
     url = clean(todo.url)  # the provider's text
-    until = f", until {stamp(until_us)}" if until_us else ""
+    until = f", until {dated(until_us)}" if until_us else ""
     match todo.type:
         case "upi_collect":
             return f"The customer was asked in the UPI app: to be approved there{until}."
@@ -141,7 +141,8 @@ def _refunding(p: Payment) -> str:
 def _taken(p: Payment, decided: Decided) -> tuple[str, str]:
     taken = display(p.captured_minor, p.currency)
     if decided == "reversed" or (p.winner is not None and p.attempts[p.winner].resolved == "reversed"):
-        return f"{taken} was taken ({p.provider_ref}), and {GIVEN_BACK_SAID}.", "Nothing."
+        asked = f" {display(p.refunded_minor, p.currency)} was given back as asked." if p.refunded_minor else ""
+        return f"{taken} was taken ({p.provider_ref}), and {GIVEN_BACK_SAID}.{asked}{_refunding(p)}", "Nothing."
     if decided == "not-charged":
         then = f"Look at the provider; what it took for this payment is refunded with: payonce refund {p.id}"
         return f"{taken} was taken ({p.provider_ref}), as an operator had found; {NOT_TAKEN_SAID}. One of both is wrong.", then
@@ -178,7 +179,7 @@ def _nothing_kept(p: Payment) -> tuple[str, str]:
 
 def _acting(p: Payment, action: Action | None) -> tuple[str, str]:
     until_us = acting_until_us(p.attempts[-1])
-    until = f" until {stamp(until_us)}" if until_us else ""
+    until = f" until {dated(until_us)}" if until_us else ""
     if p.cancel_asked:
         return f"It is to be voided; the customer may still act at the provider{until}.", "Nothing: it is done by itself."
     text = f"The customer has to act at the provider{until}; nothing is taken before."
@@ -188,11 +189,11 @@ def _acting(p: Payment, action: Action | None) -> tuple[str, str]:
 def _held(p: Payment) -> tuple[str, str]:
     held, second = display(p.authorized_minor, p.currency), beside(p)
     and_beside = f" {second}" if second else ""
-    ends = f"; the hold ends {stamp(p.authorization_expires_us)}" if p.authorization_expires_us else ""
+    ends = f"; the hold ends {dated(p.authorization_expires_us)}" if p.authorization_expires_us else ""
     if (asked := excluding(p)) is not None:
         part = display(asked.amount_minor, p.currency)
         if lapsing := lapses(p):
-            until = f", on {stamp(p.authorization_expires_us)} by what is known" if p.authorization_expires_us else ""
+            until = f", on {dated(p.authorization_expires_us)} by what is known" if p.authorization_expires_us else ""
             text = f"{held} is held and is never taken by us: {lapsing}{until}."
             return text + and_beside, "Nothing: it ends by itself."
         text = f"{held} is held; {part if asked.kind == 'capture' else 'it'} {_UNDER_WAY[asked.kind]}."
@@ -203,7 +204,7 @@ def _held(p: Payment) -> tuple[str, str]:
 def _doubt(p: Payment, amount: str) -> tuple[str, str]:
     seen = [verdict(a) for a in p.attempts]
     if "MISMATCH" in seen:
-        text = f"{_instead(p)}; {amount} was asked for. Compare it with the provider."
+        text = f"{_instead(p)} not {amount} as asked: compare it with the provider."
     elif p.reason == "given_back":
         text = f"{amount} was taken and given back in full, not at our request: nothing is kept, and nothing is sent again."
     else:
@@ -213,11 +214,13 @@ def _doubt(p: Payment, amount: str) -> tuple[str, str]:
 
 
 def _instead(p: Payment) -> str:
-    """What a provider shows that differs from what was asked: it may be taken, or only held."""
+    """What a provider shows that differs from what was asked: taken, or only held."""
     shown = [o for a in p.attempts if verdict(a) == "MISMATCH" for _, o in evidence(a) if isinstance(o, Mismatch)]
-    if not shown or not shown[-1].held:
-        return f"{display(shown[-1].amount_minor, shown[-1].currency)} was taken" if shown else "Something was taken"
-    return f"{display(shown[-1].amount_minor, shown[-1].currency)} is held at the provider, not taken"
+    if shown and all(o.held for o in shown):
+        return f"{display(shown[-1].amount_minor, shown[-1].currency)} is held, nothing of it is taken, and it is"
+    if shown:
+        return f"{display(shown[-1].amount_minor, shown[-1].currency)} was taken ({clean(shown[-1].ref)}),"
+    return "Something was taken, but"
 
 
 def _pending(p: Payment, amount: str) -> str:

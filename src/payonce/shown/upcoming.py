@@ -77,7 +77,7 @@ def upcoming(
         case None:
             what = "look at it again"
     if held and held_back(next_.do):
-        return f"{what}, but not before `payonce reconcile` has run: after a restore payonce is held, and sends nothing before"
+        return f"{what}, but not before `payonce reconcile` has run: since a restore payonce is held, and sends nothing"
     if isinstance(next_.do, Call) and next_.do.kind in ("create", "fire") and (block := blocked.get(next_.do.account)):
         return f"{what}, {when}; it waits because nothing new goes to {next_.do.account}: {block.why}{_gives_up(p, now_us)}"
     leased = next((s for s in p.steps() if s.outcome is None and s.lease_until_us > now_us), None)

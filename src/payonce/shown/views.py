@@ -129,6 +129,8 @@ def last_error(p: Payment) -> LastError | None:
             if each[0] != code:
                 break
             at_us = earlier_us
+        if code == "hold_lapsed" and p.reason == "voided":
+            message = "The hold was released, as asked."
         return LastError(code=code, message=message, hard=hard, at=stamp(at_us))
     if not p.reason:
         return None

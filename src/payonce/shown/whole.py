@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from payonce.core.actors import for_merchants
-from payonce.core.due import Block, Next
+from payonce.core.due import Block, Next, held_back
 from payonce.core.idempotency import Details
 from payonce.core.payment import Payment
 from payonce.core.redact import mask
@@ -46,7 +46,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 def story(p: Payment, lines: Sequence[Line], given: Standing, asking: Asking) -> Story:
     """All of it. ``lines``: as ``tell`` makes them of the whole history, which folds to ``p``. ``asking``: the rules for a new
     operation."""
-    text, then = money(p, given.action, decided_since(lines))
+    text, then = standing_of(p, lines, given)
     due = due_of(p, given)
     found = heard(lines, given.webhooks)
     return Story(
@@ -62,6 +62,14 @@ def story(p: Payment, lines: Sequence[Line], given: Standing, asking: Asking) ->
         webhooks=[_webhook(each) for each in found],
         deliveries=[_delivery(d) for d in sorted(given.deliveries, key=lambda d: (d.created_us, d.id))],
     )
+
+
+def standing_of(p: Payment, lines: Sequence[Line], given: Standing) -> tuple[str, str]:
+    """The state of the money in a sentence, and what to do; with all that the history and the house tell."""
+    text, then = money(p, given.action, decided_since(lines))
+    if given.held and given.due_us is not None and held_back(given.next_.do):
+        return text, "payonce reconcile: until it has run, nothing is sent."
+    return text, then
 
 
 def due_of(p: Payment, given: Standing) -> str:

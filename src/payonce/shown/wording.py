@@ -12,6 +12,12 @@ def stamp(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def dated(at_us: int) -> str:
+    """A time within a sentence, to the minute: ``3 Dec 2026 11:51 UTC``."""
+    at = datetime.fromtimestamp(at_us / 1_000_000, UTC)
+    return f"{at.day} {at:%b %Y %H:%M} UTC"
+
+
 def span(us: int) -> str:
     """A length of time for people: ``12 ms``, ``3.4 s``, ``5 min``, ``2 h``, ``3 d``."""
     s = abs(us) / 1_000_000

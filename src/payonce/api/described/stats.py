@@ -112,6 +112,8 @@ _DRAINED: Final[Document] = {
     "drain": {"reason": "their maintenance", "by": "key_01kav0q8t03x9m2c7h5n@10.0.0.7", "since": "2026-11-24T09:30:00.123456Z"},
 }
 _ATTENTION: Final[Document] = {
+    "held": False,
+    "trouble": None,
     "inDoubt": {"count": 1, "more": False, "data": [SETTLED_PAYMENT]},
     "overdue": {
         "count": 1,

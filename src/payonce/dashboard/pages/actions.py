@@ -177,8 +177,9 @@ async def _do(visit: Visit, kind: Kind) -> View | Redirect:
 
 
 def _field_errors(refused: Turned, asking: Asking) -> dict[str, str]:
-    if refused.code == "amount_exceeds_available":
-        return {"amount": _detail(refused, asking)}
+    most = asking.about["maxAmount"]
+    if refused.code == "amount_exceeds_available" and most:
+        return {"amount": f"Is more than the {display(most, asking.payment['currency'])} that there are."}
     return {FIELDS.get(each["field"], each["field"]): f"It {each['rule']}." for each in refused.fields}
 
 

@@ -64,9 +64,12 @@ async def show(visit: Visit) -> View:
         "live": f"/?window={window.name}",
         "poll_s": POLL_S,
         "stats": stats,
+        "held": attention["held"] or bool(attention["trouble"]),
         "service": list(findings(held=attention["held"], trouble=attention["trouble"], house=visit.house)),
         "needs": waiting,
-        "said": f"{len(waiting)} {'thing needs' if len(waiting) == 1 else 'things need'} you" if waiting else "Nothing needs you",
+        "said": f"{len(waiting)} {'thing needs' if len(waiting) == 1 else 'things need'} you"
+        if waiting
+        else "Nothing needs you",
         "tiles": tiles(stats, window),
         "alone": is_alone(stats),
         "charts": charts(stats, declines, window),

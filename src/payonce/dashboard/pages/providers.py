@@ -10,6 +10,7 @@ from payonce.dashboard.charts import Chart, Series, bar, columns, lines, moments
 from payonce.dashboard.charts import told as number
 from payonce.dashboard.comparing import Change, Window
 from payonce.dashboard.rendering import count
+from payonce.dashboard.service_told import findings
 from payonce.dashboard.typed import error_of, shown_again
 from payonce.dashboard.visit import Redirect, Screen, View, Visit
 
@@ -23,12 +24,14 @@ async def show(visit: Visit) -> View:
     window = comparing.picked(visit.query)
     found = (await visit.ask.need("/providers", window=window.name))["data"]
     now = found if window.name == NOW else (await visit.ask.need("/providers", window=NOW))["data"]
+    service = await visit.ask.need("/attention")
     states = {each["account"]: told(each) for each in now}
     rows = [_row(n, each, states.get(each["account"]) or told(each), window) for n, each in enumerate(found)]
     data = {
         "window": window,
         "windows": comparing.windows("/providers"),
         "live": f"/providers?window={window.name}",
+        "service": list(findings(held=service["held"], trouble=service["trouble"], house=visit.house)),
         "poll_s": POLL_S,
         "rows": rows,
         "whens": moments(_ats(found), _step_s(window)),

@@ -12,7 +12,7 @@ from payonce.dashboard.visit import Screen, View, Visit
 
 POLL_S: Final = 5
 DUE_MAX: Final = 1000  # up to which the API counts what is due
-LISTED_MAX: Final = 100  # the same for states of webhooks
+LISTED_MAX: Final = 99  # the same for states of webhooks
 
 
 class Queue(Struct, frozen=True):
