@@ -55,8 +55,8 @@ def promise(kind: str, p: Mapping[str, Any], most_minor: int | None) -> Promise:
                 title="Resolve by a person's decision",
                 submit="Record the decision",
                 does=(
-                    "Your decision goes on the record, with your name and reason. A payment in doubt follows it; "
-                    "one that had ended keeps its status.",
+                    "Your decision goes on the record, with your name and reason.",
+                    "A payment in doubt follows it; one that had ended keeps its status.",
                     "What the provider proves later still counts: a charge that turns up after not-charged is given back.",
                 ),
                 does_not=("It sends nothing to any provider.", "It cannot be taken back. Look at the provider first."),
