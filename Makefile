@@ -15,7 +15,8 @@ SOURCES := src tests tools benchmarks examples
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BROWSER := tests/browser
 # Real processes and the deployed stack under kills and silence; and the simulator's own tests.
-TORTURE := tests/blackbox tests/aws tests/stores/dynamodb tests/test_on_dynamodb.py tests/test_example_provider.py tests/fuzz
+TORTURE := tests/blackbox tests/aws tests/stores/dynamodb tests/test_on_dynamodb.py tests/test_example_provider.py tests/fuzz \
+  tests/cli/test_processes.py tests/cli/test_listen.py tests/test_engine_providers.py
 SIMULATION := tests/simulation
 
 .PHONY: help run screenshots torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean

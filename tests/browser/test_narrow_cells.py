@@ -45,7 +45,8 @@ DELIVERY |= {"state": "pending", "lastStatus": 503, "lastError": WORD, "createdA
 OUT = """() => {
   const found = [];
   for (const box of document.querySelectorAll(".scroll, .table"))
-    if (box.checkVisibility() && box.scrollWidth > box.clientWidth + 1) found.push(`cut off by ${box.scrollWidth - box.clientWidth}: ${box.textContent.trim().slice(0, 60)}`);
+    if (box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
+      found.push(`cut off by ${box.scrollWidth - box.clientWidth}: ${box.textContent.trim().slice(0, 60)}`);
   for (const cell of document.querySelectorAll("td, th")) {
     if (!cell.checkVisibility() || getComputedStyle(cell).overflow !== "visible") continue;
     const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), right = cell.getBoundingClientRect().right;

@@ -1,6 +1,7 @@
 """The overview, the declines, and the words that compare: from canned answers of the API, so that every case is there."""
 
 import html
+import re
 
 import pytest
 
@@ -14,6 +15,7 @@ from payonce.dashboard.pages import overview
 from payonce.dashboard.pages import providers as providers_page
 from payonce.dashboard.rendering import DASH
 from payonce.dashboard.service_told import findings
+from payonce.dashboard.visit import Handler
 
 from . import canned
 from .canned import attention, decline, declines, page, provider, stats, sums_of, table, words
@@ -34,6 +36,7 @@ NOW = {
     "errors": 65,
     "errorRate": 0.025,
 }
+NOW_AT = "2026-11-26T10:28:00.000000Z"
 BEFORE = NOW | {
     "accepted": 1200,
     "settled": 1207,
@@ -63,7 +66,7 @@ def test_the_numbers_are_those_of_the_api() -> None:
         "Approval rate 92.5 % ↓ 3.1 points lower than the 15 min before 1 107 of 1 197 payments",
         "312 ms 95 of 100: ↑ 1.2 s slower than the 15 min before half were faster; 95 of 100 within 2.4 s",
         "65 ↑ 1.5 points higher than the 15 min before of 2 600 calls to providers (2.5 %)",
-        "In doubt now 9 ↑ 3 more than in the 15 min before 4 became so, last 15 min",
+        "In doubt now 9 Became so: ↑ 3 more than in the 15 min before 4 became so, last 15 min",
     ):
         assert said in text, said
 
@@ -138,6 +141,19 @@ def test_what_keeps_the_whole_service_from_its_work_comes_first() -> None:
             assert "Takes payments" not in text
             assert "take new payments" not in words(text)
             assert text.index(said) < text.index("<h2") if "<h2" in text else True
+
+
+@pytest.mark.parametrize("handler", [overview.show, attention_page.show, providers_page.show])
+def test_only_one_short_sentence_is_read_out(handler: Handler) -> None:
+    """A region that is asked for every few seconds is silent; what is read out is one sentence, without moving numbers."""
+    late = {"transactionId": "pay_1", "status": "PENDING", "amount": 1050, "currency": "INR", "dueAt": NOW_AT, "lateS": 75}
+    found = answers(__attention=attention(overdue={"count": 1, "more": False, "data": [late]}))
+    text = page(handler, found)
+    assert 'aria-live="polite"' not in text
+    assert text.count('aria-live="off"') == 1
+    (said,) = re.findall(r'<p [^>]*role="status"[^>]*>([^<]+)</p>', text)
+    assert len(said) < 100
+    assert "75" not in said
 
 
 def test_other_merchants_are_told_what_is_theirs() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from payonce.core.payment import Payment
+from payonce.dashboard.pages import payment
 from payonce.dashboard.pages.payment import EDGE, LINES_MAX, grouped
 
+from .canned import page, words
 from .house import House
 from .paid import HOSTILE, People, advanced, ask, pay
 
@@ -145,3 +147,19 @@ def test_a_long_story_is_folded_in_the_middle() -> None:
     first, between, last = grouped(list(range(100)))
     assert [*first, *between, *last] == list(range(100))
     assert (len(first), len(last)) == (EDGE, EDGE)
+
+
+def test_a_final_payment_that_is_watched_says_so(house: House, paid: dict[str, Payment]) -> None:
+    """It does not update by itself any more, and says when it is looked at next."""
+    path = f"/payments/{paid['refunded'].id}"
+    _, key = house.key("payments:read")
+    answer = house.visitor().http.get(f"{path}/story", headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    story = answer.json()
+    assert "data-live" not in page(payment.show, {f"{path}/story": story}, path={"id": paid["refunded"].id})
+    watched = {"due": "look at it again, in 3 d; a final payment is still watched for late surprises"}
+    story |= watched | {"dueAt": "2026-11-29T10:00:00.000000Z"}
+    text = words(page(payment.show, {f"{path}/story": story}, path={"id": paid["refunded"].id}))
+    assert "Still watched look at it again, in 3 d" in text
+    assert "Next look: 29 Nov 2026 10:00:00 UTC" in text
+    assert "this page does not update by itself" in text

@@ -175,6 +175,7 @@ def test_a_file_that_vanished_takes_nothing(tmp_path: Path) -> None:
         store = await open_store(path)
         await put(store, 1)
         path.rename(tmp_path / "moved.db")
+        assert "was moved, replaced or deleted" in await store.retry_trouble()  # before anything was refused
         await refused(store.commit(accept(2), 0), "moved", "Nothing was written")
         assert not path.exists()
         (tmp_path / "moved.db").rename(path)

@@ -148,6 +148,7 @@ def _tiles(stats: Mapping[str, Any], window: Window) -> list[Tile]:
         if now["calls"]
         else "no calls to providers"
     )
+    doubts = comparing.number(now["inDoubt"], was["inDoubt"], before, more_is_better=False)
     moved = comparing.rate(now["errorRate"], was["errorRate"], before, more_is_better=False)
     return [
         Tile(
@@ -183,7 +184,7 @@ def _tiles(stats: Mapping[str, Any], window: Window) -> list[Tile]:
             "In doubt now",
             capped(doubt, stand["max"]),
             f"{count(now['inDoubt'])} became so, {window.last}",
-            comparing.number(now["inDoubt"], was["inDoubt"], before, more_is_better=False),
+            Change(f"Became so: {doubts.text}" if doubts.text else "", doubts.better),
             "/attention#in-doubt",
             "unknown" if doubt else "",
         ),

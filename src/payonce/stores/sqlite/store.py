@@ -76,9 +76,9 @@ class SqliteStore(SqliteReads):
 
     async def retry_trouble(self) -> str:
         """``write_trouble``; while there is some, after another try with a tiny write that changes nothing, so that it ends
-        also when nobody pays. Without trouble it costs nothing."""
+        also when nobody pays. Without trouble it costs a look at where the file is."""
         if not self._writer.trouble:
-            return ""
+            return self._writer.astray()
         if await asyncio.to_thread(self._has_room):
             with contextlib.suppress(StoreUnavailable):
                 await self._writes.run(touch)

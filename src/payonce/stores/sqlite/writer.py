@@ -115,11 +115,15 @@ class Writer:
             with contextlib.suppress(apsw.Error):
                 connection.close(True)
 
+    def astray(self) -> str:
+        """Why nothing can be written although nothing was refused yet: the file is not where it was; empty when it is."""
+        if _identity(self._path) == self._file:
+            return ""
+        return f"{self._path} was moved, replaced or deleted while in use. {NOTHING} Put it back, or restart payonce."
+
     def _begin(self) -> WritingConnection:
-        if _identity(self._path) != self._file:
-            raise StoreUnavailable(
-                f"{self._path} was moved, replaced or deleted while in use. {NOTHING} Put it back, or restart payonce."
-            )
+        if astray := self.astray():
+            raise StoreUnavailable(astray)
         if self._connection is None:
             self._connection = self._connect()
         self._connection.execute("BEGIN IMMEDIATE")
