@@ -75,7 +75,7 @@ async def run(settings: Settings, wish: Wish) -> int:
         settings = replace(settings, values={**settings.values, "server.drain_s": Value(DRAIN_S, "demo")})
     async with serving(free_port(settings)) as served:
         token = await _key(served.app)
-        await _hello(settings, served, wish, token)
+        sign_in = await _hello(settings, served, wish, token)
         show = asyncio.create_task(_show(served, settings, wish, token), name="show")
         await asyncio.wait({show, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not show.done():
@@ -86,7 +86,7 @@ async def run(settings: Settings, wish: Wish) -> int:
         code = show.result()
         if wish.exit:
             return code
-        await _go_on(served, settings, token, ended)
+        await _go_on(served, settings, token, sign_in, ended)
         with contextlib.suppress(NotImplementedError):  # a second Ctrl-C cuts the drain short
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
         return code
@@ -128,14 +128,14 @@ async def _key(app: App) -> str:
     return (await issuing.key(wanted)).token
 
 
-async def _go_on(served: Served, settings: Settings, token: str, ended: asyncio.Task[None]) -> None:
-    """Payments go on arriving until the signal."""
+async def _go_on(served: Served, settings: Settings, token: str, sign_in: str, ended: asyncio.Task[None]) -> None:
+    """Payments go on arriving until the signal. ``sign_in``: the address from the beginning, which has scrolled away."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(base_url=served.url, timeout=30, trust_env=False, headers=headers) as client:
         steady = Steady(client, ground_of(settings), served.app.clock)
         print(
             f"\nThe server stays up, and payments go on arriving. In a minute {steady.patient} degrades, and a minute later\n"
-            f"it heals: watch it at {served.url}/dashboard (the address that signs you in stands at the top). Ctrl-C ends it.",
+            f"it heals. Ctrl-C ends it. Watch it:\n  {sign_in}",
             flush=True,
         )
         going = asyncio.create_task(steady.run(), name="steady")
@@ -147,13 +147,15 @@ async def _go_on(served: Served, settings: Settings, token: str, ended: asyncio.
             await ended
 
 
-async def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> None:
+async def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> str:
+    """Where everything is; the address that signs in at the dashboard, if the server stays up."""
     kept = "" if wish.keep else " (temporary: it goes when the demo ends)"
     names = ", ".join(ground_of(settings).vendors)
     print(f"payonce listens on {served.url}; its providers ({names}) are simulated in this process,")
     print("nothing leaves this machine.")
-    if not (wish.exit and not wish.keep):
-        print(f"  see it  {await dashboard_line(served.app, served.url, actor('cli'))}")
+    sign_in = await dashboard_line(served.app, served.url, actor("cli")) if not (wish.exit and not wish.keep) else ""
+    if sign_in:
+        print(f"  see it  {sign_in}")
     print(f"  docs    {served.url}/docs")
     with_key = "" if wish.exit and not wish.keep else "; with the key below"
     print(f"  ledger  {served.url}/sandbox/ledger  (what the providers say they charged{with_key})")
@@ -161,6 +163,7 @@ async def _hello(settings: Settings, served: Served, wish: Wish, token: str) -> 
     if not (wish.exit and not wish.keep):
         print(f"  key     export PAYONCE_API_KEY={token}   # for a day")
     print(flush=True)
+    return sign_in
 
 
 async def _show(served: Served, settings: Settings, wish: Wish, token: str) -> int:
