@@ -43,6 +43,7 @@ MAY_SEND = {
     "src/payonce/awsclient/": "AWS's own services; never a provider",
     "src/payonce/httpd.py": "binds the listening socket",
     "src/payonce/outbound/sending.py": "the only way to merchants' endpoints; it checks each address that it connects to",
+    "src/payonce/outbound/guard.py": "spells a host as DNS asks for it; it opens nothing",
     "src/payonce/sandbox/courier.py": "the vendor's side: webhooks that a simulated vendor sends",
     "src/payonce/cli/": "talks to a running payonce over its public API; never to a provider",
     "src/payonce/demo.py": "talks to its own server over the public API",

@@ -201,11 +201,11 @@ def _ascii(host: str) -> str:
     if ":" in host:
         return host
     if not host.isascii():
-        import idna  # comes with httpx2; most hosts do not need it
+        import httpx2  # knows IDNA; most hosts do not need it
 
         try:
-            host = idna.encode(host, uts46=True).decode()
-        except (idna.IDNAError, UnicodeError):
+            host = httpx2.URL(scheme="https", host=host).raw_host.decode("ascii")
+        except (httpx2.InvalidURL, UnicodeError):
             raise _refused("The host is no name that DNS can hold.") from None
     host = host.lower().removesuffix(".")
     if not _is_name(host):
