@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Always the environment and the interpreter of this folder, whatever the shell has set up.
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
+# What is compared with has many packages of its own: they stay out of the environment of the tests.
+BENCH := build/bench/venv
 SOURCES := src tests tools benchmarks examples
 # One more than there are cores: many tests wait for real processes.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
@@ -19,7 +21,7 @@ TORTURE := tests/blackbox tests/aws tests/stores/dynamodb tests/test_on_dynamodb
   tests/cli/test_processes.py tests/cli/test_listen.py tests/test_engine_providers.py
 SIMULATION := tests/simulation
 
-.PHONY: help run screenshots torture-aws aws-local aws-package test browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost fmt clean
+.PHONY: help run screenshots torture-aws aws-local aws-package test guard browser torture sim sim-long fuzz check lint types imports docs docs-check audit wheel aws-cost bench bench-long fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ aws-package: $(VENV)/.dev ## build the package of the AWS functions (arm64) and 
 
 test: $(VENV)/.dev ## run all tests but those of the browser, of torture and of the simulator
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach path,$(BROWSER) $(TORTURE) $(SIMULATION),--ignore $(path)) $(ARGS)
+
+guard: $(VENV)/.dev ## count the instructions of the hot paths with valgrind, against the baseline; ARGS=--write renews it
+	@$(BIN)/python -m tests.guard --instructions $(ARGS)
 
 browser: $(VENV)/.dev ## the pages and a customer in a real browser, and the README typed; skipped where there is no Chromium
 	@$(BIN)/python -m pytest $(BROWSER)
@@ -58,7 +63,7 @@ sim-long: $(VENV)/.dev ## the whole proof, for hours; it goes on where it was st
 fuzz: $(VENV)/.dev ## spoil bytes from outside for as long as ARGS="--minutes 10" says, and keep what fails; ARGS=TARGET
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-check: lint types imports docs-check audit wheel test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
+check: lint types imports docs-check audit wheel guard test browser sim ## all that CI runs: lint, types, imports, docs, wheel, tests
 
 lint: $(VENV)/.dev ## ruff: rules and format; cfn-lint: the AWS template
 	@$(BIN)/ruff check $(SOURCES)
@@ -68,6 +73,7 @@ lint: $(VENV)/.dev ## ruff: rules and format; cfn-lint: the AWS template
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
 	@$(BIN)/mypy --explicit-package-bases tools
+	@$(BIN)/mypy --explicit-package-bases -p benchmarks
 
 imports: $(VENV)/.dev ## the arrows between the packages point down only
 	@$(BIN)/lint-imports
@@ -86,6 +92,12 @@ wheel: $(VENV)/.dev ## build the wheel and run its demo in an empty environment
 
 aws-cost: $(VENV)/.dev ## count what a payment takes of AWS and price it; ARGS=--write puts the tables into docs
 	@$(BIN)/python -m tools.aws.cost $(ARGS)
+
+bench: $(BENCH)/.synced ## half an hour: payonce beside what people would use instead; ARGS="--only accept,settle --quick" is a look
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+bench-long: $(BENCH)/.synced ## hours: ten million payments in the store, and an hour of load; added to what `make bench` found
+	@$(BENCH)/bin/python -m benchmarks --long --add --only growth,shape $(ARGS)
 
 fmt: $(VENV)/.dev ## format the sources and apply safe fixes
 	@$(BIN)/ruff check --fix $(SOURCES)
@@ -106,3 +118,7 @@ $(VENV)/.runtime: uv.lock pyproject.toml | $(BIN)/uv
 $(VENV)/.dev: uv.lock pyproject.toml | $(BIN)/uv
 	@$(UV) sync --quiet --frozen --all-extras
 	@touch $@ $(VENV)/.runtime
+
+$(BENCH)/.synced: uv.lock pyproject.toml | $(BIN)/uv
+	@$(subst UV_PROJECT_ENVIRONMENT=$(VENV),UV_PROJECT_ENVIRONMENT=$(BENCH),$(UV)) sync --quiet --frozen --no-dev --all-extras --group bench
+	@touch $@

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001  a script
 """mangum or our own adapter (payonce.aws.api) before an ASGI app: what each adds to an import, and its CPU for one request.
 
     python -m venv /tmp/aws-clients
@@ -65,7 +64,7 @@ MODULES = ("mangum", "payonce.aws.api")
 def measured(python: str, code: str, module: str) -> float:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     text = code.format(src=str(ROOT / "src"), module=module)
-    done = subprocess.run([python, "-c", text], capture_output=True, text=True, check=True, env=env)  # noqa: S603
+    done = subprocess.run([python, "-c", text], capture_output=True, text=True, check=True, env=env)
     return float(json.loads(done.stdout))
 
 

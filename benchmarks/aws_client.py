@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, ISC004, PLC0206, S101, S603, SLF001  a script that starts interpreters and looks into libraries
+# ruff: noqa: ISC004, PLC0206, SLF001  a script that starts interpreters and looks into libraries
 """Which AWS client: import time, CPU and wall of one call, size in a Lambda zip; all candidates in one run.
 
     python -m venv /tmp/aws-clients
@@ -114,7 +114,8 @@ async def aiobotocore_client(_url: str) -> Call:
 
     config = AioConfig(retries={"total_max_attempts": 1}, max_pool_connections=32, parameter_validation=False)
     client = await get_session().create_client("dynamodb", config=config).__aenter__()
-    return client._make_api_call
+    call: Call = client._make_api_call
+    return call
 
 
 async def aiodynamo_client(url: str) -> Call:
@@ -223,6 +224,9 @@ class Machine:
     def monotonic_us(self) -> int:
         return time.monotonic_ns() // 1000
 
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
 
 CANDIDATES: dict[str, Callable[[str], Awaitable[Call]]] = {
     "botocore in threads": botocore_threads,
@@ -238,7 +242,8 @@ OPERATIONS = ("GetItem", "UpdateItem", "TransactWriteItems")
 async def drive(name: str, url: str) -> dict[str, list[float]]:
     """CPU and wall of one call in microseconds, per operation and number of tasks. All threads of the process count."""
     call = await CANDIDATES[name](url)
-    numbers, found = itertools.count(), {}
+    numbers = itertools.count()
+    found: dict[str, list[float]] = {}
     for operation, tasks in itertools.product(OPERATIONS, (1, 16)):
 
         async def some(calls: int, operation: str = operation) -> None:

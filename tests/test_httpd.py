@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from payonce import httpd
-from payonce.httpd import Limits, bind, connections_of, http_server
+from payonce.httpd import Limits, answers, bind, connection, connections_of, http_server, listening, refusing
 
 QUICK_S = 5  # generous: what is expected takes a fraction of it, what was wrong took at least 20 s
 GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -253,8 +253,8 @@ def test_a_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch, caplo
 
 def test_a_flood_of_connections_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are being told so are few; the rest is closed without a word, and none stays."""
-    monkeypatch.setattr(httpd, "REFUSALS_MAX", 3)
-    monkeypatch.setattr(httpd, "REFUSED_S", 0.3)
+    monkeypatch.setattr(refusing, "REFUSALS_MAX", 3)
+    monkeypatch.setattr(refusing, "REFUSED_S", 0.3)
 
     async def check() -> None:
         async with open_house(monkeypatch, connections_max=1) as house:
@@ -273,7 +273,7 @@ def test_a_flood_of_connections_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_refused_clients_do_not_hold_up_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused client that neither reads nor leaves."""
-    monkeypatch.setattr(httpd, "REFUSED_S", 60)
+    monkeypatch.setattr(refusing, "REFUSED_S", 60)
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -297,9 +297,9 @@ def test_connections_leave_files_for_the_rest(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.__setitem__(0, given[0]))
     assert connections_of(100) == 100
-    assert connections_of(4000) == 1024 - httpd.FILES_KEPT
+    assert connections_of(4000) == 1024 - listening.FILES_KEPT
     limits[:] = [1024, 10_000]
-    assert (connections_of(4000), limits[0]) == (4000, 4000 + httpd.FILES_KEPT)
+    assert (connections_of(4000), limits[0]) == (4000, 4000 + listening.FILES_KEPT)
     limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
     assert connections_of(4000) == 4000
 
@@ -314,8 +314,8 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
     ("sent", "status"),
     [
         (b"GET /\r\n\r\n", 400),
-        (b"GET / HTTP/0.9\r\n\r\n", 200),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 200),
+        (b"GET / HTTP/0.9\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"\x00\x01\x02\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n", 400),
@@ -333,7 +333,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
         (CHUNKED + b"0x5\r\nabcde\r\n0\r\n\r\n", 400),
         (CHUNKED + b"5" + b"0" * 40 + b"\r\nabcde", 400),
         (CHUNKED + b"5;a=" + b"b" * 1000 + b'\r\nabcde\r\n0;last="1"\r\nTrailer: x\r\n\r\n', 200),
-        (POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde", 200),
+        (POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde", 400),
         (b"CONNECT pay.example:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
         (b"GET http://169.254.169.254/latest HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
         (b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
@@ -373,7 +373,7 @@ def test_a_chunk_that_never_comes_waits_no_longer_than_its_body(monkeypatch: pyt
 
 def test_a_body_wrapped_in_more_than_itself_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extensions of chunks are no way around the limit of a body: what a request may have on the wire is limited as well."""
-    monkeypatch.setattr(httpd, "REQUEST_BYTES_MAX", 100_000)
+    monkeypatch.setattr(connection, "REQUEST_BYTES_MAX", 100_000)
 
     async def check() -> None:
         async with open_house(monkeypatch) as house:
@@ -394,7 +394,7 @@ def test_a_body_wrapped_in_more_than_itself_is_cut(monkeypatch: pytest.MonkeyPat
 
 def test_pipelined_requests_are_answered_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many in one packet, the last one in two: one answer after the other; the bytes of one are not counted for the next."""
-    monkeypatch.setattr(httpd, "REQUEST_BYTES_MAX", 20_000)
+    monkeypatch.setattr(connection, "REQUEST_BYTES_MAX", 20_000)
 
     async def check() -> None:
         async with open_house(monkeypatch) as house:
@@ -410,7 +410,7 @@ def test_pipelined_requests_are_answered_in_order(monkeypatch: pytest.MonkeyPatc
 
 def test_many_requests_of_one_connection_are_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of what is on the wire is for each request: a connection may be used for long."""
-    monkeypatch.setattr(httpd, "REQUEST_BYTES_MAX", 20_000)
+    monkeypatch.setattr(connection, "REQUEST_BYTES_MAX", 20_000)
 
     async def check() -> None:
         async with open_house(monkeypatch) as house:
@@ -424,7 +424,7 @@ def test_many_requests_of_one_connection_are_not_added_up(monkeypatch: pytest.Mo
 
 def test_the_answer_to_a_connection_too_many_is_a_problem() -> None:
     """It has every member that the API's problems have, and the length it says."""
-    head, _, body = httpd._TOO_MANY.partition(b"\r\n\r\n")
+    head, _, body = answers.TOO_MANY.partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head.split(b"\r\n")
     told = json.loads(body)
     assert set(told) == {"type", "title", "status", "detail", "instance", "code", "money", "next", "requestId", "errors"}

@@ -12,6 +12,7 @@ from payonce.config import load
 from payonce.core.errors import NewerSchema, StoreUnavailable
 from payonce.hold import FileHold
 from payonce.inbox import FORGET_MAX, KEEP_US, Receiver
+from payonce.lanes import Lanes
 from payonce.mail import Waiting
 from payonce.ports import Clock, Due
 from payonce.process import TIDY_US, Worker
@@ -26,6 +27,7 @@ class CountingEngine:
     def __init__(self) -> None:
         self.running = self.most = self.done = 0
         self.hold = False
+        self.lanes = Lanes({})
         self.gate = asyncio.Event()
 
     async def advance(self, payment_id: str) -> None:

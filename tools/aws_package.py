@@ -35,6 +35,7 @@ DISTRIBUTIONS: Final = (
     "anyio",
     "h11",
     "httpcore2",
+    "httptools",
     "httpx2",
     "idna",
     "msgspec",

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct, field
@@ -88,13 +88,12 @@ class LocalWake:
         self._event.clear()
         return ids
 
-    async def wait(self, timeout_s: float) -> None:
-        """Until something is sent, or the time is over."""
-        try:
+    async def wait(self, timeout_s: float) -> bool:
+        """Until something is sent, or the time is over; whether something waits to be taken."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
-        except TimeoutError:
-            return
+        return self._event.is_set()
 
 
 class Hints(Wake, Protocol):

@@ -105,6 +105,13 @@ SETTINGS: Final = (
         "pages for people under /dashboard: on, or off (nothing is there)",
         choices=("on", "off"),
     ),
+    Setting(
+        "server.loop",
+        ("PAYONCE_LOOP",),
+        "auto",
+        "event loop of processes that stay: auto (uvloop where it is installed), asyncio or uvloop",
+        choices=("auto", "asyncio", "uvloop"),
+    ),
     Setting("server.drain_s", ("PAYONCE_DRAIN_S",), 20, "seconds that calls in flight get after SIGTERM", 1, 600),
     Setting(
         "server.log_level",

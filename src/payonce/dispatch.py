@@ -170,7 +170,7 @@ def host_of_other_mode(adapter: Adapter, mode: Mode, url: str) -> str:
     """The host of the URL, if the adapter declares it to be one of the other mode; else empty."""
     hosts: frozenset[str] = getattr(adapter, "TEST_HOSTS" if mode == "live" else "LIVE_HOSTS", frozenset())
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
+        host = (urlsplit(url).hostname or "").rstrip(".") if hosts else ""
     except ValueError:  # no URL: nothing gets there
         return ""
     return host if host in hosts else ""

@@ -42,6 +42,8 @@ RACES_MAX = 20  # lost to other writers in a row
 RECORD_FOR_S = 120  # how long an answer is held in memory when the store does not take it
 ADMITTED: frozenset[str] = frozenset({"create", "fire"})  # what a breaker stops: only what is new
 
+Standing = tuple[Payment, int | None]  # a payment as it stands, and when it is due; None = quiet
+
 log = get_logger("engine")
 
 
@@ -102,20 +104,23 @@ class Engine:
     async def advance(self, payment_id: str) -> None:
         """Do what is due for one payment, step by step, until nothing is due now or somebody else took over.
 
-        Never raises for what stores and networks can do; a row of a newer version is left as it is.
+        Never raises for what stores and networks can do; a row of a newer version is left as it is. What was committed here is
+        not read again: if somebody else wrote since, the next conditional write says so.
         """
         try:
+            p = await self.store.get(payment_id)
             for round_number in range(ROUNDS_MAX):
-                p = await self.store.get(payment_id)
-                if p is None or not await self._act(p, first=round_number == 0):
+                stands = await self._act(p, first=round_number == 0) if p else None
+                if stands is None or stands[1] is None or stands[1] > self.clock.now_us():
                     return
+                p = stands[0]
         except NewerSchema:
             log.warning("row of a newer version left alone", payment_id=payment_id)
         except StoreUnavailable as error:
             log.warning("store unavailable, the payment stays due", payment_id=payment_id, error=str(error))
 
-    async def _act(self, p: Payment, *, first: bool) -> bool:
-        """One action. False when nothing is due now, or when another worker took over."""
+    async def _act(self, p: Payment, *, first: bool) -> Standing | None:
+        """One action. None when nothing is due now, or when another worker took over."""
         if self.health:
             await self.health.refresh()
         now = self.clock.now_us()
@@ -124,26 +129,26 @@ class Engine:
         if due.at_us is None or due.at_us > now:
             if first:  # the row was due but plan says later: the facts changed
                 await self.store.defer(p.id, p.version, due.at_us)
-            return False
+            return None
         if self.hold and held_back(due.do):
             await self.store.defer(p.id, p.version, now + 5 * SECOND_US)
-            return False
+            return None
         match due.do:
             case Judge() as judge:
                 event: Event = Judged(what=judge.what, reason=judge.reason, attempt=judge.attempt, operation=judge.operation)
-                return await self._write(p, [event]) is not None
+                return await self._write(p, [event])
             case Reverse() as reverse:
                 asked = reversal(p, reverse.attempt, reverse.reason, now)
-                return await self._write(p, [asked], refs=(dispatch.operation_ref(asked),)) is not None
+                return await self._write(p, [asked], refs=(dispatch.operation_ref(asked),))
             case Call() as call if call.attempt in facts.lost:
                 log.error("account points elsewhere now: nothing is sent", payment_id=p.id, account=call.account)
                 await self.store.defer(p.id, p.version, now + DAY_US)
-                return False
+                return None
             case Call() as call if self.gone_by_us is not None and self._ends_us(p, call) > self.gone_by_us:
-                return False  # it stays due, for a process that lives longer
+                return None  # it stays due, for a process that lives longer
             case Call() as call if self.lanes.full(call.account):
                 await self.store.defer(p.id, p.version, self.lanes.turn_us(call.account, now))
-                return False
+                return None
             case Call() as call:
                 with self.lanes.flight(call.account, self.clock):
                     return await self._admitted(p, call, facts)
@@ -156,37 +161,37 @@ class Engine:
         terms = account.terms if call.opens else p.attempts[call.attempt].terms
         return self.clock.monotonic_us() + _lease_us(account, terms, call)
 
-    async def _admitted(self, p: Payment, call: Call, facts: Facts) -> bool:
+    async def _admitted(self, p: Payment, call: Call, facts: Facts) -> Standing | None:
         """What is new needs leave of the account's breaker; what every call hears is learned from."""
         if self.health is None:
             return await self._call(p, call, facts, [])
         leave = await self.health.admit(call.account) if call.kind in ADMITTED else None
         if leave is None and call.kind in ADMITTED:
-            return True  # it opened since, or another payment has the one probe: plan again
+            return p, 0  # it opened since, or another payment has the one probe: plan again
         heard: list[Response | Lost] = []
         try:
-            going = await self._call(p, call, facts, heard, leave)
+            stands = await self._call(p, call, facts, heard, leave)
         except Exception:
             await self.health.learn(call.account, signal(heard[0] if heard else None), leave)
             raise
         await self.health.learn(call.account, signal(heard[0] if heard else None), leave)
-        return going
+        return stands
 
     async def _call(
         self, p: Payment, call: Call, facts: Facts, replies: list[Response | Lost], leave: Admitted | None = None
-    ) -> bool:
+    ) -> Standing | None:
         """R2: the step is committed and leased to us, only then sent; the answer is committed whatever happens."""
         account, planned_call = self.accounts[call.account], call
         call, opened = dispatch.opened(p, call, account, facts, self.clock.now_us())
-        intent = dispatch.intent(p, call, await self.details(p), opened, self.return_to)
+        intent = dispatch.intent(p, call, facts.details or await self.details(p), opened, self.return_to)
         intent = replace(intent, handle=await dispatch.opening(self.store, p, call))
         prepared = await dispatch.prepare(self.store, p, call, account, intent)
         terms = opened.terms if opened else p.attempts[call.attempt].terms
         if self.health and leave and not await self.health.stands(leave):
-            return True
+            return p, 0
         now, window = self.clock.now_us(), SEND_WINDOW_MS * 1000
         if plan(p, now, facts).do != planned_call:  # we slept since: what was due then may be forbidden now
-            return True
+            return p, 0
         send_by_monotonic = self.clock.monotonic_us() + window
         step = Step(
             seq=p.version + 1,
@@ -208,49 +213,51 @@ class Engine:
         )
         bodies = {prepared.request.body_sha256: prepared.body} if step.request and prepared.body else {}
         refs = (Ref(account.name, "reference", opened.reference),) if opened else ()
-        if not await self._claim(p, planned, bodies, refs):
-            return False
+        if (claimed := await self._claim(p, planned, bodies, refs)) is None:
+            return None
         left = send_by_monotonic - self.clock.monotonic_us()  # the wall clock may have been set back since the claim
         send_by = min(step.send_by_us, self.clock.now_us() + left)
         heard = await dispatch.exchange(
             self.transport, account, prepared, intent, send_by_us=send_by, timeout_ms=terms.call_timeout_ms
         )
         replies += [heard.reply] if heard.reply else []
-        return await self._record(p.id, step.seq, heard)
+        return await self._record(claimed, step.seq, heard)
 
-    async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> bool:
+    async def _claim(self, p: Payment, planned: Planned, bodies: Mapping[str, bytes], refs: tuple[Ref, ...]) -> Payment | None:
         after, change = self._change(p, [planned], bodies, refs)
         match await self.store.commit(change, p.version):
             case Committed():
-                return True
+                return after
             case (
                 Conflict() | Unclear()
             ):  # a driver that asks twice meets itself: sent only if it stands, is mine, and is the last
                 now = await self.store.get(p.id)
                 mine = next((s for s in now.steps() if s.seq == planned.step.seq), None) if now else None
-                return bool(now and mine and mine == planned.step and now.version == after.version)
+                return now if now and mine and mine == planned.step and now.version == after.version else None
 
-    async def _record(self, payment_id: str, seq: int, heard: Heard) -> bool:
+    async def _record(self, claimed: Payment, seq: int, heard: Heard) -> Standing | None:
         """Evidence is never lost to a race: repeat until it holds. When the store stays away we give up holding it,
         and the step stays what it is without an answer: unknown."""
         deadline = self.clock.monotonic_us() + RECORD_FOR_S * SECOND_US
-        pause_s = 0.05
+        known: Payment | None = claimed  # if somebody wrote since, it is read again at once
+        pause_s = 0.0
         while True:
             with suppress(StoreUnavailable):
-                p = await self.store.get(payment_id)
+                p = known or await self.store.get(claimed.id)
                 owner = part_of(p, seq) if p else None
                 if p is None or owner is None or owner[1].outcome is not None:
-                    return p is not None  # the first outcome per step wins
+                    return (p, 0) if p else None  # the first outcome per step wins
                 part, step = owner
                 weighed = operations.news(p, weigh(p, part, step, heard.outcome))
                 names = dispatch.refs(part, weighed)
-                if await self._write(p, [Observed(about=seq, outcome=weighed)], refs=names, bodies=heard.beside):
-                    return True
+                if done := await self._write(p, [Observed(about=seq, outcome=weighed)], refs=names, bodies=heard.beside):
+                    return done
+            known = None
             if self.clock.monotonic_us() > deadline:
-                log.error("answer could not be recorded, it will be read again", payment_id=payment_id, step=seq)
-                return False
+                log.error("answer could not be recorded, it will be read again", payment_id=claimed.id, step=seq)
+                return None
             await self.clock.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
+            pause_s = min(max(0.05, pause_s * 2), 5.0)
 
     # --- ingest, sweep, resolve -----------------------------------------------------------------------------------
 
@@ -374,7 +381,7 @@ class Engine:
         refs: tuple[Ref, ...] = (),
         bodies: Mapping[str, bytes] | None = None,
         **who: str,
-    ) -> Payment | None:
+    ) -> Standing | None:
         """One conditional write; None when another writer was first, or when it is unclear (re-read before acting)."""
         after, change = self._change(p, events, bodies or {}, refs, **who)
         if not isinstance(await self.store.commit(change, p.version), Committed):
@@ -383,11 +390,10 @@ class Engine:
             self.wake.send(ids.notice_id(p.id))
         if after.status != p.status:
             log.info("status", payment_id=p.id, before=p.status, after=after.status, reason=after.reason)
-        return after
+        return after, change.due_us
 
 
 def _lease_us(account: Account, terms: Terms, call: Call) -> int:
     """From the claim to the end of its lease: the send window, every request that the call may take, and a margin."""
-    reads = account.adapter.CAPABILITIES.read_requests or (READS_MAX if terms.container else 1)
-    calls = reads if call.kind == "read" else 1
+    calls = (account.adapter.CAPABILITIES.read_requests or (READS_MAX if terms.container else 1)) if call.kind == "read" else 1
     return (SEND_WINDOW_MS + calls * terms.call_timeout_ms + LEASE_MARGIN_MS) * 1000

@@ -3,7 +3,7 @@ new now. ``plan`` is told it as ``Facts``; everything else it reads from the his
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .adapter import Capabilities
@@ -17,6 +17,7 @@ from .core.verdict import unresolved
 from .dispatch import Account
 from .ports import Scope
 
+SETTLE_S = Facts().settle_s
 GONE = Block("it is not in this configuration")
 TAKEN = Block(GONE.why, drained=True)  # for this payment's merchant: left in the way that seals what is under way there
 
@@ -38,6 +39,7 @@ class Outside(Struct, frozen=True, kw_only=True):
 
     accounts: Mapping[str, Account]
     rules: Rules = Rules()
+    offers: dict[str, tuple[Account, Offer]] = field(default_factory=dict)  # by account, as long as it is the same
 
     def refusal(self, scope: Scope, request: NewPayment) -> Refused | None:
         """Why a new payment cannot be accepted: a sandbox token in live mode, or no account that may take it."""
@@ -62,18 +64,20 @@ class Outside(Struct, frozen=True, kw_only=True):
         chosen = routing.Route(rule=p.rule, candidates=p.route)
         if not p.route and details is not None:
             chosen = self._route(Scope(p.merchant_id, p.mode), p, details)
-        names = [c.account for c in chosen.taken]
+        names = [c.account for c in chosen.candidates if c.taken]
         gone = {name: block for name in names if (block := self._away(p, name))}
-        settle = [self.accounts[name].terms.settle_s for name in names if name in self.accounts]
-        look = (a.name for a in self.accounts.values() if hold and a.terms.readable)  # what a lost tail of a backup has sent
+        settle = [] if p.attempts else [self.accounts[name].terms.settle_s for name in names if name in self.accounts]
+        # what a lost tail of a backup has sent
+        look = [a.name for a in self.accounts.values() if a.terms.readable] if hold else []
         return Facts(
             rule=chosen.rule,
             route=chosen.candidates,
-            settle_s=max(settle, default=Facts().settle_s),
-            blocked={**blocked, **gone},
-            lost=frozenset(a.n for a in p.attempts if self.lost(p, a)),
+            settle_s=max(settle, default=SETTLE_S),
+            blocked={**blocked, **gone} if gone else blocked,
+            lost=frozenset([a.n for a in p.attempts if self.lost(p, a)]),
             hold=hold,
             look_first=frozenset(look),
+            details=details,
         )
 
     def found(self, p: Payment, details: Details, account: str) -> Facts:
@@ -116,6 +120,13 @@ class Outside(Struct, frozen=True, kw_only=True):
             provider=asking.provider,
             manual=asking.capture_method == "manual",
         )
-        served = (a for a in self.accounts.values() if a.serves(scope.merchant_id, scope.mode))
-        offers = [offer(a.name, a.mode, a.adapter.CAPABILITIES) for a in served]
+        merchant_id, mode = scope.merchant_id, scope.mode
+        offers = [self._offer(a) for a in self.accounts.values() if a.serves(merchant_id, mode)]
         return routing.route(self.rules, asked, offers)
+
+    def _offer(self, account: Account) -> Offer:
+        """What it can take, made once: two routes of each payment ask."""
+        known = self.offers.get(account.name)
+        if known is None or known[0] is not account:
+            known = self.offers[account.name] = (account, offer(account.name, account.mode, account.adapter.CAPABILITIES))
+        return known[1]

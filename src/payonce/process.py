@@ -14,7 +14,9 @@ from .outbound.courier import WORK
 from .telemetry import get_logger
 
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
-LOOK_MIN_S = 0.02  # between two looks for work
+LOOK_MIN_S = 0.02  # between two looks for work, unless more is known to wait and half of the room is free
+ROOM: Final = "room"  # the hint to oneself that somebody ended; nothing else has this id
+GLANCE_S: Final = 0.05  # between two looks whether another process wrote: 20 timers and questions a second, 0.1 % of a core
 PAUSE_S: Final = 1.0  # after a look that failed
 TIDY_US, TIDY_ON_US = 600_000_000, 1_000_000  # between two removals of old webhooks; the second while there are more
 HINTS_PART: Final = 4  # webhooks get at most this part of the concurrency: ten thousand that are due must not hold payments up
@@ -28,13 +30,24 @@ log = get_logger("process")
 class Worker:
     """Advances what is due, payments and webhooks, in this process's own concurrency, and beside them, in one of their own,
     what merchants are told. Any number of workers may share a store: claims are conditional writes, so a second one costs time
-    only."""
+    only.
 
-    def __init__(self, app: App, *, concurrency: int, poll_ms: int, deliveries: int = DELIVERIES) -> None:
+    ``written``: a number that changes when anybody writes, for a worker in a process of its own: nobody sends it hints there,
+    and what another process accepts would wait for the next poll."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        concurrency: int,
+        poll_ms: int,
+        deliveries: int = DELIVERIES,
+        written: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         if not isinstance(app.wake, LocalWake):
             raise TypeError("open_app(settings, worker=True): a worker in this process listens to this process")
         self.app, self.wake, self.concurrency, self.poll_s = app, app.wake, concurrency, poll_ms / 1000
-        self.deliveries = deliveries
+        self.deliveries, self._written, self._seen = deliveries, written, 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hints = 0  # how many of them are webhooks from providers
         self._told = 0  # and how many are for merchants
@@ -42,6 +55,8 @@ class Worker:
         self._rested: dict[str, tuple[int, int]] = {}  # id -> (not before, length of the last rest)
         self._stopping = asyncio.Event()
         self._tidy_at_us = 0
+        self._looked_us = self._look_at_us = -(2**62)  # monotonic: when it swept last, and when it will again
+        self._waits = set[bool]()  # what that sweep left for want of room: payments (False), deliveries (True)
 
     async def run(self) -> None:
         """Until ``stop``. Survives what stores and networks can do."""
@@ -50,11 +65,9 @@ class Worker:
             try:
                 await self.app.heed_hold()
                 for id in hints:
-                    self._rested.pop(id, None)
-                    if self._room(id):  # the rest is due in the store
-                        self._start(id)
+                    self._hinted(id)
                 if self._room("") or self._room(WORK[0]):
-                    wait_s = await self._sweep()
+                    wait_s = await self._look()
             except PayonceError as error:
                 log.warning("cannot read what is due; trying again", error=str(error))
                 await self._pause()
@@ -62,7 +75,22 @@ class Worker:
                 log.exception("bug: cannot look for what is due; trying again")
                 await self._pause()
             else:
-                await self.wake.wait(wait_s)
+                await self._rest(wait_s)
+
+    async def _rest(self, wait_s: float) -> None:
+        """Until something is sent, the time is over, or somebody wrote."""
+        if self._written is None:
+            await self.wake.wait(wait_s)
+            return
+        until_us = self.app.clock.monotonic_us() + int(wait_s * 1_000_000)
+        while (left_us := until_us - self.app.clock.monotonic_us()) > 0:
+            if await self.wake.wait(min(GLANCE_S, left_us / 1_000_000)):
+                return
+            with contextlib.suppress(PayonceError):
+                was, self._seen = self._seen, await self._written()
+                if was != self._seen:
+                    self._look_at_us = self._looked_us
+                    return
 
     async def _pause(self) -> None:
         """After a failed look, which hints do not cut short: what they name is still due, and each would be one more question
@@ -91,11 +119,36 @@ class Worker:
             return self._told < self.deliveries
         return len(self._tasks) - self._told < self.concurrency
 
+    def _hinted(self, id: str) -> None:
+        if id == "":  # whoever sends none knows that there is something
+            self._look_at_us = self._looked_us
+        elif id != ROOM:
+            self._rested.pop(id, None)
+            if self._room(id):
+                self._start(id)
+            else:  # it is due in the store
+                self._waits.add(id.startswith(WORK))
+
+    async def _look(self) -> float:
+        """Sweep, if it is time for it; the seconds until it is. Who ends makes room, but not each of them is worth a sweep:
+        where many are at work, one serves twenty."""
+        now = self.app.clock.monotonic_us()
+        if now >= self._look_at_us or self._half_free():
+            self._looked_us = now
+            self._waits.clear()
+            self._look_at_us = now + int(await self._sweep() * 1_000_000)
+        return (self._look_at_us - now) / 1_000_000
+
+    def _half_free(self) -> bool:
+        """There is room for many of those that the last sweep left for want of room."""
+        payments = False in self._waits and 2 * (len(self._tasks) - self._told) <= self.concurrency
+        return payments or (True in self._waits and 2 * self._told <= self.deliveries)
+
     async def _sweep(self) -> float:
         """Start what is due; the seconds until the next look. What rests, because this process cannot do anything about it
         now, is passed over, and is no reason to look again and again."""
         now = self.app.clock.now_us()
-        self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}
+        self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + 2 * rest[1] > now}
         soon = now + int(self.poll_s * 1_000_000)
         telling = [rest[0] > now for id, rest in self._rested.items() if id.startswith(WORK)]
         rows = list[tuple[int, str]]()
@@ -112,6 +165,8 @@ class Worker:
                 soon = min(soon, at)
             elif self._room(id):
                 self._start(id)
+            else:
+                self._waits.add(id.startswith(WORK))
         await self._tidy(now)
         return max(LOOK_MIN_S, (soon - now) / 1_000_000)
 
@@ -181,18 +236,24 @@ class Worker:
         again_soon = length and now < until + 2 * length
         rest = min(RERUN_MAX_US, length * 2) if again_soon else RERUN_AFTER_US
         self._rested[id] = (now + rest, rest)
-        self.wake.send("")  # there is room again; no payment has this id
+        # Turns at an account that is full are dense: who misses the moment is put off again.
+        pause_us = 0 if self.app.engine.lanes.waiting(now) else int(LOOK_MIN_S * 1_000_000)
+        soon = self._looked_us + pause_us
+        if soon < self._look_at_us or self._half_free():  # there is room again
+            self._look_at_us = min(self._look_at_us, soon)
+            self.wake.send(ROOM)
 
 
 @asynccontextmanager
-async def running_worker(app: App, *, drain_s: float | None = None) -> AsyncIterator[Worker]:
-    """A worker beside the caller's own work; drained at the end."""
+async def running_worker(app: App, *, drain_s: float | None = None, alone: bool = False) -> AsyncIterator[Worker]:
+    """A worker beside the caller's own work; drained at the end. ``alone``: other processes accept the payments."""
     s = app.settings
     worker = Worker(
         app,
         concurrency=s.number("worker.concurrency"),
         poll_ms=s.number("worker.poll_ms"),
         deliveries=s.number("webhooks.concurrency"),
+        written=getattr(app.store, "written", None) if alone else None,  # the file knows; tables have a queue
     )
     loop = asyncio.create_task(worker.run(), name="worker")
     try:

@@ -1,22 +1,25 @@
-"""The only outbound HTTP. It sends once: no retry, no redirect, no proxy or certificate path from the environment, no
-cookies, nothing added but Host and Content-Length. What it answers is either a whole response or what is known of the
-loss; whether bytes left is decided here, by positive proof only.
-
-httpx2's transport is used without its client: the client adds headers, follows rules of its own and keeps cookies.
+"""The only outbound HTTP to providers. It sends once: no retry, no redirect, no proxy or certificate path from the environment,
+no cookies, nothing added but Host, Content-Length and Accept-Encoding. What it answers is either a whole response or what is
+known of the loss; whether bytes left is decided here, by positive proof only (``http1.Connection.sent``).
 """
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+import socket
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-import httpx2
+from msgspec import Struct
 from msgspec.structs import replace
 
+from . import http1
 from .core.payment import StoredRequest
+from .http1 import Connection
 from .ports import Clock, Lost, Response
 
 BODY_BYTES_MAX: Final = 1_048_576
@@ -25,23 +28,14 @@ CONNECTIONS_MAX: Final = 100
 # Shorter than servers keep idle connections: one that dies under a request costs a read to find out what happened.
 KEEPALIVE_S: Final = 2.0
 IN_PROCESS_MAX: Final = 4096  # calls at once, those that go on after their caller gave up counted
+LIMITS: Final = http1.Limits(body_bytes_max=BODY_BYTES_MAX)
 
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-# Raised by httpx2 only while it has no usable connection for this request yet.
-_NO_CONNECTION: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-_OURS: Final = (httpx2.PoolTimeout, httpx2.UnsupportedProtocol)  # no connection was tried: no word about the provider
-_CONNECTING: Final = ("connection.connect_tcp.started", "connection.start_tls.started")
-_FIRST_BYTE: Final = ".send_request_headers.started"
-
 
 class _Late(Exception):
     """The send deadline passed before the first byte: nothing was sent."""
-
-
-class _TooLarge(Exception):
-    """The response is larger than BODY_BYTES_MAX."""
 
 
 class _Deadline:
@@ -57,40 +51,25 @@ class _Deadline:
             raise _Late
 
 
-class _Wire:
-    """Follows one request through httpx2's trace events: where it is, and whether its first byte is about to leave."""
-
-    def __init__(self, deadline: _Deadline) -> None:
-        self.deadline, self.last, self.started = deadline, "", False
-
-    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        del info
-        if event.endswith(_FIRST_BYTE):
-            self.deadline.check()
-            self.started = True
-        self.last = event
-
-    def unsent(self, error: Exception) -> bool:
-        """Proof that no byte left. An event that we do not know proves nothing: a renamed one must never turn a lost
-        answer into "not sent"."""
-        if self.started:
-            return False
-        return isinstance(error, (_Late, *_NO_CONNECTION)) or self.last in _CONNECTING
-
-
 class HttpTransport:
-    """``ports.Transport`` over httpx2. A base URL that begins with a key of ``mounts`` is served in process by that ASGI
+    """``ports.Transport``. A base URL that begins with a key of ``mounts`` is served in process by that ASGI
     app, without a socket: the sandbox. One that begins with a key of ``moved`` is asked at that address instead, which is on
     no record: the sandbox as a server of its own. Use it in one event loop, and close it."""
 
     def __init__(
-        self, clock: Clock, mounts: Mapping[str, ASGIApp] | None = None, moved: Mapping[str, str] | None = None
+        self,
+        clock: Clock,
+        mounts: Mapping[str, ASGIApp] | None = None,
+        moved: Mapping[str, str] | None = None,
+        *,
+        trust: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        """``trust`` makes the TLS context, at the first https call."""
         self._clock = clock
         self._mounts, self._moved = dict(mounts or {}), dict(moved or {})
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._pool = _Pool()
+        self._pool = _Pool(trust or http1.trusted)
 
     async def send(
         self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
@@ -116,8 +95,7 @@ class HttpTransport:
     async def drop_idle(self) -> None:
         """Trust no connection that is open now: the process may have stood still for longer than any server keeps one, and
         the first write into such a connection is a lost call. Calls in flight are left alone."""
-        old, self._pool = self._pool, _Pool()
-        await old.retire()
+        self._pool.forget()
 
     async def close(self) -> None:
         """Close connections and cut the in-process calls that outlived their callers."""
@@ -125,58 +103,45 @@ class HttpTransport:
         for task in self._calls:
             task.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        await self._pool.http.aclose()
+        self._pool.close()
 
     # --- over the network -------------------------------------------------------------------------------------------
 
     async def _over_http(
         self, request: StoredRequest, headers: list[tuple[str, str]], body: bytes, deadline: _Deadline, timeout_ms: int
     ) -> Response | Lost:
-        wire, timeout_s = _Wire(deadline), timeout_ms / 1000
-        # Half for getting a connection at most: it is to fail by itself, where the failure says that nothing was sent.
-        connect_s = min(CONNECT_TIMEOUT_S, timeout_s / 2)
-        limits = {"connect": connect_s, "pool": connect_s, "read": timeout_s, "write": timeout_s}
         try:
-            # Compressed answers are not asked for: the cap counts what is read, and a small answer could unfold to a huge one.
-            call = httpx2.Request(
-                request.method,
-                self._address(request.base_url) + request.path,
-                headers=[("accept-encoding", "identity"), *headers],
-                content=body,
-                extensions={"timeout": limits, "trace": wire.trace},
-            )
-        except (ValueError, TypeError, httpx2.InvalidURL) as error:
+            to = _origin(self._address(request.base_url))
+            raw = http1.request(request.method, to.authority, to.path + request.path, headers, body)
+        except ValueError as error:
             return Lost(sent=False, reason=f"the request cannot be formed: {type(error).__name__}", ours=True)
+        connection: Connection | None = None
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._exchange(call)
+            async with asyncio.timeout(timeout_ms / 1000):
+                # Half for getting a connection at most: it is to fail by itself, where the failure says that nothing was sent.
+                connection = await self._pool.take(to, min(CONNECT_TIMEOUT_S, timeout_ms / 2000))
+                deadline.check()
+                connection.send(raw, bodyless=request.method == "HEAD")
+                answer = await connection.answer()
+            if isinstance(answer, str):
+                return Lost(sent=connection.sent, reason=answer)
+            return Response(status=answer.status, headers=answer.headers, body=answer.body)
         except _Late:
             return _late()
-        except TimeoutError as error:
-            phase = "connecting" if wire.unsent(error) else "waiting for the answer"
-            return Lost(sent=not wire.unsent(error), reason=f"timeout after {timeout_ms} ms while {phase}")
+        except TimeoutError:
+            sent = connection is not None and connection.sent
+            phase = "waiting for the answer" if sent else "connecting"
+            return Lost(sent=sent, reason=f"timeout after {timeout_ms} ms while {phase}")
         except Exception as error:  # noqa: BLE001 - whatever a network does is an answer here, never an exception
-            return Lost(sent=not wire.unsent(error), reason=_named(error), ours=isinstance(error, _OURS))
+            sent = connection is not None and connection.sent
+            return Lost(sent=sent, reason=_named(error), ours=isinstance(error, _NoRoom))
+        finally:
+            if connection is not None:
+                self._pool.give_back(to, connection)
 
     def _address(self, base_url: str) -> str:
         before = _under(self._moved, base_url)
         return base_url if before is None else self._moved[before] + base_url[len(before) :]
-
-    async def _exchange(self, call: httpx2.Request) -> Response:
-        async with self._pool.used() as http:
-            return await self._answer(await http.handle_async_request(call))
-
-    async def _answer(self, reply: httpx2.Response) -> Response:
-        try:
-            content = bytearray()
-            async for chunk in reply.stream:  # type: ignore[union-attr]
-                content += chunk
-                if len(content) > BODY_BYTES_MAX:
-                    raise _TooLarge
-        finally:
-            await reply.aclose()
-        named = {name.lower(): value for name, value in reply.headers.multi_items()}
-        return Response(status=reply.status_code, headers=named, body=bytes(content))
 
     # --- in process -------------------------------------------------------------------------------------------------
 
@@ -209,30 +174,138 @@ class HttpTransport:
         return Response(status=response.status, headers={**response.headers, "retry-after": str(seconds)}, body=response.body)
 
 
+class _Origin(Struct, frozen=True):
+    """Where a base URL leads. ``path``: what comes before that of a request."""
+
+    tls: bool
+    host: str
+    port: int
+    authority: str
+    path: str
+    place: tuple[str, int, bool]
+
+
+@lru_cache(maxsize=256)
+def _origin(base_url: str) -> _Origin:
+    """Raises ValueError for what HTTP cannot reach."""
+    parts = urlsplit(base_url)
+    host, tls = (parts.hostname or "").encode("idna").decode(), parts.scheme == "https"
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise ValueError("no base URL of HTTP")
+    usual = 443 if tls else 80
+    port = usual if parts.port is None else parts.port
+    named = f"[{host}]" if ":" in host else host
+    return _Origin(tls, host, port, named if port == usual else f"{named}:{port}", parts.path, (host, port, tls))
+
+
+class _NoConnection(Exception):
+    """None could be had, so nothing was sent."""
+
+
+class _NoRoom(_NoConnection):
+    """None was tried: it says nothing about the provider."""
+
+
 class _Pool:
-    """Connections over the network, of one generation."""
+    """Connections over the network: those in use, and those that rest for up to KEEPALIVE_S, the youngest is taken first."""
 
-    def __init__(self) -> None:
-        limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S)
-        self.http = httpx2.AsyncHTTPTransport(trust_env=False, retries=0, limits=limits)
-        self._calls, self._retired = 0, False
+    def __init__(self, trust: Callable[[], ssl.SSLContext]) -> None:
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
+        self._room = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._resting: dict[tuple[str, int, bool], deque[tuple[float, Connection]]] = {}
+        self._rest_count, self._dialling = 0, 0
+        self._used: dict[Connection, bool] = {}  # with whether it may rest afterwards
+        self._timer: asyncio.TimerHandle | None = None  # there is one only while something rests
 
-    @asynccontextmanager
-    async def used(self) -> AsyncIterator[httpx2.AsyncHTTPTransport]:
-        """While a call lasts."""
-        self._calls += 1
+    async def take(self, to: _Origin, within_s: float) -> Connection:
+        """An open connection. Raises _NoConnection, OSError."""
+        if not self._room.locked():
+            await self._room.acquire()  # at once
+        else:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._room.acquire()
+            except TimeoutError:
+                raise _NoRoom("no connection is free") from None
         try:
-            yield self.http
-        finally:
-            self._calls -= 1
-            if self._retired and not self._calls:
-                await self.http.aclose()
+            found = self._rested(to) or await self._dialled(to, within_s)
+        except BaseException:
+            self._room.release()
+            raise
+        self._used[found] = True
+        return found
 
-    async def retire(self) -> None:
-        """No new call will come: close, after the last one that is in flight."""
-        self._retired = True
-        if not self._calls:
-            await self.http.aclose()
+    def _rested(self, to: _Origin) -> Connection | None:
+        rests, oldest = self._resting.get(to.place), asyncio.get_running_loop().time() - KEEPALIVE_S
+        while rests:
+            since, connection = rests.pop()
+            self._rest_count -= 1
+            if since > oldest and connection.usable():
+                return connection
+            connection.close()
+        return None
+
+    async def _dialled(self, to: _Origin, within_s: float) -> Connection:
+        if to.tls and self._tls is None:
+            self._tls = self._trust()
+        if len(self._used) + self._dialling + self._rest_count >= CONNECTIONS_MAX:
+            self._drop_oldest()
+        self._dialling += 1
+        try:
+            async with asyncio.timeout(within_s):
+                return await http1.dial(to.host, to.port, LIMITS, tls=self._tls if to.tls else None)
+        except TimeoutError:
+            raise _NoConnection(f"no connection within {within_s:g} s") from None
+        finally:
+            self._dialling -= 1
+
+    def give_back(self, to: _Origin, connection: Connection) -> None:
+        """What was taken: it rests, if its exchange is over and it may have another one; else it is closed."""
+        self._room.release()
+        if not self._used.pop(connection):
+            connection.close()
+        if not connection.rest():
+            return
+        loop = asyncio.get_running_loop()
+        self._resting.setdefault(to.place, deque()).append((loop.time(), connection))
+        self._rest_count += 1
+        if self._timer is None:
+            self._timer = loop.call_later(KEEPALIVE_S, self._tidy)
+
+    def _tidy(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = self._drop(loop.time() - KEEPALIVE_S)
+        self._timer = None if oldest is None else loop.call_at(oldest + KEEPALIVE_S, self._tidy)
+
+    def _drop_oldest(self) -> None:
+        """Close what rests for longest, for one that goes elsewhere."""
+        if some := [rests for rests in self._resting.values() if rests]:
+            min(some, key=lambda rests: rests[0][0]).popleft()[1].close()
+            self._rest_count -= 1
+
+    def _drop(self, before: float) -> float | None:
+        """Close what rests since then or longer; since when the oldest of the others does."""
+        for place, rests in list(self._resting.items()):
+            while rests and rests[0][0] <= before:
+                rests.popleft()[1].close()
+                self._rest_count -= 1
+            if not rests:
+                del self._resting[place]
+        return min((rests[0][0] for rests in self._resting.values()), default=None)
+
+    def forget(self) -> None:
+        """Close what rests; what is in use now will not rest afterwards."""
+        self._drop(math.inf)
+        self._used = dict.fromkeys(self._used, False)
+
+    def close(self) -> None:
+        """Cut everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._drop(math.inf)
+        for connection in self._used:
+            connection.close()
 
 
 class _Call:
@@ -278,7 +351,7 @@ class _Call:
         if not self.complete:
             return Lost(sent=True, reason=self.error or "the connection was dropped without a whole answer")
         if len(self.content) > BODY_BYTES_MAX:
-            return Lost(sent=True, reason=_named(_TooLarge()))
+            return Lost(sent=True, reason=f"the answer is larger than {BODY_BYTES_MAX} bytes")
         if self.headers.get("content-length", str(len(self.content))) != str(len(self.content)):
             return Lost(sent=True, reason="the answer ended early")
         return Response(status=self.status, headers=self.headers, body=bytes(self.content))
@@ -313,8 +386,16 @@ def _late() -> Lost:
     return Lost(sent=False, reason="the send deadline had passed before the first byte", ours=True)
 
 
+_SAID: Final = (
+    (ConnectionRefusedError, "the connection was refused"),
+    (ssl.SSLCertVerificationError, "its certificate is not valid"),
+    (ssl.SSLError, "there is no TLS that we speak"),
+    (socket.gaierror, "the host has no address"),
+)
+
+
 def _named(error: Exception) -> str:
-    """What happened, without texts of others: they may hold addresses or headers."""
-    if isinstance(error, _TooLarge):
-        return f"the answer is larger than {BODY_BYTES_MAX} bytes"
-    return type(error).__name__
+    """What happened, in our words: texts of others may hold addresses or headers."""
+    if isinstance(error, _NoConnection):
+        return str(error)
+    return next((said for kind, said in _SAID if isinstance(error, kind)), type(error).__name__)

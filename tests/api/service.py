@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import httpx2
 from msgspec.structs import replace
-from starlette.applications import Starlette
 
 from payonce.adapter import (
     Absent,
@@ -30,7 +29,7 @@ from payonce.adapter import (
     Unknown,
     Voided,
 )
-from payonce.api.app import create_app
+from payonce.api.app import Envelope, create_app
 from payonce.api.door import Door
 from payonce.api.house import House
 from payonce.config import load
@@ -212,7 +211,7 @@ class BrokenStore(MemoryStore):
 class Service:
     """The application with a client in front; ``post`` sends a good payment unless told otherwise."""
 
-    def __init__(self, app: Starlette, engine: Engine, store: Store, client: httpx2.AsyncClient) -> None:
+    def __init__(self, app: Envelope, engine: Engine, store: Store, client: httpx2.AsyncClient) -> None:
         self.app, self.engine, self.store, self.client = app, engine, store, client
 
     async def post(

@@ -291,7 +291,7 @@ def test_a_large_head_is_refused_whole_and_in_parts() -> None:
             for _ in range(4):
                 writer.write(b"a" * (HEAD_BYTES_MAX // 3))
                 await asyncio.sleep(0.02)
-            assert (await to_the_end(reader))[:12] in (b"HTTP/1.1 400", b"")
+            assert (await to_the_end(reader))[:12] in (b"HTTP/1.1 431", b"")
             writer.close()
 
     run(check)

@@ -110,7 +110,7 @@ def test_an_unknown_method_is_a_problem_with_allow() -> None:
             ("/payments/x", "GET, HEAD, OPTIONS"),
             ("/livez", "GET, HEAD, OPTIONS"),
         ):
-            for method in ("PUT", "DELETE", "PATCH", "TRACE", "BREW"):
+            for method in ("PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"):
                 answer = await s.client.request(method, path)
                 assert (answer.status_code, problem_of(answer)["code"]) == (405, "method_not_allowed")
                 assert answer.headers["allow"] == allowed

@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import importlib
 mod = importlib.import_module(sys.argv[2])
 from payonce.providers import load_adapters
-import payonce.transport
+import httptools, httpx2, payonce.transport  # these two at the first call
 print(json.dumps({"handler": callable(mod.handler), "adapters": sorted(load_adapters()), "modules": sorted(sys.modules)}))
 """
 

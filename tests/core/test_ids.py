@@ -35,6 +35,16 @@ def test_random_bits_all_count(some: int, other: int) -> None:
     assert (ids.new_id("pay_", 0, some) == ids.new_id("pay_", 0, other)) == (some == other)
 
 
+@given(st.integers(0, (1 << 100) - 1), st.sampled_from((20, 32, 52)))
+def test_a_number_is_written_digit_by_digit(number: int, chars: int) -> None:
+    """Five bits a character, the highest first; one that does not fit is refused, never cut."""
+    written = ids.encode(number, chars)
+    assert len(written) == chars
+    assert [ids.ALPHABET.index(c) for c in written] == [number >> 5 * place & 31 for place in reversed(range(chars))]
+    with pytest.raises(ValueError, match="fit"):
+        ids.encode(number | 1 << 5 * chars, chars)
+
+
 @given(TIMES, BITS, NUMBERS, NUMBERS)
 def test_a_reference_leads_back_to_its_payment(at_us: int, bits: int, operation: int, attempt: int) -> None:
     """24 characters of [0-9a-z] from which the payment can be read, so that an early webhook always finds it."""

@@ -1,6 +1,7 @@
 """Card numbers are found however they are written, in every field of a request, and what is found is masked (R11)."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from payonce.core import cards as cards_module
+from payonce.core import ids
+from payonce.core import redact as redact_module
+from payonce.core.cards import spans
 from payonce.core.errors import Refused
 from payonce.core.idempotency import normalise, normalise_operation, parse_key
 from payonce.core.outcome import (
@@ -262,3 +267,35 @@ def test_only_cards_where_only_cards_are_meant(card: str) -> None:
     """A merchant's own texts are shown to the letter, secrets included, but for card numbers."""
     assert without_cards("Bearer abcdef123") == "Bearer abcdef123"
     assert without_cards(f"a {card} b") == f"a {MASK} b"
+
+
+TEXTS = st.lists(
+    st.one_of(
+        cards,
+        cards.map(lambda card: fours(card, " ")),
+        st.text("0123456789", min_size=1, max_size=20),
+        st.text("017 -./_,x%\\&#;\u0664e", max_size=6),
+        st.sampled_from(["order-", "pay_01kav0q8t03x9m2c7h5n", "%34", "&#52;", "\\u0034", "2026-11-26", "+91", "A", "\n"]),
+    ),
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEXTS)
+def test_the_first_look_changes_no_answer(text: str) -> None:
+    """One search settles most texts; what it settles is what the whole examination finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = spans(text)
+        patch.setattr(cards_module, "_SUSPECT", re.compile(""))
+        assert quick == spans(text)
+
+
+@FEW
+@given(st.sampled_from(("pay_", "op_", "key_", "req_")), st.text(ids.ALPHABET, min_size=20, max_size=20))
+def test_ids_of_ours_are_never_masked(prefix: str, rest: str) -> None:
+    """They are not even looked at, and would be left as they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        assert mask(prefix + rest) == prefix + rest
+        patch.setattr(redact_module, "OWN_ID", re.compile("(?!)"))
+        assert mask(prefix + rest) == prefix + rest

@@ -9,5 +9,6 @@ from .outbound import TARGETS as OUTBOUND
 from .providers import TARGETS as PROVIDERS
 from .rows import TARGETS as ROWS
 from .target import Target
+from .wire import TARGETS as WIRE
 
-TARGETS: dict[str, Target] = {t.name: t for t in (*PROVIDERS, *DOORS, *ROWS, *AWS, *OUTBOUND)}
+TARGETS: dict[str, Target] = {t.name: t for t in (*PROVIDERS, *DOORS, *ROWS, *AWS, *OUTBOUND, *WIRE)}

@@ -44,7 +44,7 @@ def test_check_runs_everything_that_ci_runs() -> None:
     assert os.access(script, os.X_OK)
     assert "exec make check" in script.read_text(encoding="utf-8")
     (needs,) = re.findall(r"^check: ([a-z -]+) ##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert needs.split() == ["lint", "types", "imports", "docs-check", "audit", "wheel", "test", "browser", "sim"]
+    assert needs.split() == ["lint", "types", "imports", "docs-check", "audit", "wheel", "guard", "test", "browser", "sim"]
 
 
 def fake_python(folder: Path, refused: str) -> Path:

@@ -27,7 +27,7 @@ CHANCE = ("uuid.uuid1", "uuid.uuid4", "uuid1", "uuid4", "os.urandom", "random", 
 # file -> why it may look at the machine's own time or chance. Nobody else may.
 MAY = {
     "src/payonce/bootstrap.py": "the one place where the ports meet the machine",
-    "src/payonce/httpd.py": "waits for uvicorn to have started, which offers no event for it",
+    "src/payonce/httpd/": "waits for uvicorn to have started, which offers no event for it, and looks at its connections",
     "src/payonce/aws/worker.py": "looks at the hold each second of an invocation, whatever the rest of it waits for",
     "src/payonce/cli/": "a person waits: commands poll, time themselves and make a fresh key; no decision about money",
     "src/payonce/demo.py": "a show for a person",
@@ -40,8 +40,9 @@ MAY = {
 OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "urllib3", "smtplib", "ftplib", "socket")
 MAY_SEND = {
     "src/payonce/transport.py": "the only way to providers",
+    "src/payonce/http1.py": "the connections of transport.py and outbound/sending.py, which say where they go",
     "src/payonce/awsclient/": "AWS's own services; never a provider",
-    "src/payonce/httpd.py": "binds the listening socket",
+    "src/payonce/httpd/": "binds the listening socket",
     "src/payonce/outbound/sending.py": "the only way to merchants' endpoints; it checks each address that it connects to",
     "src/payonce/outbound/guard.py": "spells a host as DNS asks for it; it opens nothing",
     "src/payonce/sandbox/courier.py": "the vendor's side: webhooks that a simulated vendor sends",

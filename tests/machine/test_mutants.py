@@ -140,9 +140,9 @@ def no_lease(m: pytest.MonkeyPatch) -> None:
 
 
 def unclear_is_done(m: pytest.MonkeyPatch) -> None:
-    async def claim(self: Any, p: Any, planned: Any, bodies: Any, refs: Any) -> bool:
-        _, change = self._change(p, [planned], bodies, refs)
-        return not isinstance(await self.store.commit(change, p.version), engine.Conflict)
+    async def claim(self: Any, p: Any, planned: Any, bodies: Any, refs: Any) -> Any:
+        after, change = self._change(p, [planned], bodies, refs)
+        return None if isinstance(await self.store.commit(change, p.version), engine.Conflict) else after
 
     m.setattr(engine.Engine, "_claim", claim)
 
@@ -153,11 +153,11 @@ def no_owner(m: pytest.MonkeyPatch) -> None:
 
 
 def answer_written_once(m: pytest.MonkeyPatch) -> None:
-    async def record(self: Any, payment_id: str, seq: int, outcome: Any) -> bool:
-        p = await self.store.get(payment_id)
+    async def record(self: Any, claimed: Any, seq: int, heard: Any) -> Any:
+        p = await self.store.get(claimed.id)
         part, step = operations.part_of(p, seq)  # type: ignore[misc]
-        weighed = verdict.weigh(p, part, step, outcome)
-        return await self._write(p, [engine.Observed(about=seq, outcome=weighed)]) is not None
+        weighed = verdict.weigh(p, part, step, heard.outcome)
+        return await self._write(p, [engine.Observed(about=seq, outcome=weighed)])
 
     m.setattr(engine.Engine, "_record", record)
 

@@ -46,6 +46,14 @@ def never_sent(until_s: float) -> Story:
     return story
 
 
+def silent_for_minutes() -> Story:
+    """Nobody answers a fire, and none of the looks after it: their pause has grown to two minutes."""
+    story = Story(KEYED).fire(0).saw(LOST, 10)
+    for at, kind in ((11, "read"), (24, "replay"), (44, "read"), (84, "replay"), (214, "read"), (344, "replay")):
+        story.step(kind, at).saw(GONE if kind == "read" else LOST, at + 10)
+    return story
+
+
 def unheard_refund() -> Story:
     """A late success is given back by a call without an answer; the look an hour later was not answered either."""
     hourly = Terms(keyed=True, replay_span_s=7200, refund_replay_span_s=7200, read_schedule_s=(3600,))
@@ -76,6 +84,8 @@ ROWS = [
     ("keyed UNKNOWN: read first", Story(KEYED).fire(0).saw(LOST, 10), 10, {}, (11, "read")),
     ("keyed UNKNOWN, read: replay on the schedule", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT), 11, {}, (14, "replay")),
     ("keyed, held after a restore: reads, no replay", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT), 11, {"hold": True}, (14, "read")),
+    ("keyed, silent for minutes, then read: replay at the pace of one answered look", silent_for_minutes().read(500, ABSENT), 500, {}, (503, "replay")),
+    ("keyed, answered, and silent again: the silence counts from there", silent_for_minutes().read(500, ABSENT).step("replay", 503).saw(LOST, 513), 513, {}, (523, "read")),
     ("keyed, never two replays without a read", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT).step("replay", 14).saw(LOST, 15), 15, {}, (25, "read")),
     ("keyed, the last chance inside the span is taken", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT).read(7000, ABSENT).read(7100, ABSENT).read(7120, ABSENT).read(7130, ABSENT), 7140, {}, (7130, "replay")),
     ("keyed, slept over the span: read", Story(KEYED).fire(0).saw(LOST, 10).read(11, ABSENT), 7191, {}, (14, "read")),

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from payonce import http1
 from payonce.bootstrap import SystemClock
 from payonce.core.errors import Refused
 from payonce.outbound.endpoints import Endpoints
 from payonce.outbound.guard import Allowed, read_allowed
-from payonce.outbound.sending import HttpSender, Sent, retry_after_s
-from payonce.outbound.wire import DRAIN_BYTES_MAX
+from payonce.outbound.sending import DRAIN_BYTES_MAX, HttpSender, Sent, retry_after_s
 
 from . import hostile
 from .hostile import Behaviour, Served, answers, repeats, serving
@@ -133,7 +133,7 @@ AT_ONCE = {
     "switches": NOT_HTTP,
     "head without an end": NOT_HTTP,
     "one huge header": NOT_HTTP,
-    "http/0.9": "the connection was closed without an answer",
+    "http/0.9": NOT_HTTP,
     "not http": NOT_HTTP,
     "two lengths": NOT_HTTP,
     "hangs up": "the connection was closed without an answer",
@@ -267,11 +267,11 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, object]
     """Where connections are tried; all of them fail."""
     tried = list[tuple[str, int, object]]()
 
-    async def connect(host: str, port: int, **more: Any) -> Any:
-        tried.append((host, port, more.get("server_hostname")))
+    async def connect(host: str, port: int, limits: http1.Limits, **more: Any) -> Any:
+        tried.append((host, port, more["name"]))
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(asyncio, "open_connection", connect)
+    monkeypatch.setattr(http1, "dial", connect)
     return tried
 
 

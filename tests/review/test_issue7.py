@@ -16,6 +16,7 @@ from payonce.bootstrap import App, LocalWake, SystemClock, SystemEntropy, open_a
 from payonce.config import load
 from payonce.core.actors import operator
 from payonce.core.errors import Refused
+from payonce.lanes import Lanes
 from payonce.merchants import Merchants
 from payonce.merchants.journal import Journal
 from payonce.merchants.keys import Keyring
@@ -30,19 +31,21 @@ from payonce.stores.memory import MemoryRegistry
 from payonce.telemetry.watching import Watcher
 from payonce.testing.store_changes import START_US, accept
 from tests.outbound.hostile import answers, serving
-from tests.outbound.room import SCOPE, Process, Room, run
+from tests.outbound.room import SCOPE, HandClock, Process, Room, run
 
 HOSTILE, OTHER = SCOPE, Scope("mer_0123456789abcdefghjk", "test")
 PATIENCE_S = 5
 CARD = "4242424242424242"
 
 
-async def until(holds: Any) -> bool:
-    """Whether it came to hold, in the time that a loaded machine may take."""
+async def until(holds: Any, clock: HandClock | None = None) -> bool:
+    """Whether it came to hold, in the time that a loaded machine may take; a clock of the test's own goes on meanwhile."""
     for _ in range(PATIENCE_S * 50):
         if holds():
             return True
         await asyncio.sleep(0.02)
+        if clock:
+            clock.at_us += 20_000
     return False
 
 
@@ -96,15 +99,15 @@ def test_slow_endpoints_of_one_merchant_leave_room_for_another() -> None:
             endpoints=process.endpoints,
             webhooks=None,
             heed_hold=_nothing,
-            engine=SimpleNamespace(advance=_nothing),
+            engine=SimpleNamespace(advance=_nothing, lanes=Lanes({})),
             watcher=Watcher(room.clock),
         )
         worker = Worker(cast("App", app), concurrency=16, poll_ms=20)
         running = asyncio.create_task(worker.run())
         hanging = cast("Hanging", room.receivers)
-        assert await until(lambda: len(hanging.slow) >= 8)
+        assert await until(lambda: len(hanging.slow) >= 8, room.clock)
         await room.pay(scope=OTHER)
-        told = await until(lambda: bool(hanging.fast))
+        told = await until(lambda: bool(hanging.fast), room.clock)
         hanging.gate.set()
         await worker.stop(1)
         running.cancel()

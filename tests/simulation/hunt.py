@@ -212,7 +212,8 @@ def recorded() -> dict[str, Hunt]:
 
 
 def record(hunts: Mapping[str, Hunt]) -> None:
-    lines = ["# mutant | killed by | after how many of these | what was seen. By: python -m tests.simulation.hunt --record"]
+    """Write mutants.txt; the remarks at its head stay."""
+    lines = [line for line in RECORD.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     for name in MUTANTS:
         if (h := hunts.get(name)) is not None:
             violation = " ".join(h.violation.replace("|", "/").split())[:80]

@@ -11,7 +11,7 @@ APPLY = "core.apply:"
 
 CORE: tuple[Mutant, ...] = (
     # --- what is proven -------------------------------------------------------------------------------------------------
-    mutant("unknown_becomes_failed", "what is not proven NO is UNKNOWN", (VERDICT + "verdict", 'else "UNKNOWN"', 'else "NO"')),
+    mutant("unknown_becomes_failed", "what is not proven NO is UNKNOWN", (VERDICT + "_concluded", 'else "UNKNOWN"', 'else "NO"')),
     mutant(
         "a_miss_is_no",
         "a lookup miss is not NO",
@@ -71,7 +71,7 @@ CORE: tuple[Mutant, ...] = (
     mutant("foreign_answer_believed", "an answer about another object is no evidence", (VERDICT + "weigh", "if said is not None and said != (given_back", "if False and said != (given_back")),
     mutant("foreign_container_believed", "a container that names another reference is Absent", (VERDICT + "weigh", "if outcome.reference != wanted and named:", "if False:")),
     mutant("foreign_tries_believed", "a try of another reference is not ours", (VERDICT + "weigh", 'if getattr(t, "reference", wanted) == wanted)', "if True)")),
-    mutant("refund_amount_not_compared", "a refund of another amount is not ours", (VERDICT + "weigh", "if (outcome.amount_minor, outcome.currency) == (asked, p.currency)", "if True")),
+    mutant("refund_amount_not_compared", "a refund of another amount is not ours", (VERDICT + "weigh", "return outcome if same else", "return outcome if True else")),
     mutant("charge_ref_is_the_last_named", "the ref of a charge, not of the last try", (VERDICT + "charge_ref", "    if taken:", "    if False:")),
     # --- what is due ----------------------------------------------------------------------------------------------------
     mutant("key_window_ignored", "no replay outside of the span", ("core.owed:replay_by", "return first.at_us + span_s * SECOND_US - terms.call_timeout_ms * 1000 if span_s else -1", "return 10**20")),
@@ -118,8 +118,8 @@ CORE: tuple[Mutant, ...] = (
     mutant("container_overwritten", "a container is written once", (APPLY + "_observed", "and a.terms.container and not a.container:", "and a.terms.container:")),
     mutant("hint_cleared_by_an_old_read", "a read that began before a hint does not answer it", (APPLY + "_observed", 'step.kind == "read" and step.seq > a.hint.seq and', 'step.kind == "read" and')),
     mutant("first_outcome_does_not_win", "the first outcome of a step wins", (APPLY + "_observed", '_require(step.outcome is None, "the first outcome', '_require(True, "the first outcome'), ("engine:Engine._record", "owner is None or owner[1].outcome is not None", "owner is None")),
-    mutant("mismatch_is_success", "a mismatch is IN_DOUBT", (VERDICT + "verdict", "any(isinstance(o, Succeeded | Captured) for _, o in seen)", "any(hasattr(o, 'amount_minor') and not isinstance(o, Authorized) for _, o in seen)"), (APPLY + "_conclude", "isinstance(o, Succeeded | Captured))", "hasattr(o, 'amount_minor') and type(o).__name__ != 'Authorized')")),
-    mutant("a_hold_is_success", "a hold is not money", (VERDICT + "verdict", "any(isinstance(o, Succeeded | Captured) for _, o in seen)", "any(isinstance(o, Succeeded | Captured | Authorized) for _, o in seen)"), (APPLY + "_conclude", "isinstance(o, Succeeded | Captured))", "hasattr(o, 'amount_minor'))")),
+    mutant("mismatch_is_success", "a mismatch is IN_DOUBT", (VERDICT + "_concluded", "any(isinstance(o, Succeeded | Captured) for _, o in seen)", "any(hasattr(o, 'amount_minor') and not isinstance(o, Authorized) for _, o in seen)"), (APPLY + "_conclude", "isinstance(o, Succeeded | Captured))", "hasattr(o, 'amount_minor') and type(o).__name__ != 'Authorized')")),
+    mutant("a_hold_is_success", "a hold is not money", (VERDICT + "_concluded", "any(isinstance(o, Succeeded | Captured) for _, o in seen)", "any(isinstance(o, Succeeded | Captured | Authorized) for _, o in seen)"), (APPLY + "_conclude", "isinstance(o, Succeeded | Captured))", "hasattr(o, 'amount_minor'))")),
     mutant("given_back_is_success", "what was given back is no success", (APPLY + "_conclude", "and not given_back(a)", "")),
     mutant("late_success_accepted_always", "a late success follows the policy", (APPLY + "_conclude", 'or p.late_success == "accept")', "or True)")),
     mutant("late_success_never_accepted", "a late success follows the policy", (APPLY + "_conclude", 'or p.late_success == "accept")', "or False)")),

@@ -9,7 +9,7 @@ INTAKE = "intake:Intake."
 DISPATCH = "dispatch:"
 HEALTH = "health:Health."
 MEMORY = "stores.memory:MemoryStore."
-WRITES = "stores.sqlite.writes:"
+BATCH = "stores.sqlite.batch:"
 WORKER = "process:Worker."
 
 SHELL: tuple[Mutant, ...] = (
@@ -32,7 +32,7 @@ SHELL: tuple[Mutant, ...] = (
     mutant("sent_before_the_claim", "a call not on record is never made", (ENGINE + "_claim", "        match await self.store.commit(change, p.version):", "        task = __import__('asyncio').ensure_future(self.store.commit(change, p.version))\n        task.add_done_callback(lambda t: t.cancelled() or t.exception())\n        match Committed():")),
     mutant("answer_recorded_once", "an answer is written until it holds", (ENGINE + "_record", "if self.clock.monotonic_us() > deadline:", "if True:")),
     mutant("answer_lost_with_the_store", "an answer is kept while the store is away", (ENGINE + "_record", "with suppress(StoreUnavailable):", "with suppress(KeyError):")),
-    mutant("answer_about_the_newest_step", "an answer is about its own step", (ENGINE + "_record", "if await self._write(p, [Observed(about=seq,", "if await self._write(p, [Observed(about=next((s.seq for s in reversed(p.steps()) if s.outcome is None and s.kind == step.kind), seq),")),
+    mutant("answer_about_the_newest_step", "an answer is about its own step", (ENGINE + "_record", "if done := await self._write(p, [Observed(about=seq,", "if done := await self._write(p, [Observed(about=next((s.seq for s in reversed(p.steps()) if s.outcome is None and s.kind == step.kind), seq),")),
     mutant("answers_not_weighed", "an answer is weighed before it is written", (ENGINE + "_record", "weighed = operations.news(p, weigh(p, part, step, heard.outcome))", "weighed = heard.outcome")),
     mutant("plan_not_asked_again", "what was due may be forbidden after a sleep", (ENGINE + "_call", "if plan(p, now, facts).do != planned_call:", "if False:")),
     mutant("due_time_not_written", "every write has the next due time", (ENGINE + "_change", "due = plan(after, now, self._facts(after)).at_us", "due = None")),
@@ -100,10 +100,10 @@ SHELL: tuple[Mutant, ...] = (
     mutant("what_was_skipped_is_used", "what the route did not take is never used", ("core.payment:Payment.accounts", " if c.taken)", ")")),
     # --- the worker -----------------------------------------------------------------------------------------------------
     mutant("nothing_is_swept", "the sweeper settles everything, a message is a hint", (WORKER + "_sweep", "                self._start(id)", "                pass")),
-    mutant("hints_are_dropped", "a hint starts a payment at once", (WORKER + "run", "                    if self._room(id):  # the rest is due in the store\n                        self._start(id)\n", "                    pass\n")),
+    mutant("hints_are_dropped", "a hint starts a payment at once", (WORKER + "_hinted", "            if self._room(id):\n                self._start(id)\n", "            if self._room(id):\n                pass\n")),
     mutant("worker_ends_with_the_store", "a worker survives what stores can do", (WORKER + "run", "            except PayonceError as error:", "            except PayonceError as error:\n                return")),
     mutant("worker_forgets_that_it_is_done", "a payment that was advanced may be advanced again", (WORKER + "_done", "        self._tasks.pop(id, None)\n", "")),
-    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = due_us if due_us > until - length else max(due_us, until)  # put off since it ran: it comes when it said\n", "at = 2**62 if id in self._rested else due_us\n"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + RERUN_MAX_US > now}", "pass")),
+    mutant("rests_for_ever", "a row that was looked at is looked at again", (WORKER + "_sweep", "at = due_us if due_us > until - length else max(due_us, until)  # put off since it ran: it comes when it said\n", "at = 2**62 if id in self._rested else due_us\n"), (WORKER + "_sweep", "self._rested = {k: rest for k, rest in self._rested.items() if rest[0] + 2 * rest[1] > now}", "pass")),
     mutant("next_due_time_ignored", "a worker wakes for what is due next", (WORKER + "_sweep", "return max(LOOK_MIN_S, (soon - now) / 1_000_000)", "return self.poll_s")),
     mutant("only_the_first_due_row", "a sweep takes as many as it can", (WORKER + "_sweep", "self._due(soon, self.concurrency + len(self._tasks) + len(self._rested) - len(telling) + 1)", "self._due(soon, 1)")),
     mutant("hint_not_waited_for", "a hint wakes the worker", ("bootstrap:LocalWake.send", "        self._event.set()\n", "        pass\n")),
@@ -119,16 +119,16 @@ SHELL: tuple[Mutant, ...] = (
     mutant("memory_bodies_replaced", "bodies are stored", (MEMORY + "commit", "self._bodies.setdefault((p.id, sha256), body)", "pass")),
     mutant("memory_old_put_off_wins", "a row that changed is not put off", (MEMORY + "defer", "if row is None or row.version != version:", "if row is None:")),
     mutant("memory_newest_due_first", "what is due longest comes first", (MEMORY + "due", "if at_us <= before_us)", "if at_us <= before_us)[::-1]")),
-    mutant("sqlite_condition_dropped", "a write is conditional", (WRITES + "PendingChange.__call__", "if version != self.expected_version:", "if False:"), (WRITES + "PendingChange.__call__", "        check_continues(change, head)\n", ""), (WRITES + "_UPDATE", "", '_UPDATE.replace(" AND version = :expected", "")'), (WRITES + "_EVENT", "", '_EVENT.replace("INSERT", "INSERT OR REPLACE")')),
-    mutant("sqlite_half_of_the_condition", "a write is conditional", (WRITES + "PendingChange.__call__", "if version != self.expected_version:", "if version < self.expected_version:")),
-    mutant("sqlite_key_not_unique", "a key is unique", (WRITES + "PendingChange.__call__", "if taken is not None:", "if False:"), (WRITES + "_KEY", "", '_KEY.replace("INSERT", "INSERT OR REPLACE")')),
-    mutant("sqlite_key_not_written", "the key is written with the payment", (WRITES + "PendingChange._write_beside", "if change.key is not None:", "if False:")),
-    mutant("sqlite_due_only_later", "the due time is the last one written", (WRITES + "_DUE", "", '_DUE.replace("due_us != excluded.due_us", "due_us < excluded.due_us")')),
-    mutant("sqlite_due_not_written", "the due time is written with the row", (WRITES + "PendingChange._write_beside", "        _set_due(connection, p.id, change.due_us)\n", "        _set_due(connection, p.id, change.due_us if change.key else None)\n")),
-    mutant("sqlite_quiet_stays_due", "what is quiet is not due", (WRITES + "_set_due", "    if due_us is None:\n", "    if due_us is None:\n        return\n    if due_us is None:\n")),
-    mutant("sqlite_event_missing", "every event is in the history", (WRITES + "PendingChange._write_beside", "for e in change.entries]\n", "for e in change.entries if e.envelope.seq % 7]\n")),
-    mutant("sqlite_bodies_not_written", "bodies are stored", (WRITES + "PendingChange._write_beside", "if change.bodies:", "if False:")),
-    mutant("sqlite_document_not_updated", "the row is where its history ends", (WRITES + "_UPDATE", "", '_UPDATE.replace(", document = :document", "")')),
+    mutant("sqlite_condition_dropped", "a write is conditional", (BATCH + "_judged", "if version != write.expected_version:", "if False:"), (BATCH + "_judged", "    check_continues(write.change, head)\n", ""), (BATCH + "_UPDATE", "", 'Rows(_UPDATE.head, _UPDATE.columns, _UPDATE.tail.replace(" AND payments.version = new.expected", ""))'), (BATCH + "_EVENTS", "", 'Rows(_EVENTS.head.replace("INSERT", "INSERT OR REPLACE"), _EVENTS.columns)')),
+    mutant("sqlite_half_of_the_condition", "a write is conditional", (BATCH + "_judged", "if version != write.expected_version:", "if version < write.expected_version:")),
+    mutant("sqlite_key_not_unique", "a key is unique", (BATCH + "_judged", "if operation is not None and write.keyed is not None:", "if False:"), (BATCH + "_KEYS", "", 'Rows(_KEYS.head.replace("INSERT", "INSERT OR REPLACE"), _KEYS.columns)')),
+    mutant("sqlite_key_not_written", "the key is written with the payment", (BATCH + "_write_changes", "    _KEYS.write(connection, [row for c in changes for row in c.keys])\n", "")),
+    mutant("sqlite_due_only_later", "the due time is the last one written", (BATCH + "_DUE", "", 'Rows(_DUE.head, _DUE.columns, _DUE.tail.replace("due_us != excluded.due_us", "due_us < excluded.due_us"))')),
+    mutant("sqlite_due_not_written", "the due time is written with the row", (BATCH + "_write_run", "if write.due_us is None:", "if write.due_us is None or (isinstance(write, PendingChange) and write.keyed is None):")),
+    mutant("sqlite_quiet_stays_due", "what is quiet is not due", (BATCH + "_write_run", "    _QUIET.write(connection, quiet)\n", "")),
+    mutant("sqlite_event_missing", "every event is in the history", (BATCH + "_write_changes", "for e in c.change.entries\n", "for e in c.change.entries if e.envelope.seq % 7\n")),
+    mutant("sqlite_bodies_not_written", "bodies are stored", (BATCH + "_write_changes", "    _BODIES.write(connection, [row for c in changes for row in c.bodies])\n", "")),
+    mutant("sqlite_document_not_updated", "the row is where its history ends", (BATCH + "_UPDATE", "", 'Rows(_UPDATE.head, _UPDATE.columns, _UPDATE.tail.replace(", document = new.document", ""))')),
     mutant("sqlite_due_of_nobody", "a sweep finds what is due", ("stores.sqlite.reads:_DUE", "", '_DUE.replace("due_us <= ?", "due_us < ? - 600000000")')),
     mutant("sqlite_lost_change_is_told", "a refused transaction is told", ("stores.sqlite.writer:Writer.write", "            _fail(jobs, e, unclear=isinstance(e, apsw.IOError))", "            pass")),
     mutant("sqlite_unclear_is_failed", "after an I/O error only a read can tell", ("stores.sqlite.writer:Writer.write", "_fail(jobs, e, unclear=isinstance(e, apsw.IOError))", "_fail(jobs, e)")),

@@ -1,8 +1,11 @@
 """Some mutants, each with the one world that shows it: the hunt for all of them takes longer, see hunt.py."""
 
+from pathlib import Path
+
 import pytest
 
-from .hunt import drawn, lived, recorded
+from . import hunt as hunting
+from .hunt import drawn, lived, record, recorded
 from .mutants import MUTANTS, SHORT
 from .mutation import applied
 
@@ -25,3 +28,12 @@ def test_the_world_of_a_recorded_seed_shows_the_mutant(name: str) -> None:
     assert lived(options) == ""
     with applied(MUTANTS[name]):
         assert lived(options), f"seed {hunt.seed} no longer shows it. Hunt it: python -m tests.simulation.hunt --record {name}"
+
+
+def test_a_record_keeps_the_remarks_at_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people wrote above the lines stays when a hunt writes them again; so do the lines."""
+    before = hunting.RECORD.read_text(encoding="utf-8")
+    monkeypatch.setattr(hunting, "RECORD", tmp_path / "mutants.txt")
+    hunting.RECORD.write_text("# what a line says\n# a remark\n" + before, encoding="utf-8")
+    record(recorded())
+    assert hunting.RECORD.read_text(encoding="utf-8") == "# what a line says\n# a remark\n" + before

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import apsw
 import pytest
 
-from payonce.stores.sqlite import schema, writer, writes
+from payonce.ports import Change
+from payonce.stores.sqlite import batch, schema, writer
 from payonce.stores.sqlite import store as store_module
 from payonce.testing import powerloss
 from payonce.testing.powerloss import Disk, FaultKind, Machine, PowerReport, powered
@@ -146,13 +147,13 @@ def test_mutant_acknowledge_before_commit(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_mutant_a_change_in_two_transactions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A row that is committed before its events is seen half-written within 40 cuts."""
-    beside = writes.PendingChange._write_beside
+    tell = batch._tell  # what comes between the rows and their events
 
-    def apart(self: writes.PendingChange, connection: apsw.Connection) -> None:
-        connection.execute("RELEASE change; COMMIT; BEGIN IMMEDIATE; SAVEPOINT change")
-        beside(self, connection)
+    def apart(connection: schema.WritingConnection, changes: Iterable[Change]) -> dict[tuple[str, int], int]:
+        connection.execute("COMMIT; BEGIN IMMEDIATE")
+        return tell(connection, changes)
 
-    monkeypatch.setattr(writes.PendingChange, "_write_beside", apart)
+    monkeypatch.setattr(batch, "_tell", apart)
     assert 0 < hunted(tmp_path).first_violation <= 40
 
 

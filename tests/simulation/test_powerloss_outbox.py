@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from payonce.mail import Delivery
-from payonce.stores.sqlite import outbox, writes
+from payonce.stores.sqlite import batch, outbox
 from payonce.stores.sqlite.schema import WritingConnection
-from payonce.stores.sqlite.writes import Write
+from payonce.stores.sqlite.writes import PendingChange, Write
 from payonce.testing import powerloss
 from payonce.testing.powerloss import PowerReport
 
@@ -21,7 +21,7 @@ def cut_everywhere(folder: Path) -> PowerReport:
 
 def in_two(connection: apsw.Connection) -> None:
     """What was written until now is committed, and what comes is another transaction."""
-    connection.execute("RELEASE change; COMMIT; BEGIN IMMEDIATE; SAVEPOINT change")
+    connection.execute("COMMIT; BEGIN IMMEDIATE")
 
 
 def test_the_real_store_loses_no_news(tmp_path: Path) -> None:
@@ -31,18 +31,16 @@ def test_the_real_store_loses_no_news(tmp_path: Path) -> None:
 
 def test_mutant_news_in_a_second_transaction(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A change that is committed before its place and notice are is seen without both."""
-    whole = writes.PendingChange._write_beside
+    whole, tell = batch._write_changes, batch._tell
 
-    def apart(self: writes.PendingChange, connection: WritingConnection) -> None:
-        plain = replace(self.change, news=(), notify=False)
-        whole(writes.PendingChange(plain, self.expected_version, self.row), connection)
-        if self.change.news:
+    def apart(connection: WritingConnection, changes: Sequence[PendingChange]) -> None:
+        whole(connection, [replace(c, change=replace(c.change, news=(), notify=False)) for c in changes])
+        if told := [c.change for c in changes if c.change.news]:
             in_two(connection)
-            for seq, place in writes._tell(connection, self.change).items():
-                sql = "UPDATE events SET news = ? WHERE payment_id = ? AND seq = ?"
-                connection.execute(sql, (place, self.change.payment.id, seq))
+            for (id, seq), place in tell(connection, told).items():
+                connection.execute("UPDATE events SET news = ? WHERE payment_id = ? AND seq = ?", (place, id, seq))
 
-    monkeypatch.setattr(writes.PendingChange, "_write_beside", apart)
+    monkeypatch.setattr(batch, "_write_changes", apart)
     said = "\n".join(cut_everywhere(tmp_path).violations)
     assert "has neither a delivery nor a notice" in said
     assert "has no place in the feed" in said

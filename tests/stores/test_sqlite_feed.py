@@ -11,7 +11,7 @@ import pytest
 
 from payonce.core.errors import InvariantViolated, StoreUnavailable
 from payonce.ports import Committed, Fed, Scope
-from payonce.stores.sqlite import open_to_read, reads, schema, writes
+from payonce.stores.sqlite import batch, open_to_read, reads, schema
 from payonce.stores.sqlite.writer import Job, Writer
 from payonce.stores.sqlite.writes import Write, pending
 from payonce.testing.store_changes import START_US, accept, newsworthy, payment_id
@@ -126,7 +126,7 @@ def test_a_new_connection_begins_without_a_memory(path: Path, writer: Writer) ->
 
 def test_more_feeds_than_are_remembered(path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded; what is forgotten is read."""
-    monkeypatch.setattr(writes, "ENDS_MAX", 2)
+    monkeypatch.setattr(batch, "ENDS_MAX", 2)
     for number in range(12):
         write(writer, told(number, merchant_id=f"mer_{number % 4}"))
         assert writer._connection is not None

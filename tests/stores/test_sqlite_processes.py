@@ -84,3 +84,23 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, acks_before_kill: int
         await store.close()
 
     asyncio.run(check())
+
+
+def test_what_another_process_writes_is_noticed(tmp_path: Path) -> None:
+    """The number changes with each write of another process, and stays while nobody writes."""
+
+    async def check() -> None:
+        path = tmp_path / "pay.db"
+        store = await open_store(path)
+        try:
+            before = await store.written()
+            assert await store.written() == before
+            with writing(path, 0, 1) as process:
+                process.communicate()
+            after = await store.written()
+            assert after != before
+            assert await store.written() == after
+        finally:
+            await store.close()
+
+    asyncio.run(check())

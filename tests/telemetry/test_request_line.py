@@ -120,6 +120,29 @@ def test_an_operation_has_its_line(log: Any) -> None:
     watched(check)
 
 
+def test_a_canonical_line_is_as_any_other(log: Any) -> None:
+    """It is put together in a shorter way; its fields, their order and what is masked in them are those of the logger's own."""
+    begin, read, text = log
+    begin()
+    facts = {
+        "status": 202,
+        "ms": 1.5,
+        "note": "4242 4242 4242 4242",
+        "token": "Bearer abcdef123",
+        "odd": "half \ud83d",
+        "umlaut": "ä",
+    }
+    with structlog.contextvars.bound_contextvars(request_id="sk_test_0123456789"):
+        telemetry.canonical("request", logging.INFO, dict(facts))
+        telemetry.get_logger("request").info("request", **facts)
+    short, long = read("request")
+    assert list(short) == list(long)
+    assert {**short, "timestamp": ""} == {**long, "timestamp": ""}
+    assert len(short["timestamp"]) == len("2026-11-26T09:30:00.123456Z")
+    assert (short["note"], short["request_id"], short["umlaut"]) == ("[redacted]", "sk_test_[redacted]", "ä")
+    assert text().isascii()
+
+
 def test_what_machines_ask_all_the_time_is_quiet(log: Any) -> None:
     """Health checks and scrapes have their line at debug only."""
     begin, read, _ = log

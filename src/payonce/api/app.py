@@ -3,17 +3,15 @@ headers and turns every error into a problem. ``create_app`` can be served or mo
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Lifespan, Message, Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from payonce.core.errors import PayonceError, Refused, StoreUnavailable
@@ -27,7 +25,7 @@ from payonce.telemetry import get_logger
 from payonce.telemetry.watching import Watcher
 
 from . import docs, openapi
-from .access import WHO, Access
+from .access import WHO, Access, Outgoing
 from .attention import AttentionDoor
 from .door import Crowd, Door, Ear, on_grid
 from .endpoints import EndpointDoor
@@ -37,6 +35,7 @@ from .inbox import InboxDoor
 from .incoming import BODY_S, Request, check_head, request_id_of
 from .metrics import MetricsDoor
 from .operations import Operations
+from .paths import Paths
 from .payments import Payments
 from .problems import CLOSE, READS, Answer, NoSuchPath, problem
 from .providers import ProvidersDoor
@@ -82,11 +81,10 @@ def create_app(
     courier: Courier | None = None,
     house: House | None = None,
     extra_routes: Iterable[BaseRoute] = (),
-    lifespan: Lifespan[Starlette] | None = None,
     body_s: float = BODY_S,
     https: bool = False,
     watcher: Watcher | None = None,
-) -> Starlette:
+) -> "Envelope":
     """The API over ``engine``, behind ``door``: it says whose rows a caller sees and what they may do (``rights.NEEDS``).
     ``ready`` returns each check with its finding, as far as the scope it is given may know of it (None: a stranger): ``ok``, or
     ``ok: ...``, anything else makes /readyz answer 503. The state of providers does not belong in it. Without ``webhooks`` none
@@ -98,7 +96,7 @@ def create_app(
         return Route(path, Resource(door, path, **handlers))
 
     back = ReturnDoor(engine, door.mode).back
-    routes: list[BaseRoute] = [
+    own = (
         Route("/", Resource(door, "/", GET=_to_docs), include_in_schema=False),
         *_of_payments(at, Payments(engine, door, body_s=body_s), Operations(engine, body_s=body_s)),
         *_of_stories(
@@ -121,16 +119,9 @@ def create_app(
         at("/openapi.json", GET=openapi.serve),
         at("/docs", GET=docs.page),
         at("/docs/style.css", GET=docs.style),
-        *extra_routes,
-    ]
-    app = Starlette(
-        routes=routes,
-        middleware=[Middleware(Envelope, entropy=engine.entropy, https=https, watcher=watcher), Middleware(Crowd, door=door)],
-        exception_handlers={404: _refused(NoSuchPath()), 405: _refused(_NO_METHOD)},
-        lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # a POST that is redirected may arrive twice, or as a GET
-    return app
+    paths = Paths(own, extra_routes, {404: _refused(NoSuchPath()), 405: _refused(_NO_METHOD)})
+    return Envelope(Crowd(paths, door), engine.entropy, https=https, watcher=watcher, routes=paths.routes)
 
 
 def _of_payments(at: Callable[..., Route], payments: Payments, asked: Operations) -> Iterable[Route]:
@@ -247,9 +238,19 @@ class Resource:
 
 class Envelope:
     """Around every answer, those of ``extra_routes`` too: Request-Id and security headers; an error that nobody took
-    becomes a problem, and one that is a bug is logged without anything that was sent."""
+    becomes a problem, and one that is a bug is logged without anything that was sent. ``routes`` are those of the application
+    within, for who describes it."""
 
-    def __init__(self, app: ASGIApp, entropy: Entropy, *, https: bool = False, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        entropy: Entropy,
+        *,
+        https: bool = False,
+        watcher: Watcher | None = None,
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        self.routes = routes
         self._access = Access(watcher) if watcher else None
         self._app, self._entropy = app, entropy
         self._headers = (*SECURITY, *HTTPS) if https else SECURITY
@@ -258,53 +259,42 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["app"] = self  # whom the pages of the dashboard ask
         request_id = scope["payonce.request_id"] = request_id_of(scope, self._entropy)
+        out = Outgoing(scope, send, request_id, self._headers)
         if self._access is None:
-            await self._answer(scope, receive, send, request_id)
+            await self._answer(scope, receive, out)
             return
-        with self._access.around(scope, request_id, send) as watched:
-            await self._answer(scope, receive, watched, request_id)
+        with self._access.around(scope, out):
+            await self._answer(scope, receive, out)
 
-    async def _answer(self, scope: AsgiScope, receive: Receive, send: Send, request_id: str) -> None:
-        bodiless, started = scope["method"] == "HEAD", False
-
-        async def sealed(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                headers = message["headers"] = list(message.get("headers", ()))
-                present = {name.lower() for name, _ in headers}
-                headers.extend([item for item in self._headers if item[0] not in present])
-                headers.append((b"request-id", request_id.encode()))
-            elif bodiless and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
+    async def _answer(self, scope: AsgiScope, receive: Receive, out: Outgoing) -> None:
+        request_id = out.request_id
         request = Request(scope, receive, request_id)
         try:
             check_head(scope)
         except Refused as error:
-            await give(problem(error, request, headers=(CLOSE,)), sealed)
+            await give(problem(error, request, headers=(CLOSE,)), out)
             return
         try:
-            await self._app(scope, receive, sealed)
+            await self._app(scope, receive, out)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # the server stops and waits no longer; a write may stand all the same
-            if not started:
+            if not out.status:
                 code = "not_ready" if scope["method"] in READS else "retry_same_key"
                 cut = Refused(code, "The service stops. What became of this request is not known here.")
                 async with asyncio.timeout(CUT_S):
-                    await give(problem(cut, request, headers=(CLOSE,)), sealed)
+                    await give(problem(cut, request, headers=(CLOSE,)), out)
             raise
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 _log_refusal(error, request)
             elif not isinstance(error, Refused):
                 _log(error, scope, request_id)
-            if started:
+            if out.status:
                 raise
-            await give(problem(error, request), sealed)
+            await give(problem(error, request), out)
 
 
 async def give(answer: Answer, send: Send) -> None:

@@ -6,8 +6,8 @@ comes is let in as that merchant. From the first key on everybody needs one, als
 open by itself. A key of the other mode is as good as none.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,7 +22,8 @@ from payonce.merchants.keys import SCOPES, TOKEN, ApiKey, Caller, Keyring, KeySc
 from payonce.ports import Clock, Due, Scope
 from payonce.telemetry import get_logger
 
-from .incoming import Request
+from .incoming import Request, headers_of
+from .paths import under_root
 from .problems import Later, NoSuchPath
 from .rights import HEALTH
 
@@ -101,6 +102,22 @@ class Backlog:
         return self._full
 
 
+class Seats:
+    """At most so many requests at once; 0 = any number. When all are taken, entering raises Later ``over_capacity``, which says
+    ``full``."""
+
+    def __init__(self, most: int, full: str = "") -> None:
+        self._most, self._full, self.taken = most, full, 0
+
+    def __enter__(self) -> None:
+        if self._most and self.taken >= self._most:
+            raise Later("over_capacity", self._full, retry_after_s=CAPACITY_RETRY_S)
+        self.taken += 1
+
+    def __exit__(self, *_about: object) -> None:
+        self.taken -= 1
+
+
 class Door:
     """See the module docstring. ``local_only``: without keys only requests of this machine itself are let in, as far as can be
     told: not through a proxy, not under another host's name (a page that a browser opened elsewhere). ``rate_per_s`` and
@@ -121,10 +138,13 @@ class Door:
         self.mode, self.clock = mode, clock
         self._keys, self._open_to, self._local_only = keys, open_to, local_only
         self._rates, self._rated = Rates(clock, rate_per_s or 1), rate_per_s > 0
-        self._most, self._inside, self._strangers = requests_max, 0, 0
+        self._most, self._unbounded = requests_max, Seats(0)
+        self._room = Seats(requests_max, "Too many requests are being handled.")
+        strangers_max = requests_max and max(1, requests_max // STRANGERS_SHARE)
+        self._lobby = Seats(strangers_max, "Too many requests without a key are being handled.")
+        self._shares: dict[str, Seats] = {}  # by merchant
         self._backlog = backlog
         self._ever = False
-        self._shares: dict[str, int] = {}  # requests being handled, by merchant
 
     # --- who ------------------------------------------------------------------------------------------------------------
 
@@ -184,41 +204,26 @@ class Door:
 
     # --- how many -------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def room(self) -> Iterator[None]:
+    def room(self) -> "Seats":
         """One of the requests handled at once. Raises Later ``over_capacity`` at once when there are too many."""
-        if self._most and self._inside >= self._most:
-            raise Later("over_capacity", "Too many requests are being handled.", retry_after_s=CAPACITY_RETRY_S)
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
+        return self._room
 
-    @contextmanager
-    def lobby(self) -> Iterator[None]:
+    def lobby(self) -> "Seats":
         """One of those that need no key. They have a share only: whoever shows no key cannot keep out those who have one."""
-        if self._most and self._strangers >= max(1, self._most // STRANGERS_SHARE):
-            raise Later("over_capacity", "Too many requests without a key are being handled.", retry_after_s=CAPACITY_RETRY_S)
-        self._strangers += 1
-        try:
-            yield
-        finally:
-            self._strangers -= 1
+        return self._lobby
 
-    @contextmanager
-    def share(self, caller: Caller) -> Iterator[None]:
+    def share(self, caller: Caller) -> "Seats":
         """One of the requests of a merchant, who has a share only: bodies that come slowly must not keep others out."""
-        whose = caller.scope.merchant_id if caller.key and self._most and not caller.inside else ""
-        if whose and self._shares.get(whose, 0) >= max(1, self._most // MERCHANT_SHARE):
-            raise Later("over_capacity", "Too many requests of yours are being handled.", retry_after_s=CAPACITY_RETRY_S)
-        self._shares[whose] = self._shares.get(whose, 0) + 1
-        try:
-            yield
-        finally:
-            self._shares[whose] -= 1
-            if not self._shares[whose]:
-                del self._shares[whose]
+        if not self._most or not caller.key or caller.inside:
+            return self._unbounded
+        merchant_id = caller.scope.merchant_id
+        seats = self._shares.get(merchant_id)
+        if seats is None:
+            if len(self._shares) >= BUCKETS_TIDY:
+                self._shares = {whose: taken for whose, taken in self._shares.items() if taken.taken}
+            most = max(1, self._most // MERCHANT_SHARE)
+            seats = self._shares[merchant_id] = Seats(most, "Too many requests of yours are being handled.")
+        return seats
 
     async def take_new(self) -> None:
         """There is room for one more payment. Raises Later ``over_capacity``."""
@@ -234,8 +239,8 @@ class Crowd:
         self._app, self._door = app, door
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        path = str(scope.get("path", "")).removeprefix(str(scope.get("root_path", "")))
-        if scope["type"] != "http" or path in HEALTH or isinstance(scope.get(INSIDE), Caller):  # the page was counted
+        http = scope["type"] == "http"
+        if not http or under_root(scope) in HEALTH or isinstance(scope.get(INSIDE), Caller):  # the page was counted
             await self._app(scope, receive, send)
             return
         with self._door.room():
@@ -251,8 +256,7 @@ class Guarded:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
-            if path.startswith(self._open_under):
+            if under_root(scope).startswith(self._open_under):
                 with self._door.lobby():
                     await self._app(scope, receive, send)
                 return
@@ -300,15 +304,19 @@ def _token(request: Request) -> str | None:
 
 def _from_here(request: Request) -> bool:
     """Nothing says that the request came from elsewhere. A browser's page names the host that it was opened under."""
-    names = {name for name, _ in request.scope["headers"]}
-    if names.intersection(FORWARDED) or not is_loopback(request.address or "localhost"):
+    if not FORWARDED.isdisjoint(headers_of(request.scope)) or not _is_here(request.address or "localhost"):
         return False
-    hosts = [_host(value) for value in request.headers(b"host")]
-    return all(is_loopback(host) or host.endswith(".localhost") for host in hosts)
+    return all(map(_is_name_of_here, request.headers(b"host")))
 
 
-def _host(value: str) -> str:
+_is_here = lru_cache(maxsize=256)(is_loopback)
+
+
+@lru_cache(maxsize=256)
+def _is_name_of_here(host: str) -> bool:
+    """Of a Host header; of the few names that a machine has."""
     try:
-        return urlsplit(f"//{value}").hostname or ""
+        name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
-        return ""
+        return False
+    return is_loopback(name) or name.endswith(".localhost")

@@ -5,7 +5,9 @@ validation). Everything that is wrong is a Refused; nothing of what was sent is 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -20,6 +22,7 @@ from payonce.merchants.keys import Caller
 from payonce.ports import Entropy
 from payonce.shown.views import moment
 
+NAMED: Final = "payonce.headers"  # key of an ASGI scope: the headers by name
 BODY_BYTES_MAX: Final = 65_536
 BODY_S: Final = 10.0  # for a whole body: 64 KiB take less on any line that is of use, and a stalled sender holds a socket
 HEADERS_MAX: Final = 100  # browsers and proxies send about 30
@@ -29,6 +32,7 @@ NESTING_MAX: Final = 64  # no valid request nests deeper than 2; the parser must
 INT_DIGITS_MAX: Final = 400  # longer numbers are far outside every limit; converting them costs quadratic time
 QUERY_FIELDS_MAX: Final = 32
 TEXT_CHARS_MAX: Final = 255
+TOO_LARGE: Final = f"The body has more than {BODY_BYTES_MAX} bytes."
 _FAR: Final[int] = 10**INT_DIGITS_MAX
 _INT64: Final = 2**63
 
@@ -63,9 +67,9 @@ class Request(Struct, frozen=True):
         client = self.scope.get("client")
         return str(client[0] or "") if client else ""
 
-    def headers(self, name: bytes) -> list[str]:
+    def headers(self, name: bytes) -> Sequence[str]:
         """Every value under a lower-case name."""
-        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+        return headers_of(self.scope).get(name, ())
 
     @property
     def root(self) -> str:
@@ -76,9 +80,19 @@ class Request(Struct, frozen=True):
         return str(self.scope["path_params"][name])
 
 
+def headers_of(scope: MutableMapping[str, Any]) -> Mapping[bytes, Sequence[str]]:
+    """The values under each name, put in order once for each request: a dozen questions are asked of them."""
+    known: dict[bytes, list[str]] | None = scope.get(NAMED)
+    if known is None:
+        known = scope[NAMED] = {}
+        for name, value in scope["headers"]:
+            known.setdefault(name, []).append(value.decode("latin-1"))
+    return known
+
+
 def request_id_of(scope: MutableMapping[str, Any], entropy: Entropy) -> str:
     """The caller's Request-Id if it is one we may store, else a fresh one."""
-    given: list[str] = [value.decode("latin-1") for key, value in scope["headers"] if key == b"request-id"]
+    given = headers_of(scope).get(b"request-id", ())
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) and not has_card_number(given[0]):
         return given[0]
     return f"req_{entropy.bits(80):020x}"
@@ -87,12 +101,11 @@ def request_id_of(scope: MutableMapping[str, Any], entropy: Entropy) -> str:
 def check_head(scope: MutableMapping[str, Any]) -> None:
     """What holds for every request before anybody handles it. Raises Refused."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    size = (
-        len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) + sum(len(k) + len(v) + 4 for k, v in headers)
-    )
+    size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+    size += sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
     if len(headers) > HEADERS_MAX or size > HEAD_BYTES_MAX:
         raise Refused("headers_too_large", f"There are more than {HEADERS_MAX} headers or {HEAD_BYTES_MAX} bytes of them.")
-    names = {name for name, _ in headers}
+    names = headers_of(scope)
     if b"content-length" in names and b"transfer-encoding" in names:  # readers disagree about where such a body ends
         raise Refused("body_invalid", "Content-Length and Transfer-Encoding stand in one request.")
 
@@ -102,14 +115,22 @@ def check_media_type(request: Request) -> None:
     given, codings = request.headers(b"content-type"), request.headers(b"content-encoding")
     if len(given) != 1:
         raise Refused("media_type_unsupported", "One Content-Type header is needed.")
-    media, *parameters = (part.strip().lower() for part in given[0].split(";"))
-    if not _MEDIA.fullmatch(media):
-        raise Refused("media_type_unsupported", "The Content-Type must be application/json or application/*+json.")
-    for name, _, value in (parameter.partition("=") for parameter in parameters):
-        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
-            raise Refused("media_type_unsupported", "The charset must be utf-8.")
+    if wrong := _wrong_media_type(given[0]):
+        raise Refused("media_type_unsupported", wrong)
     if [c for c in codings if c.strip().lower() != "identity"]:
         raise Refused("media_type_unsupported", "A Content-Encoding is not supported: send the body as it is.")
+
+
+@lru_cache(maxsize=64)
+def _wrong_media_type(given: str) -> str:
+    """What is wrong with a Content-Type; "" = nothing. The few that clients send are looked at once."""
+    media, *parameters = (part.strip().lower() for part in given.split(";"))
+    if not _MEDIA.fullmatch(media):
+        return "The Content-Type must be application/json or application/*+json."
+    for name, _, value in (parameter.partition("=") for parameter in parameters):
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
+            return "The charset must be utf-8."
+    return ""
 
 
 async def read_body(request: Request, deadline_s: float = BODY_S) -> bytes:
@@ -123,12 +144,12 @@ async def read_body(request: Request, deadline_s: float = BODY_S) -> bytes:
 
 
 async def _whole_body(request: Request) -> bytes:
-    too_large = Refused("body_too_large", f"The body has more than {BODY_BYTES_MAX} bytes.")
-    announced = [int(v) if v.isascii() and v.isdigit() and len(v) < 16 else None for v in request.headers(b"content-length")]
-    if any(length is None or length > DRAINED_BYTES_MAX for length in announced):
-        raise too_large
-    if any(length and length > BODY_BYTES_MAX for length in announced) and request.headers(b"expect"):
-        raise too_large  # the client waits for our word before it sends anything
+    for announced in request.headers(b"content-length"):
+        known = announced.isascii() and announced.isdigit() and len(announced) < 16
+        length = int(announced) if known else DRAINED_BYTES_MAX + 1
+        # above the smaller limit: a client that waits for our word before it sends anything gets it at once
+        if length > DRAINED_BYTES_MAX or (length > BODY_BYTES_MAX and request.headers(b"expect")):
+            raise Refused("body_too_large", TOO_LARGE)
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
@@ -142,7 +163,7 @@ async def _whole_body(request: Request) -> bytes:
         elif size > DRAINED_BYTES_MAX:
             break
     if size > BODY_BYTES_MAX:
-        raise too_large
+        raise Refused("body_too_large", TOO_LARGE)
     return b"".join(chunks)
 
 

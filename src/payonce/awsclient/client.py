@@ -1,4 +1,4 @@
-"""AWS over HTTPS: the standard library's HTTP connections in threads, signed here. Why no SDK stands here is in docs/aws.md,
+"""AWS over HTTPS: connections of its own in threads (``wire``), signed here. Why no SDK stands here is in docs/aws.md,
 "The client", with all that was measured (``benchmarks/aws_client.py``). In short:
 
 - What is asked of AWS is one POST of JSON to four services. With botocore and two clients the API function's import would

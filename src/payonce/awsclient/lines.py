@@ -1,6 +1,5 @@
 """Connections to AWS: made, kept while they are fresh, and used for one exchange at a time, by any number of threads."""
 
-import http.client
 import select
 import socket
 import ssl
@@ -14,6 +13,9 @@ from msgspec import Struct
 from payonce.ports import Clock
 
 from .signing import Address
+from .wire import Whole, Wire
+
+__all__ = ["CONNECT_S", "IDLE_S", "READ_S", "Broken", "Exchange", "Lines", "Whole"]
 
 CONNECT_S: Final = 2.0  # for TCP and TLS, each
 READ_S: Final = 5.0  # without a byte of the answer; a long poll adds its own wait
@@ -21,15 +23,6 @@ READ_S: Final = 5.0  # without a byte of the answer; a long poll adds its own wa
 # published; NAT gateways forget one after 350 s (docs.aws.amazon.com, VPC user guide, "NAT gateways", read 2026-11), and what
 # they forget swallows a request without a word.
 IDLE_S: Final = 20.0
-ANSWER_BYTES_MAX: Final = 17 * 2**20  # BatchGetItem returns 16 MB at most
-
-
-class Whole(Struct, frozen=True):
-    """A whole HTTP answer; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class Broken(Struct, frozen=True):
@@ -39,14 +32,10 @@ class Broken(Struct, frozen=True):
     sent: bool
 
 
-class _Cut(Exception):
-    """The answer is not whole."""
-
-
 class Line(Struct):
     """One connection, and when it was last of use (wall and monotonic, in microseconds)."""
 
-    http: http.client.HTTPConnection
+    http: Wire
     used_us: tuple[int, int]
 
 
@@ -56,10 +45,10 @@ class Exchange:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: http.client.HTTPConnection | None = None
+        self._line: Wire | None = None
         self._given_up = False
 
-    def begin(self, line: http.client.HTTPConnection) -> bool:
+    def begin(self, line: Wire) -> bool:
         """The last moment before the first byte. False: it was given up, and is not to be sent."""
         with self._lock:
             self._line = None if self._given_up else line
@@ -100,14 +89,16 @@ class Lines:
             line.close()
             return Broken("given up before it was sent", sent=False)
         try:
-            answer = _exchanged(line, address, headers, body, READ_S + wait_s)
-        except (OSError, ValueError, http.client.HTTPException, _Cut) as error:
+            answer = line.post(address.path, headers, body, READ_S + wait_s)
+        except (OSError, ValueError) as error:
+            answer = f"{_name(error)} while waiting for the answer"
+        finally:
+            exchange.end()
+        if isinstance(answer, str):
             line.close()
             if resting is not None:
                 self.drop()  # they are as old as this one
-            return Broken(str(error) if isinstance(error, _Cut) else f"{_name(error)} while waiting for the answer", sent=True)
-        finally:
-            exchange.end()
+            return Broken(answer, sent=True)
         if line.sock is not None:  # the server does not close it
             with self._lock:
                 self._resting.setdefault(address, []).append(Line(line, self._now()))
@@ -120,7 +111,7 @@ class Lines:
         for line in (line for some in gone.values() for line in some):
             line.http.close()
 
-    def _resting_line(self, address: Address) -> http.client.HTTPConnection | None:
+    def _resting_line(self, address: Address) -> Wire | None:
         """The one that was used last, if it can still be trusted: then those below it are not looked at."""
         while True:
             with self._lock:
@@ -133,15 +124,8 @@ class Lines:
                 return line.http
             line.http.close()
 
-    def _connected(self, address: Address) -> http.client.HTTPConnection:
-        host, port = address.host, address.port
-        line = (
-            http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._context())
-            if address.https
-            else http.client.HTTPConnection(host, port, timeout=CONNECT_S)
-        )
-        line.connect()
-        return line
+    def _connected(self, address: Address) -> Wire:
+        return Wire(address, CONNECT_S, self._context() if address.https else None)
 
     def _context(self) -> ssl.SSLContext:
         with self._lock:
@@ -151,20 +135,6 @@ class Lines:
 
     def _now(self) -> tuple[int, int]:
         return self._clock.now_us(), self._clock.monotonic_us()
-
-
-def _exchanged(
-    line: http.client.HTTPConnection, address: Address, headers: Mapping[str, str], body: bytes, read_s: float
-) -> Whole:
-    line.sock.settimeout(read_s)
-    line.request("POST", address.path, body, dict(headers))
-    reply = line.getresponse()
-    content = reply.read(ANSWER_BYTES_MAX)
-    if reply.length:
-        raise _Cut("the answer is too large" if len(content) == ANSWER_BYTES_MAX else "the answer ended early")
-    if reply.length is None and not reply.chunked:
-        raise _Cut("nothing tells whether the answer is whole")
-    return Whole(reply.status, {name.lower(): value for name, value in reply.getheaders()}, content)
 
 
 def _spoke(sock: socket.socket | None) -> bool:

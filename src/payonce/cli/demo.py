@@ -1,10 +1,9 @@
 """``payonce demo``: the tour."""
 
-import asyncio
-
 from . import INTERRUPTED, USAGE
 from .options import Exit, Where, start_logging
 from .output import say
+from .running import stay
 
 SECONDS_MAX = 600.0
 
@@ -42,7 +41,7 @@ def demo(*, exit: bool = False, seconds: float = 8.0, port: int | None = None, w
     start_logging(settings, least="error")
     keep = where.data_dir is not None
     with data_folder(settings, fresh=not keep) as settled:
-        code = asyncio.run(run(settled, Wish(seconds=seconds, exit=exit, keep=keep)))
+        code = stay(run(settled, Wish(seconds=seconds, exit=exit, keep=keep)), settled.text("server.loop"))
         kept = settled.data_dir.resolve()
     if not exit or code == INTERRUPTED:
         say(f"stopped; the data stays in {kept}" if keep else "stopped; the demo's data folder was removed")

@@ -19,9 +19,9 @@ from payonce.sandbox.server import installed, sandbox_app
 from payonce.serving import sandbox_accounts
 
 from . import OK, USAGE
-from .app import wait_for
 from .options import HERE, Exit, Json, Where, start_logging
 from .output import put, put_json, say
+from .running import stay
 from .serve import stopped
 
 
@@ -69,7 +69,8 @@ def sandbox(
     settings = where.settings()
     to = "" if webhooks_to is None else server_named(webhooks_to)
     start_logging(settings)
-    wait_for(_sandbox(settings, port, (ledger or settings.ledger_path).resolve(), to, as_json=json))
+    work = _sandbox(settings, port, (ledger or settings.ledger_path).resolve(), to, as_json=json)
+    stay(work, settings.text("server.loop"))
     return OK
 
 

@@ -12,9 +12,9 @@ from payonce.process import running_worker, until_signal
 from payonce.serving import dashboard_line, door_of, serving, unheard
 
 from . import OK
-from .app import wait_for
 from .options import HERE, Json, Where, start_logging
 from .output import is_terminal, put, put_json, say
+from .running import spared, stay
 from .who import operator_here
 
 
@@ -50,7 +50,7 @@ def serve(
     start_logging(settings)
     for warning in warnings_of(settings):
         say(f"WARNING: {warning}")
-    wait_for(_serve(settings, worker=not no_worker, hold=hold, as_json=json))
+    stay(_serve(settings, worker=not no_worker, hold=hold, as_json=json), settings.text("server.loop"))
     return OK
 
 
@@ -106,7 +106,8 @@ def _keys(settings: Settings, *, needed: bool) -> str:
 
 async def stopped(then: Callable[[], None]) -> None:
     """Wait for SIGTERM or Ctrl-C. A second Ctrl-C cuts the drain short: that is as safe as kill -9."""
-    await until_signal()
+    with spared():
+        await until_signal()
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
     then()
@@ -122,12 +123,12 @@ def worker(*, where: Where = HERE, json: Json = False) -> int:
     """
     settings = where.settings()
     start_logging(settings)
-    wait_for(_worker(settings, as_json=json))
+    stay(_worker(settings, as_json=json), settings.text("server.loop"))
     return OK
 
 
 async def _worker(settings: Settings, *, as_json: bool) -> None:
-    async with open_app(settings, worker=True) as app, running_worker(app):
+    async with open_app(settings, worker=True) as app, running_worker(app, alone=True):
         folder, at = str(settings.data_dir.resolve()), settings.kept_at
         if as_json:
             put_json({"dataDir": folder, "store": at, "mode": settings.mode, "pid": os.getpid()}, indent=False)

@@ -11,7 +11,7 @@ from .events import Accepted, Asked, Entry, Envelope, Event, Hinted, Judged, Obs
 from .operations import UNSETTLED, excluding, gone, operation, part_of, reserved_minor, reversal_of, state
 from .outcome import Captured, Created, Found, Mismatch, RequiresAction, Succeeded, Unreadable
 from .payment import ATTEMPTS_MAX, FINAL, MONEY_STEPS, OPERATIONS_MAX, Attempt, Hint, Operation, Payment
-from .verdict import Verdict, captures, evidence, given_back, hold, last_found, sealed, unresolved, verdict
+from .verdict import Verdict, captures, evidence, flat, given_back, hold, last_found, sealed, unresolved, verdict
 
 
 def fold(entries: Iterable[Entry]) -> Payment:
@@ -251,9 +251,7 @@ def _decided(p: Payment, env: Envelope, o: Operation, e: Resolved) -> Payment:
     _require(o.state == "IN_DOUBT" and e.verdict in ("done", "not-done"), "only an operation in doubt is decided")
     if e.verdict == "not-done" or p.status != "AUTHORIZED":
         return _with(p, replace(o, state="SUCCEEDED" if e.verdict == "done" else "FAILED", reason=e.reason))
-    taken = [
-        m for _, m in operations.flat(operations.looks_at(p, p.attempts[o.attempt])) if isinstance(m, Mismatch) and not m.held
-    ]
+    taken = [m for _, m in flat(operations.looks_at(p, p.attempts[o.attempt])) if isinstance(m, Mismatch) and not m.held]
     shown = [m.amount_minor for m in taken if m.currency == p.currency]  # what was really taken, if the provider shows it
     a = replace(p.attempts[o.attempt], resolved="charged", resolved_seq=env.seq, resolved_us=env.at_us)
     p = _with(p, a) if shown and o.kind == "capture" else p

@@ -21,12 +21,15 @@ digest with a letter in it, none of our ids. An order number that is refused nee
 import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 DIGITS_MIN, DIGITS_MAX = 13, 19
 _DIGIT: Final = re.compile(r"\d|[^\x00-\x7f]")  # each may be a digit; those that are, are few
+# Every text with a card number has one of these: a character that may mean another one, or the digits of the shortest number,
+# with at most what is looked through between them. It settles most texts with many digits (keys, ids) in 1 us instead of 10.
+_SUSPECT: Final = re.compile(r"[^\x00-\x7f]|[%\\]|&#|(?<![0-9])[2-689](?:[^0-9A-Za-z]{0,3}[0-9]){12}")
 # Groups of digits: a card number, a date, a CVC beside it.
 _RUN: Final = re.compile(r"[0-9]+(?:[\x00-\x20\-._/+]{1,3}[0-9]+)*")
 _GROUP: Final = re.compile(r"[0-9]+")
@@ -76,7 +79,7 @@ class _View(Struct, frozen=True):
 
 def spans(text: str) -> list[tuple[int, int]]:
     """(start, end) of each card number in ``text``, in order, none touching another."""
-    if len(text) < DIGITS_MIN or len(_DIGIT.findall(text)) < DIGITS_MIN:
+    if len(text) < DIGITS_MIN or len(_DIGIT.findall(text)) < DIGITS_MIN or not _SUSPECT.search(text):
         return []
     found = sorted(view.span(*span) for view in _views(text) for span in _cards(view.text))
     merged: list[tuple[int, int]] = []
@@ -86,26 +89,6 @@ def spans(text: str) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text, number and name in a decoded JSON value, as text."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from texts(key)
-            yield from texts(each)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for each in value:
-            yield from texts(each)
-    elif isinstance(value, str):
-        yield value
-    elif isinstance(value, bytes | bytearray):
-        yield bytes(value).decode("utf-8", "replace")
-    elif isinstance(value, float):
-        if abs(value) <= 2**53:  # above it the digits are not exact, so they are no card number
-            yield str(int(value))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)
 
 
 def _views(text: str) -> Iterator[_View]:

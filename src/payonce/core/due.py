@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from .idempotency import Details
 from .payment import Attempt, Candidate, StepKind
 
 
@@ -27,6 +28,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     hold: bool = False  # after a restore: read and close, but fire and begin nothing
     look_first: frozenset[str] = frozenset()  # accounts whose idle attempts are read first: a backup was restored
     found_at: str = ""  # where the next attempt of the lost end of a history was found
+    details: Details | None = None  # of no use to plan: for whoever makes the call, so that they are read once
     lost: frozenset[int] = frozenset()  # attempts whose account is missing or was re-pointed: nothing is sent there
 
 

@@ -23,6 +23,7 @@ METADATA_VALUE_CHARS_MAX: Final = 500
 _URL: Final = re.compile(
     r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!-~]*)?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?(?:[/?#][!-~]*)?"
 )
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{KEY_CHARS_MAX}}}")
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 Scalar = str | int | float | bool | None
 
@@ -74,7 +75,7 @@ def parse_key(header: str | None, body: object) -> str:
         raise Refused("idempotency_key_missing", "There is no Idempotency-Key header and no idempotencyKey in the body.")
     if has_card_number(given):  # before its form: a card number with spaces in it is refused as what it is
         raise Refused("card_number_refused", "The idempotency key looks like a card number.")
-    if any(not 1 <= len(key) <= KEY_CHARS_MAX or not re.fullmatch(r"[\x21-\x7e]+", key) for key in given):
+    if not all(map(_KEY.fullmatch, given)):
         raise Refused("idempotency_key_invalid", f"The key must be 1 to {KEY_CHARS_MAX} visible ASCII characters.")
     if len(set(given)) > 1:
         raise Refused("idempotency_key_invalid", "The Idempotency-Key header and idempotencyKey in the body differ.")

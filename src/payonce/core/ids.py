@@ -7,25 +7,24 @@ again: ``reference`` = those 20 + two digits operation + two digits attempt; ste
 """
 
 import hashlib
+import re
 import uuid
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(one + other for one in ALPHABET for other in ALPHABET)
 ID_CHARS = 20
 RANDOM_BITS = 52
 REFERENCE_CHARS = 24
 NOTICE = "not_"
+_PAYMENT_ID = re.compile(rf"pay_[{ALPHABET}]{{{ID_CHARS}}}")
 _KEYS = uuid.UUID("6f0c9c39-5b0f-5d0e-9f43-7a1d1f6f7b11")  # namespace of payonce step keys, never changes
 
 
 def encode(number: int, chars: int = ID_CHARS) -> str:
-    """``number`` in lower-case Crockford base32, left-padded to ``chars``."""
-    digits = []
-    for _ in range(chars):
-        digits.append(ALPHABET[number & 31])
-        number >>= 5
-    if number:
+    """``number`` in lower-case Crockford base32, left-padded to ``chars``, which are even: made in pairs."""
+    if number >> 5 * chars:
         raise ValueError("number does not fit")
-    return "".join(reversed(digits))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * chars - 10, -1, -10)])
 
 
 def new_id(prefix: str, at_us: int, random_bits: int) -> str:
@@ -34,7 +33,7 @@ def new_id(prefix: str, at_us: int, random_bits: int) -> str:
 
 
 def is_payment_id(text: str) -> bool:
-    return len(text) == 4 + ID_CHARS and text.startswith("pay_") and all(c in ALPHABET for c in text[4:])
+    return _PAYMENT_ID.fullmatch(text) is not None
 
 
 def operation_id(payment_id: str, number: int, at_us: int) -> str:

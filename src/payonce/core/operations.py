@@ -1,7 +1,6 @@
 """Operations beside the charge, by the same rules of evidence: what a merchant asks (capture, void, refund), and the
 reversal of a surplus charge (R8)."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -29,7 +28,7 @@ from .outcome import (
 )
 from .payment import FINAL, OPERATIONS_MAX, Attempt, Operation, OperationState, Payment, Step
 from .redact import mask
-from .verdict import awaits_read, captures, evidence, final_decline, hold, verdict
+from .verdict import awaits_read, captures, evidence, final_decline, flat, hold, verdict
 
 SENDS: frozenset[str] = frozenset({"refund", "void", "capture"})
 UNSETTLED: frozenset[str] = frozenset({"PENDING", "IN_DOUBT"})
@@ -143,24 +142,12 @@ def _is(o: Operation, given: Refunded | Refunding | RefundFailed) -> bool:
 
 def only_held(o: Operation) -> bool:
     """The last read showed a hold and no charge: a void gives it back."""
-    found = [s.outcome for s in o.steps if isinstance(s.outcome, Found)]
-    return (
-        bool(found)
-        and any(isinstance(t, Authorized) for t in found[-1].tries)
-        and not any(isinstance(t, Succeeded) for t in found[-1].tries)
-    )
+    found = next((s.outcome for s in reversed(o.steps) if isinstance(s.outcome, Found)), Found())
+    kinds = [type(t) for t in found.tries]
+    return Authorized in kinds and Succeeded not in kinds
 
 
 # --- what becomes of a hold -------------------------------------------------------------------------------------------
-
-
-def flat(steps: tuple[Step, ...]) -> Iterator[tuple[Step, AnyOutcome]]:
-    """Every outcome with the step that got it; a read's tries one by one."""
-    for step in steps:
-        if isinstance(step.outcome, Found):
-            yield from ((step, each) for each in step.outcome.tries)
-        elif step.outcome is not None:
-            yield step, step.outcome
 
 
 def looks_at(p: Payment, a: Attempt) -> tuple[Step, ...]:

@@ -273,12 +273,12 @@ def horizon_us(a: Attempt) -> int:
 
 
 def _looks(a: Attempt) -> int:
-    """How far the schedule has got since the last shot. What nobody answered takes it to its fifth entry at most (two
-    minutes): a provider that comes back must not find everybody asleep for an hour."""
+    """How far the schedule has got since the last shot. What nobody answered, since somebody did, takes it four entries further
+    at most (first to two minutes): a provider that comes back must not find everybody asleep for an hour."""
     last_shot = max((s.seq for s in a.steps if s.kind in ("fire", "capture")), default=0)
     since = [s for s in a.steps if s.kind in ("read", "replay", "close") and s.seq > last_shot]
-    silent = sum(1 for s in since if s.outcome is None or isinstance(s.outcome, Unreadable | Unknown | NotSent))
-    return len(since) - silent + min(silent, SILENT_LOOKS_MAX)
+    heard = [n for n, s in enumerate(since, 1) if not isinstance(s.outcome, Unreadable | Unknown | NotSent | None)]
+    return len(heard) + min(len(since) - max(heard, default=0), SILENT_LOOKS_MAX)
 
 
 def _again(a: Attempt) -> StepKind | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .cards import spans, texts
+from .cards import DIGITS_MIN, spans
 from .outcome import Found, Unknown, Unreadable
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ _NAMED: Final = re.compile(
 )
 # Adapters cut long texts: what begins like a card number and ends with the text may be the rest of one.
 _CUT: Final = re.compile(r"(?<![0-9])[2-69](?:[ \-]?[0-9]){6,}$")
+OWN_ID: Final = re.compile(r"(?:pay|op|key|req)_[0-9a-hjkmnp-tv-z]{20}")  # ids of ours are in nearly every line: never masked
 _ROUNDS: Final = 8
 _NAME_CHARS: Final = 64  # longer names are looked at each time, and are no names of secrets
 _NO_ID: Final = "an id in the answer is written like a card number: it is not kept"
@@ -54,7 +55,24 @@ _NO_ID: Final = "an id in the answer is written like a card number: it is not ke
 
 def has_card_number(value: Any) -> bool:
     """True when a card number stands anywhere in a decoded JSON value: in a text, a number or a name."""
-    return any(True for text in texts(value) if spans(text))
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            if len(each) >= DIGITS_MIN and spans(each):
+                return True
+        elif isinstance(each, dict):
+            left += (*each, *each.values())
+        elif isinstance(each, list | tuple | set | frozenset):
+            left += each
+        elif isinstance(each, bytes | bytearray):
+            left.append(bytes(each).decode("utf-8", "replace"))
+        elif isinstance(each, float):
+            if abs(each) <= 2**53:  # above it the digits are not exact, so they are no card number
+                left.append(str(int(each)))
+        elif isinstance(each, int) and not isinstance(each, bool):
+            left.append(str(each))
+    return False
 
 
 def without_cards(text: str) -> str:
@@ -70,9 +88,9 @@ def without_cards(text: str) -> str:
 
 def mask(text: str) -> str:
     """``text`` with card numbers and secrets replaced."""
+    if len(text) < _SECRET_CHARS_MIN or OWN_ID.fullmatch(text):
+        return text
     plain = without_cards(text)
-    if len(plain) < _SECRET_CHARS_MIN:
-        return plain
     formless = _FORMS.sub(lambda m: "".join(part or "" for part in m.groups()) + MASK, plain)
     named = _NAMED.sub(lambda m: m.group(1) + (m.group(2) or "") + MASK, formless)
     return named if named == plain else without_cards(named)

@@ -100,25 +100,24 @@ class Condition(Struct, frozen=True):
 def route(rules: Rules, asked: Asked, offers: Sequence[Offer]) -> Route:
     """The accounts of a payment. Nothing taken = it cannot be accepted. Every offer is a candidate exactly once, and nothing
     else is, but for the account that the request names: rules may name accounts that are not offered to this merchant."""
-    names = [offer.account for offer in offers]
+    there = {offer.account: offer for offer in offers}
     if asked.provider:
-        return _judged("", {asked.provider: "the request names it"}, f"the request names {asked.provider}", asked, offers)
+        return _judged("", {asked.provider: "the request names it"}, f"the request names {asked.provider}", asked, there)
     if not rules.rules:
         why = f"takes {asked.currency}, in the order of the configuration"
-        return _judged("", dict.fromkeys(names, why), "", asked, offers)
+        return _judged("", dict.fromkeys(there, why), "", asked, there)
     for rule in rules.rules:
-        found = conditions(rule, asked, rules)
-        if all(each.holds for each in found):
+        if all(each.holds for each in _conditions(rule.when, asked, rules)):  # no further than the first that does not
             break
     else:
-        return _judged("", {}, "no rule matches this payment", asked, offers)
-    why = f"{rule.title}: {', '.join(each.why for each in found) or 'matches every payment'}"
-    wanted = dict.fromkeys((name for name in rule.use if name in names), why)
-    for name in names if rule.fallback == "any" else rule.fallback:
-        if name in names:
+        return _judged("", {}, "no rule matches this payment", asked, there)
+    why = f"{rule.title}: {', '.join(each.why for each in conditions(rule, asked, rules)) or 'matches every payment'}"
+    wanted = dict.fromkeys((name for name in rule.use if name in there), why)
+    for name in there if rule.fallback == "any" else rule.fallback:
+        if name in there:
             wanted.setdefault(name, f"fallback: takes {asked.currency}")
     others = f"not among the fallbacks of {rule.title}" if rule.fallback else f"{rule.title} has no fallback"
-    return _judged(rule.name, wanted, others, asked, offers)
+    return _judged(rule.name, wanted, others, asked, there)
 
 
 def conditions(rule: Rule, asked: Asked, rules: Rules) -> tuple[Condition, ...]:
@@ -164,13 +163,12 @@ def same(one: Scalar, other: Scalar) -> bool:
     return (isinstance(one, bool), one) == (isinstance(other, bool), other)
 
 
-def _judged(rule: str, wanted: Mapping[str, str], others: str, asked: Asked, offers: Sequence[Offer]) -> Route:
+def _judged(rule: str, wanted: Mapping[str, str], others: str, asked: Asked, there: Mapping[str, Offer]) -> Route:
     """Who is wanted (name -> why, in order) and able is taken; ``others`` says why the rest is not wanted."""
-    by_name = {offer.account: offer for offer in offers}
-    unable = {name: _unable(by_name.get(name), asked) for name in wanted}
+    unable = {name: _unable(there.get(name), asked) for name in wanted}
     taken = [Candidate(account=name, why=why) for name, why in wanted.items() if not unable[name]]
     skipped = [Candidate(account=name, why=why, taken=False) for name, why in unable.items() if why]
-    skipped += [Candidate(account=name, why=others, taken=False) for name in by_name if name not in wanted]
+    skipped += [Candidate(account=name, why=others, taken=False) for name in there if name not in wanted]
     return Route(rule=rule, candidates=(*taken, *skipped))
 
 

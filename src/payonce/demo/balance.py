@@ -12,10 +12,9 @@ from msgspec import Struct
 from payonce.core.apply import fold
 from payonce.core.events import Entry, Planned
 from payonce.core.money import display
-from payonce.core.operations import flat
 from payonce.core.outcome import Captured, Mismatch, RequiresAction, Succeeded
 from payonce.core.payment import FINAL, Attempt, Payment
-from payonce.core.verdict import declines, evidence, verdict
+from payonce.core.verdict import declines, evidence, flat, verdict
 from payonce.storage import ReadStore
 
 from .stories import history, lost

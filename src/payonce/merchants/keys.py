@@ -186,7 +186,10 @@ class Keyring:
 
     def _younger(self, at: tuple[int, int] | None, us: int) -> bool:
         """By both clocks; what lies in the future is not."""
-        return at is not None and all(0 <= now - then < us for now, then in zip(self._now(), at, strict=True))
+        if at is None:
+            return False
+        wall_us, monotonic_us = at
+        return 0 <= self._clock.now_us() - wall_us < us and 0 <= self._clock.monotonic_us() - monotonic_us < us
 
     def _require_fresh(self, cause: PayonceError | None) -> None:
         if not self._younger(self._read_at, STALE_US):

@@ -1,8 +1,8 @@
 """One POST to a merchant's endpoint. The other end is a stranger: each limit here is for what it may do to us.
 
 The host is looked up once, by us, and a connection goes to an address that was looked at: a name that answers differently the
-second time gains nothing. No redirect is followed, no proxy is used, nothing of the answer is kept but its status. Spoken over
-asyncio's own connections (``wire``), since an HTTP client would look the host up again by itself.
+second time gains nothing. No redirect is followed, no proxy is used, nothing of the answer is kept but its status. An HTTP
+client would look the host up again by itself, so connections are our own (``http1``).
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from payonce import __version__
+from payonce import __version__, http1
 from payonce.core.errors import Refused
+from payonce.http1 import Connection
 from payonce.ports import Clock
 
 from . import guard
@@ -30,7 +31,9 @@ LOOK_S: Final = 5.0  # for the addresses of a host, when an endpoint is register
 LOOKS_MAX: Final = 64  # threads that wait for DNS; those of a name that is not answered wait for longer than we do
 REGISTERED_MAX: Final = 4  # threads of their own for names that are being registered, and as many lookups at once
 RETRY_AFTER_S_MAX: Final = 86_400
-READ_BYTES: Final = 16_384
+DRAIN_BYTES_MAX: Final = 65_536  # of an answer's body, which is read and dropped
+DRAIN_S: Final = 2.0  # for it
+LIMITS: Final = http1.Limits(head_bytes_max=16_384, body_bytes_max=DRAIN_BYTES_MAX, sent_bytes_max=4 * DRAIN_BYTES_MAX)
 
 Resolver = Callable[[str, int], Awaitable[tuple[str, ...]]]  # host, port -> addresses; raises OSError
 
@@ -69,7 +72,7 @@ class HttpSender:
     ) -> None:
         """``timeout_ms`` is for everything: lookup, connection, answer. ``trust`` makes the TLS context."""
         self._clock, self._allowed, self._timeout_ms = clock, allowed, timeout_ms
-        self._resolve, self._trust = resolve or self._dns, trust or _trusted
+        self._resolve, self._trust = resolve or self._dns, trust or http1.trusted
         self._tls: ssl.SSLContext | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._register_threads: ThreadPoolExecutor | None = None
@@ -82,10 +85,13 @@ class HttpSender:
             to = guard.target(url, self._allowed)
         except Refused as refused:
             return Sent(said=f"not sent: {refused.detail}")
-        said = [*headers.items(), ("user-agent", USER_AGENT), ("accept-encoding", "identity"), ("connection", "close")]
+        try:
+            raw = http1.request("POST", to.authority, to.path, [*headers.items(), ("user-agent", USER_AGENT)], body, close=True)
+        except ValueError:
+            return Sent(said="not sent: the request cannot be formed")
         try:
             async with asyncio.timeout(self._timeout_ms / 1000):
-                return await self._exchange(to, said, body)
+                return await self._exchange(to, raw)
         except _Failed as failed:
             return Sent(said=str(failed))
         except TimeoutError:
@@ -118,26 +124,30 @@ class HttpSender:
 
     # --- the connection ---------------------------------------------------------------------------------------------
 
-    async def _exchange(self, to: Target, headers: list[tuple[str, str]], body: bytes) -> Sent:
-        from . import wire
-
-        reader, writer = await self._connected(to)
+    async def _exchange(self, to: Target, raw: bytes) -> Sent:
+        connection = await self._connected(to)
         try:
-            answer = await wire.post(reader, writer, to, headers, body)
+            connection.send(raw)
+            answer = await connection.head()
+            if isinstance(answer, str):
+                return Sent(said=answer)
+            # What is left of a short answer is taken, so that its sender sees a whole exchange. However it goes on, it changes
+            # nothing: the status is what counts.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await connection.answer()
         finally:
-            writer.transport.abort()  # at once: a polite end would wait for the other one
-        return Sent(said=answer) if isinstance(answer, str) else self._sent(*answer)
+            connection.close()
+        return self._sent(answer.status, answer.headers.get("retry-after", ""))
 
-    async def _connected(self, to: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connected(self, to: Target) -> Connection:
         """To an address that was looked at."""
         tls = self._context() if to.tls else None
         last: Exception | None = None
         for address in (await self._checked(to))[:ADDRESSES_MAX]:
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    return await asyncio.open_connection(
-                        address, to.port, limit=READ_BYTES, ssl=tls, server_hostname=to.host if tls else None
-                    )
+                    return await http1.dial(address, to.port, LIMITS, tls=tls, name=to.host)
             except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
                 last = error
         raise _Failed(_why(last))
@@ -218,15 +228,6 @@ def retry_after_s(value: str, now_us: int) -> int | None:
     except (ValueError, TypeError, OverflowError, OSError):
         return None
     return min(max(0, math.ceil(at_s - now_us / 1_000_000)), RETRY_AFTER_S_MAX)
-
-
-def _trusted() -> ssl.SSLContext:
-    """The certificates that providers are trusted by; none from the environment."""
-    import httpx2
-
-    context = httpx2.create_ssl_context(trust_env=False)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _why(error: Exception | None) -> str:

@@ -19,7 +19,7 @@ from payonce.ports import Clock
 
 from .deliveries import Delivery, Event, State
 from .ledger import Ledger
-from .outbox import endpoints, register_own
+from .outbox import register_own
 from .pages import serve_pages_at
 from .server import Sandbox
 
@@ -29,8 +29,9 @@ KEPT_US: Final = 24 * 3600 * 1_000_000  # what was announced and done with earli
 TIMEOUT_S: Final = 5.0  # of one send
 CLAIM_US: Final = 7_000_000  # longer than a send takes
 IN_FLIGHT_MAX: Final = 8
-POLL_S: Final = 0.25  # other processes announce too, and what is late happens by itself
-IDLE_POLL_S: Final = 1.0  # nobody listens
+POLL_S: Final = 1.0  # other processes announce too; our own sandbox wakes us
+GATHER_S: Final = 0.05  # after it did: what happens within it is looked at together
+UNLOOKED_US: Final = 10_000_000  # how long there is no look while the ledger does not change and nothing is due
 PRUNE_EVERY_US: Final = 600 * 1_000_000
 DRAIN_S: Final = 1.0  # for sends in flight at the end
 
@@ -41,21 +42,24 @@ class Courier:
     def __init__(self, sandbox: Sandbox, clock: Clock, *, in_flight_max: int = IN_FLIGHT_MAX) -> None:
         self._sandbox, self._clock, self._in_flight_max = sandbox, clock, in_flight_max
         self._sends: dict[str, asyncio.Task[None]] = {}  # endpoint -> the task that empties its queue
-        self._ended, self._stopping = asyncio.Event(), False
+        self._woken, self._stopping = asyncio.Event(), False
+        self._gathering: asyncio.TimerHandle | None = None
         self._pruned_us = 0
+        self._looked, self._quiet_until_us = (-1, -1), 0
         limits = httpx2.Limits(max_connections=in_flight_max, keepalive_expiry=2.0)
         self._http = httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S, limits=limits)
 
     async def run(self) -> None:
         """Until cancelled. Survives a ledger that cannot be used for a while, and a vendor that cannot go on: its own
         requests say why."""
+        self._sandbox.told = self._wake
         while True:
-            self._ended.clear()
+            self._woken.clear()
             try:
                 wait_s = self.start_due()
             except Exception:  # noqa: BLE001 - a courier that ended would keep every vendor's webhooks
-                wait_s = IDLE_POLL_S
-            await self._rest(wait_s)
+                wait_s = POLL_S
+            await self._rest(wait_s or POLL_S)  # 0: an end wakes us
 
     async def send_due(self) -> None:
         """Send everything that is due now, and wait for it: for who moves the clock by hand."""
@@ -65,14 +69,18 @@ class Courier:
     def start_due(self) -> float:
         """Begin to send what is due to endpoints that are not being served already, as many as may be. The seconds until
         there may be more; 0 when there is more now than may be in flight. Raises apsw.Error."""
+        ledger, seen, asked_us = self._sandbox.ledger, self._sandbox.ledger.version(), self._clock.now_us()
+        if seen == self._looked and asked_us < self._quiet_until_us:
+            return min(POLL_S, (self._quiet_until_us - asked_us) / 1_000_000)
         with self._sandbox.books():
             now_us = self._clock.now_us()
             if now_us >= self._pruned_us + PRUNE_EVERY_US:
-                self._sandbox.ledger.deliveries.prune(now_us - KEPT_US)
+                ledger.deliveries.prune(now_us - KEPT_US)
                 self._pruned_us = now_us
-            owed = self._sandbox.ledger.deliveries.owed(now_us)
-            listened = owed or any(endpoints(self._sandbox.ledger).values())
-        wait_us = int((POLL_S if listened else IDLE_POLL_S) * 1_000_000)
+            owed, later_us = ledger.deliveries.owed(now_us), ledger.later_us(asked_us)
+        self._looked = seen  # what this look changed is looked at once more
+        self._quiet_until_us = min([now_us + UNLOOKED_US, *later_us, *owed.values()])
+        wait_us = min([int(POLL_S * 1_000_000), *(max(1, due_us - now_us) for due_us in later_us)])
         for endpoint, due_us in owed.items():
             if endpoint in self._sends:
                 continue  # its end wakes us
@@ -86,7 +94,9 @@ class Courier:
 
     async def close(self) -> None:
         """Begin nothing more, give sends in flight a moment, and cut them then: those are owed still."""
-        self._stopping = True
+        self._stopping, self._sandbox.told = True, None
+        if self._gathering is not None:
+            self._gathering.cancel()
         if running := list(self._sends.values()):
             _, late = await asyncio.wait(running, timeout=DRAIN_S)
             for task in late:
@@ -103,7 +113,16 @@ class Courier:
 
     def _done(self, endpoint: str) -> None:
         self._sends.pop(endpoint, None)
-        self._ended.set()
+        self._woken.set()
+
+    def _wake(self) -> None:
+        """The sandbox changed its ledger."""
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._look)
+
+    def _look(self) -> None:
+        self._gathering = None
+        self._woken.set()
 
     async def _serve(self, endpoint: str) -> None:
         """Everything that is due to it, one after the other."""
@@ -150,8 +169,8 @@ class Courier:
             self._sandbox.ledger.deliveries.end(delivery, state, due_us=due_us, now_us=now_us, said=said)
 
     async def _rest(self, seconds: float) -> None:
-        """Until the time is over or a queue is empty."""
-        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._ended.wait())]
+        """Until the time is over, a queue is empty, or the sandbox has news."""
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._woken.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

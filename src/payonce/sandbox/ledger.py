@@ -124,6 +124,15 @@ class Ledger:
                 self._db.execute("ROLLBACK")
             raise
 
+    def version(self) -> tuple[int, int]:
+        """Another one after every change, whoever made it; asking costs some microseconds and locks nothing. Not inside a
+        transaction."""
+        return self._db.pragma("data_version"), self.changes()
+
+    def changes(self) -> int:
+        """How many rows this object has changed."""
+        return self._db.total_changes()
+
     # --- the witness ------------------------------------------------------------------------------------------------
 
     def book(
@@ -219,6 +228,11 @@ class Ledger:
     def later(self, thing: Thing, due_us: int) -> None:
         """Something is to happen to the object at ``due_us``."""
         self._db.execute("INSERT OR REPLACE INTO later (due_us, object) VALUES (?, ?)", (due_us, thing.id))
+
+    def later_us(self, after_us: int) -> list[int]:
+        """When the first of what is to happen after a time is due, if there is any."""
+        due_us = self._db.execute("SELECT min(due_us) FROM later WHERE due_us > ?", (after_us,)).get
+        return [] if due_us is None else [due_us]
 
     def take_due(self, provider: str, now_us: int) -> list[tuple[int, Thing]]:
         """What has become due for this vendor, with its due times; taken off the list."""

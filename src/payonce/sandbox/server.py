@@ -13,7 +13,7 @@ The vendors are sans-I/O; this shell waits, drops connections, and wraps each re
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -63,6 +63,7 @@ class Sandbox:
 
     def __init__(self, ledger: Ledger, clock: Clock, vendors: Mapping[str, Simulator]) -> None:
         self.ledger, self.clock, self.vendors = ledger, clock, dict(vendors)
+        self.told: Callable[[], None] | None = None  # called when the ledger was changed here
         self._pages = Starlette(
             routes=[
                 Route("/sandbox", self._summary),
@@ -134,10 +135,13 @@ class Sandbox:
     @contextlib.contextmanager
     def books(self) -> Iterator[None]:
         """One transaction, in which everything that was due before has happened."""
+        changes = self.ledger.changes()
         with self.ledger.transaction():
             for vendor in self.vendors.values():
                 vendor.settle(self.ledger, self.clock.now_us())
             yield
+        if self.told is not None and self.ledger.changes() != changes:
+            self.told()
 
     # --- pages ------------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ class Simulator(Protocol):
         """Answer one request. ``faults`` were applied already; they are there for what only a vendor can do."""
 
     def settle(self, ledger: Ledger, now_us: int) -> None:
-        """Do what has become due by itself: called before every request and every look at the books."""
+        """Do what has become due by itself: called before every request and every look at the books. When nobody asks: at the
+        times that stand on the ledger's list (``Ledger.later``), and every few seconds."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):

@@ -4,10 +4,9 @@ return is. Pure."""
 from typing import Final
 
 from payonce.core.money import display
-from payonce.core.operations import flat
 from payonce.core.outcome import Captured, Succeeded
 from payonce.core.payment import Operation, Payment
-from payonce.core.verdict import charge_ref, evidence
+from payonce.core.verdict import charge_ref, evidence, flat
 
 # of what was held and not taken; pages look for them in the sentence
 ONLY_HELD: Final = "was only held"

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -206,7 +207,14 @@ def history_entry(payment_id: str, entry: Entry) -> HistoryEntry:
 
 def stamp(at_us: int) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return (EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    seconds, us = divmod(at_us, 1_000_000)
+    return f"{_second(seconds)}.{us:06}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(since_1970: int) -> str:
+    """Of the times that are shown many are of the same few seconds."""
+    return (EPOCH + timedelta(seconds=since_1970)).isoformat().removesuffix("+00:00")
 
 
 def moment(text: str) -> int:

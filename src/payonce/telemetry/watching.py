@@ -6,7 +6,7 @@ Watching never fails what it watches. What goes wrong in here is counted, and sa
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
@@ -74,6 +74,7 @@ class Watcher:
         self.started_us = clock.now_us()
         self._origins: OrderedDict[str, Origin] = OrderedDict()
         self._said_us: int | None = None
+        self._unharmed = _Unharmed(self._failed)
 
     def store(self, store: Store) -> Store:
         """The store, watched; it looks like the one it wraps."""
@@ -107,13 +108,9 @@ class Watcher:
         with structlog.contextvars.bound_contextvars(**bound), Safely(self, process):
             yield
 
-    @contextmanager
-    def unharmed(self) -> Iterator[None]:
+    def unharmed(self) -> "_Unharmed":
         """What goes wrong in the block is counted, and said now and then."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - watching must not fail what it watches
-            self._failed(error)
+        return self._unharmed
 
     # --- what is committed --------------------------------------------------------------------------------------------
 
@@ -249,6 +246,23 @@ class Watcher:
             pass
 
 
+class _Unharmed:
+    """A block whose errors are told, and go no further: watching must not fail what it watches. Several may be open at once."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, tell: Callable[[Exception], None]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._tell(error)
+        return True
+
+
 class Safely:
     """A span whose own trouble stays in here: what it surrounds is done in any case."""
 
@@ -258,7 +272,7 @@ class Safely:
     def __enter__(self) -> Span:
         with self._watcher.unharmed():
             return self._span.__enter__()
-        self._span = nullcontext(NOTHING)  # type: ignore[unreachable]  # it could not be opened
+        self._span = nullcontext(NOTHING)  # it could not be opened
         return NOTHING
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
@@ -285,9 +299,10 @@ class WatchedStore:
         span, link = _NO_SPAN, None
         with watcher.unharmed():
             watcher.planned(change)
-            link = watcher.tracing.here()
-            span = watcher.database(change.payment.id)
-        with Safely(watcher, span) as opened:
+            if watcher.tracing.on:
+                link = watcher.tracing.here()
+                span = Safely(watcher, watcher.database(change.payment.id))
+        with span as opened:
             done = await self._store.commit(change, expected_version)
             with watcher.unharmed():
                 if isinstance(done, Committed):

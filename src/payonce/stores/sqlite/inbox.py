@@ -70,7 +70,7 @@ class InboxReads:
         raise StoreUnavailable(READ_ONLY)
 
     async def get(self, id: str) -> Webhook | None:
-        return await self._readers.run(_get, id)
+        return await self._readers.near(_get, id)
 
     async def list(
         self, limit: int, *, state: WebhookState | None = None, account: str | None = None, cursor: str | None = None
@@ -78,7 +78,7 @@ class InboxReads:
         return await self._readers.run(_page, limit, state, account, cursor)
 
     async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
-        return await self._readers.run(_due, before_us, limit)
+        return await self._readers.few(limit, _due, before_us, limit)
 
     async def settle(self, webhook: Webhook) -> bool:
         del webhook

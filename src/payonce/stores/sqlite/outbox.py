@@ -76,10 +76,10 @@ class OutboxReads:
         self._readers = readers
 
     async def notices(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
-        return await self._readers.run(_notices, before_us, limit)
+        return await self._readers.few(limit, _notices, before_us, limit)
 
     async def noticed(self, payment_id: str) -> int | None:
-        return await self._readers.run(_noticed, payment_id)
+        return await self._readers.near(_noticed, payment_id)
 
     async def hand_over(self, payment_id: str, version: int, deliveries: Sequence[Delivery]) -> bool:
         del payment_id, version, deliveries
@@ -94,7 +94,7 @@ class OutboxReads:
         raise StoreUnavailable(READ_ONLY)
 
     async def get(self, id: str) -> Delivery | None:
-        return await self._readers.run(_get, id)
+        return await self._readers.near(_get, id)
 
     async def list(
         self,
@@ -110,7 +110,7 @@ class OutboxReads:
         return await self._readers.run(_page, wanted)
 
     async def due(self, before_us: int, limit: int) -> tuple[Waiting, ...]:
-        return await self._readers.run(_due, before_us, limit)
+        return await self._readers.few(limit, _due, before_us, limit)
 
     async def settle(self, delivery: Delivery) -> bool:
         del delivery

@@ -31,8 +31,8 @@ _DECLINED: Final = (
     "AND declines.code = ? AND declines.created_us = labels.created_us AND declines.payment_id = labels.payment_id)"
 )
 _KEY: Final = "SELECT operation, payment_id, request_v, request FROM keys WHERE merchant_id = ? AND mode = ? AND key = ?"
-_REF: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ?"
-_REF_AT: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? AND account = ?"
+_REF: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? LIMIT ?"
+_REF_AT: Final = "SELECT DISTINCT payment_id FROM refs WHERE value = ? AND account = ? LIMIT ?"
 _BODY: Final = "SELECT bytes FROM bodies WHERE payment_id = ? AND sha256 = ?"
 _HISTORY: Final = "SELECT seq, raw, hash FROM events WHERE payment_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 FEED: Final = (
@@ -53,7 +53,7 @@ def head(connection: apsw.Connection, payment_id: str) -> tuple[int, str] | None
     if row is None:
         return None
     version, last, schema = row
-    _require_known(payment_id, schema)
+    require_known(payment_id, schema)
     return version, last
 
 
@@ -70,9 +70,9 @@ def find_key(connection: apsw.Connection, merchant_id: str, mode: str, key: str)
     return KeyRow(key=key, operation=operation, payment_id=payment_id, request_v=request_v, request=request)
 
 
-def find_ref(connection: apsw.Connection, value: str, account: str | None) -> tuple[str, ...]:
-    found = _ids(connection, _REF, (value,)) if account is None else _ids(connection, _REF_AT, (value, account))
-    return tuple(sorted(found))
+def find_ref(connection: apsw.Connection, value: str, account: str | None, limit: int = -1) -> tuple[str, ...]:
+    asked, values = (_REF, (value, limit)) if account is None else (_REF_AT, (value, account, limit))
+    return tuple(sorted(_ids(connection, asked, values)))
 
 
 def bodies(connection: apsw.Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -183,6 +183,11 @@ def next_due(connection: apsw.Connection) -> int | None:
     return None if row is None else row[0]
 
 
+def data_version(connection: apsw.Connection) -> int:
+    """Another one after each transaction of another connection."""
+    return int(connection.execute("PRAGMA data_version").get)
+
+
 def due_of(connection: apsw.Connection, payment_id: str) -> int | None:
     row = connection.execute(_DUE_OF, (payment_id,)).fetchone()
     return None if row is None else row[0]
@@ -210,7 +215,7 @@ def _ids(connection: apsw.Connection, sql: str, values: tuple[str | int, ...]) -
 
 def _payment(row: tuple[str, int, str, int, bytes]) -> Payment:
     id, version, last, schema, document = row
-    _require_known(id, schema)
+    require_known(id, schema)
     try:
         p = _decoder.decode(document)
     except msgspec.MsgspecError as e:
@@ -229,7 +234,7 @@ def _entry(payment_id: str, seq: int, raw: bytes, stored_hash: str) -> Entry:
         raise InvariantViolated(f"event {seq} of {payment_id} is unreadable: {e}. Run `payonce verify`.") from e
 
 
-def _require_known(payment_id: str, schema: int) -> None:
+def require_known(payment_id: str, schema: int) -> None:
     if schema > SCHEMA:
         raise NewerSchema(
             f"{payment_id} has schema {schema}, this payonce knows up to {SCHEMA}: a newer version wrote it. "

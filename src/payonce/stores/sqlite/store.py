@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 from payonce.core.errors import StoreUnavailable
 from payonce.ports import Change, Committed, Conflict, Unclear
 
+from . import reads
 from .figures import SqliteFigures
 from .inbox import SqliteInbox
 from .looking import BUSY_TIMEOUT_MS, READERS, Readers, SqliteReads
@@ -17,7 +18,7 @@ from .outbox import SqliteOutbox
 from .registry import SqliteRegistry
 from .schema import connect_reader, open_file, reconnect
 from .writer import InlineWrites, ThreadedWrites, Writer, touch
-from .writes import deferral, pending
+from .writes import Deferral, pending
 
 Executor = Literal["threads", "inline"]
 ROOM_MIN: Final = 262_144  # bytes free on the disk before a full one is tried again: some payments of the largest size
@@ -67,7 +68,11 @@ class SqliteStore(SqliteReads):
         return cast("Committed | Conflict | Unclear", await self._writes.run(pending(change, expected_version)))
 
     async def defer(self, payment_id: str, version: int, due_us: int | None) -> bool:
-        return cast("bool", await self._writes.run(deferral(payment_id, version, due_us)))
+        return cast("bool", await self._writes.run(Deferral(payment_id, version, due_us)))
+
+    async def written(self) -> int:
+        """A number that is another one when anybody has written since, in whatever process: a look into shared memory."""
+        return await self._readers.near(reads.data_version)
 
     @property
     def write_trouble(self) -> str:

@@ -8,7 +8,7 @@ or fails adds nothing; a transaction that does not hold takes them with it. Noth
 A payonce from before counting that is still at work beside this one counts nothing of what it writes."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import apsw
@@ -18,6 +18,8 @@ from payonce.core.events import digest
 from payonce.core.payment import Payment
 from payonce.figures import MINUTES_KEPT_US, SPAN_US, Tally, What, counted, declines_in, metadata_in
 from payonce.ports import Change
+
+from .multirow import Row, Rows
 
 if TYPE_CHECKING:
     from .schema import WritingConnection
@@ -32,15 +34,17 @@ SCOPES_MAX: Final = 10_000  # merchants and modes whose minute a connection know
 WHOLE: Final[frozenset[What]] = frozenset({"accepted", "settled"})  # not split into parts: their amounts are told apart too
 
 # One row is all buckets (outcomes, codes) of an hour: a week is read as some thousand rows instead of a hundred thousand.
-_ADD: Final = (
-    "INSERT INTO tallies (merchant_id, mode, span, at_us, what, account, currency, which, n, minor, parts) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+# A new part is {"name":n}; its path in the row that stands is $."name".
+_PATH: Final = "'$.' || substr(excluded.parts, 2, instr(excluded.parts, '\":') - 1)"
+_ADD: Final = Rows(
+    "INSERT INTO tallies (merchant_id, mode, span, at_us, what, account, currency, which, n, minor, parts) VALUES",
+    11,
     "ON CONFLICT (merchant_id, mode, span, at_us, what, account, currency, which) DO UPDATE SET "
     "n = n + excluded.n, minor = min(minor + excluded.minor, 9000000000000000000), "
-    "parts = iif(?12 = '', '', json_set(parts, ?12, coalesce(json_extract(parts, ?12), 0) + excluded.n))"
+    f"parts = iif(excluded.parts = '', '', json_set(parts, {_PATH}, coalesce(json_extract(parts, {_PATH}), 0) + excluded.n))",
 )
-_LABEL: Final = "INSERT OR IGNORE INTO labels (merchant_id, mode, label, created_us, payment_id) VALUES (?, ?, ?, ?, ?)"
-_DECLINE: Final = "INSERT OR IGNORE INTO declines (merchant_id, mode, code, created_us, payment_id) VALUES (?, ?, ?, ?, ?)"
+_LABELS: Final = Rows("INSERT OR IGNORE INTO labels (merchant_id, mode, label, created_us, payment_id) VALUES", 5)
+_DECLINES: Final = Rows("INSERT OR IGNORE INTO declines (merchant_id, mode, code, created_us, payment_id) VALUES", 5)
 _OLD: Final = (
     "SELECT merchant_id, mode, span, at_us, what, account, currency, which FROM tallies "
     "WHERE merchant_id = ? AND mode = ? AND span = 'minute' AND at_us < ? LIMIT ?"
@@ -65,14 +69,6 @@ class Counting(Struct, frozen=True):
     labels: tuple[Found, ...] = ()
     declines: tuple[Found, ...] = ()
 
-    def write(self, connection: "WritingConnection") -> None:
-        """The last step of the change's write: nothing after it may fail."""
-        if self.labels:
-            connection.executemany(_LABEL, self.labels)
-        if self.declines:
-            connection.executemany(_DECLINE, self.declines)
-        connection.sums.add(self.added)
-
 
 class Sums:
     """The tallies of a transaction that is being written, by the minute. Whoever rolls it back clears them."""
@@ -95,7 +91,7 @@ class Sums:
         away. Raises apsw.Error."""
         if not self._rows:
             return
-        connection.executemany(_ADD, self._spread(minutes_from_us))
+        _ADD.write(connection, self._spread(minutes_from_us))
         newest = dict[tuple[str, str], int]()
         for merchant_id, mode, at_us, *_ in self._rows:
             newest[merchant_id, mode] = max(at_us, newest.get((merchant_id, mode), 0))
@@ -109,7 +105,7 @@ class Sums:
             old = connection.execute(_OLD, (*scope, minute_us - MINUTES_KEPT_US, REMOVED_MAX)).fetchall()
             connection.executemany(_REMOVE, old)
 
-    def _spread(self, minutes_from_us: int) -> list[tuple[str | int, ...]]:
+    def _spread(self, minutes_from_us: int) -> list[Row]:
         """The rows of minutes, hours and days that they are in."""
         found = dict[tuple[str | int, ...], tuple[int, int]]()
         for (merchant_id, mode, at_us, *rest), (n, minor) in self._rows.items():
@@ -123,6 +119,13 @@ class Sums:
         return [_row(key, n, minor) for key, (n, minor) in found.items()]
 
 
+def write_found(connection: "WritingConnection", counted: Sequence[Counting]) -> None:
+    """The last step of the changes' write: nothing after it may fail but the end of the transaction."""
+    keep(connection, [row for c in counted for row in c.labels], [row for c in counted for row in c.declines])
+    for c in counted:
+        connection.sums.add(c.added)
+
+
 def counting(change: Change) -> Counting:
     """What a change adds. Pure."""
     p = change.payment
@@ -133,9 +136,9 @@ def counting(change: Change) -> Counting:
     )
 
 
-def _row(key: tuple[str | int, ...], n: int, minor: int) -> tuple[str | int, ...]:
-    part, sums = key[-1], (n, min(minor, MINOR_MAX))
-    return (*key[:-1], *sums, f'{{"{part}":{n}}}', f'$."{part}"') if part else (*key[:-1], *sums, "", "")
+def _row(key: tuple[str | int, ...], n: int, minor: int) -> Row:
+    *names, part = key
+    return *names, n, min(minor, MINOR_MAX), f'{{"{part}":{n}}}' if part else ""
 
 
 def added(p: Payment, tallies: Iterable[Tally]) -> Iterator[Added]:
@@ -160,7 +163,7 @@ def declines(p: Payment, codes: Iterable[str]) -> Iterator[Found]:
     return ((p.merchant_id, p.mode, code, p.created_us, p.id) for code in codes)
 
 
-def keep(connection: apsw.Connection, named: Iterable[Found], declined: Iterable[Found]) -> None:
+def keep(connection: apsw.Connection, named: Sequence[Found], declined: Sequence[Found]) -> None:
     """The rows of payments from before counting."""
-    connection.executemany(_LABEL, named)
-    connection.executemany(_DECLINE, declined)
+    _LABELS.write(connection, named)
+    _DECLINES.write(connection, declined)

@@ -23,9 +23,11 @@ import apsw
 from payonce.core.errors import InvariantViolated, PayonceError, StoreUnavailable
 from payonce.ports import Unclear
 
+from . import batch
+from .batch import COMMITTED
 from .schema import WritingConnection
 from .trouble import CLOSED, NOTHING, unavailable
-from .writes import COMMITTED, Write
+from .writes import Write
 
 BATCH_MAX: Final = 256  # changes of one transaction
 PENDING_MAX: Final = 10_000  # changes that wait; more are refused, and their senders come back with the same key
@@ -91,15 +93,17 @@ class Writer:
         """Run the jobs in one transaction; afterwards each has its result or error. Never raises."""
         try:
             connection = self._begin()
-            for job in jobs:
-                _isolated(connection, job)
-            _count(connection)
+            if not _together(connection, jobs):
+                _undo(connection)
+                self._begin()
+                _apart(connection, jobs)
         except Exception as e:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._recover(e)
             _fail(jobs, e)
             return
         try:
             connection.execute("COMMIT")
+            connection.counter = connection.data_version()
             self.transactions += 1
             if any(job.result is COMMITTED or job.result is True for job in jobs):  # others may have written nothing
                 self.trouble = ""
@@ -126,19 +130,19 @@ class Writer:
             raise StoreUnavailable(astray)
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.data_version() != connection.counter:  # others wrote in the meantime
+            connection.ends.clear()
+        return connection
 
     def _recover(self, error: Exception) -> None:
         """Leave no transaction behind. A connection that cannot even roll back, or saw the disk fail, is replaced."""
         self.trouble = str(error if isinstance(error, StoreUnavailable) else unavailable(error))
         if self._connection is None:
             return
-        self._connection.ends.clear()
-        self._connection.sums.clear()
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            _undo(self._connection)
             broken = isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.NoMemError)
         except apsw.Error:
             broken = True
@@ -160,11 +164,32 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _together(connection: WritingConnection, jobs: Sequence[Job]) -> bool:
+    """Run all jobs without guarding one from another: as a rule nothing goes wrong. False: something did, and what was written
+    is to be undone. Raises what ends the whole transaction."""
+    try:
+        results = batch.write_all(connection, [job.write for job in jobs])
+        connection.sums.write(connection)
+    except _SHARED:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is, it happens again where it belongs to one job
+        return False
+    for job, result in zip(jobs, results, strict=True):
+        job.result = result
+    return True
+
+
+def _apart(connection: WritingConnection, jobs: Iterable[Job]) -> None:
+    """Run the jobs so that the error of one undoes only its own writes. Raises what ends the whole transaction."""
+    for job in jobs:
+        _isolated(connection, job)
+    _count(connection)
+
+
 def _isolated(connection: WritingConnection, job: Job) -> None:
-    """Run one job so that its own error undoes only its own writes. Raises what ends the whole transaction."""
     connection.execute("SAVEPOINT change")
     try:
-        job.result = job.write(connection)
+        (job.result,) = batch.write_all(connection, [job.write])
     except _SHARED:
         raise
     except Exception as e:
@@ -177,8 +202,7 @@ def _isolated(connection: WritingConnection, job: Job) -> None:
 
 
 def _count(connection: WritingConnection) -> None:
-    """The tallies of all jobs. A bug in counting must cost a chart and no payment: then they are not written. Raises what ends
-    the whole transaction."""
+    """The tallies of all jobs. A bug in counting must cost a chart and no payment: then they are not written."""
     connection.execute("SAVEPOINT figures")
     try:
         connection.sums.write(connection)
@@ -190,6 +214,14 @@ def _count(connection: WritingConnection) -> None:
         connection.execute("ROLLBACK TO figures")
         connection.sums.clear()
     connection.execute("RELEASE figures")
+
+
+def _undo(connection: WritingConnection) -> None:
+    """The open transaction, with what is remembered of it. Raises apsw.Error."""
+    connection.ends.clear()
+    connection.sums.clear()
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _unexpected(error: Exception) -> InvariantViolated:
@@ -236,6 +268,7 @@ class ThreadedWrites:
     def __init__(self, writer: Writer) -> None:
         self.writer, self._closed = writer, False
         self._queue: queue.SimpleQueue[Awaited | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Awaited]] = {}
         self._door = threading.Lock()  # nothing may enter the queue behind the end mark
         # A daemon: a process that dies without close() loses nothing that was acknowledged, and must not hang.
         self._thread = threading.Thread(target=self._drain, name="payonce-writer", daemon=True)
@@ -246,29 +279,45 @@ class ThreadedWrites:
         with self._door:
             if self._closed:
                 raise StoreUnavailable(CLOSED)
-            if self._queue.qsize() >= PENDING_MAX:
+            gathered = self._gathered.get(job.loop)
+            if gathered is None:
+                gathered = self._gathered[job.loop] = []
+                job.loop.call_soon(self._hand_over, job.loop)
+            if self._queue.qsize() + len(gathered) >= PENDING_MAX:
                 raise StoreUnavailable(
                     f"{PENDING_MAX} changes are waiting for the disk already. {NOTHING} Send it again later."
                 )
-            self._queue.put(job)
+            gathered.append(job)
         return await job.future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """All that one turn of a loop wants to write, together. Handed over one by one, of 64 requests that came at once the
+        first would be committed alone and then two or three at a time, while both threads wait for each other: 440 us of CPU a
+        payment instead of 385."""
+        with self._door:
+            for job in self._gathered.pop(loop, ()):
+                self._queue.put(job)
 
     def close(self) -> None:
         """Returns when everything accepted is written. Blocks: not for the event loop's thread."""
         with self._door:
             if not self._closed:
                 self._closed = True
+                for jobs in self._gathered.values():
+                    for job in jobs:
+                        self._queue.put(job)
+                self._gathered.clear()
                 self._queue.put(None)
         self._thread.join()
 
     def _drain(self) -> None:
         ended = False
         while not ended:
-            batch = [self._queue.get()]
-            while len(batch) < BATCH_MAX and not self._queue.empty():
-                batch.append(self._queue.get())
-            ended = batch[-1] is None
-            jobs = [job for job in batch if job is not None]
+            taken = [self._queue.get()]
+            while len(taken) < BATCH_MAX and not self._queue.empty():
+                taken.append(self._queue.get())
+            ended = taken[-1] is None
+            jobs = [job for job in taken if job is not None]
             try:
                 self.writer.write(jobs)
             except Exception as e:  # noqa: BLE001 - a bug in the writer: this thread must live, and those who wait be told

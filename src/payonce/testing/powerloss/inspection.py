@@ -22,6 +22,7 @@ from .vfs import unsynced
 
 FILE: Final = "pay.db"
 IDS_MAX: Final = 10_000
+ABSENT: Final = ("refused", "conflict", "gone")  # verdicts after which nothing may be there
 PROBE: Final = 2**60  # number of the payment that is accepted to see that the file takes writes
 
 T = TypeVar("T")
@@ -117,6 +118,16 @@ def _due_to_be_there(promises: Promises, at: int) -> Iterator[Asked]:
         yield from (a for a in each if a.verdict == "committed" and a.answered_at <= at)
 
 
+def _known(id: str, promises: Promises, at: int) -> dict[str, Asked]:
+    """What was asked of a payment, by its digest. After an unclear answer the engine may ask for the very same change again:
+    that the second one was refused does not take back the first."""
+    known: dict[str, Asked] = {}
+    for asked in promises.asked.get(id, ()):
+        if asked.asked_at <= at and (asked.head not in known or asked.verdict not in ABSENT):
+            known[asked.head] = asked
+    return known
+
+
 def _examine(held: Held, promises: Promises, at: int) -> Iterator[str]:
     """Nothing is half there: the row is the fold of its history, each change brought all that belongs to it, and none is
     there that was refused."""
@@ -126,7 +137,7 @@ def _examine(held: Held, promises: Promises, at: int) -> Iterator[str]:
     if held.payment is None:
         yield "there is a history but no row"
         return
-    p, known = held.payment, {a.head: a for a in promises.asked.get(held.id, ()) if a.asked_at <= at}
+    p, known = held.payment, _known(held.id, promises, at)
     try:
         folded = fold(held.entries)
     except (InvariantViolated, LookupError) as error:
@@ -142,9 +153,7 @@ def _examine(held: Held, promises: Promises, at: int) -> Iterator[str]:
         return
     changes = [known[e.hash] for e in held.entries if e.hash in known]
     yield from (
-        f"version {a.change.payment.version} is there, although it was {a.verdict}"
-        for a in changes
-        if a.verdict in ("refused", "conflict", "gone")
+        f"version {a.change.payment.version} is there, although it was {a.verdict}" for a in changes if a.verdict in ABSENT
     )
     yield from _beside(held, changes)
     if held.due_us not in _dues(promises, held.id, p.version, at):

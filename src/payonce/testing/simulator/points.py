@@ -42,6 +42,7 @@ SENDS: Final = ("create", "fire", "replay", "read", "close", "capture", "void", 
 # Trouble with one call of the store, in a process that lives on, may not cost more than this: what is known is written again,
 # and what is due is looked for again. Longer would mean that somebody waited for the end of a lease.
 SOON_S: Final = 10.0
+FURTHER_S: Final = 5.0
 STORE: Final = (
     "commit",
     "defer",
@@ -106,7 +107,8 @@ class Case(Struct, frozen=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What a case came to. ``hits``: the point and word of every fault that happened. ``changed``: after the last fault
     something went on differently than without it. ``digest`` tells two runs apart, ``life`` without the faults' own lines.
-    ``settled_s``: from the acceptance until the payment got the status it has at the end."""
+    ``settled_s``: from the acceptance until the payment got the status it has at the end. ``further``: calls that met the same
+    trouble again, each of which may take FURTHER_S."""
 
     case: Case
     violations: tuple[Violation, ...]
@@ -117,6 +119,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     digest: str
     life: str
     settled_s: float
+    further: int
 
 
 class Marks(Script):
@@ -176,8 +179,13 @@ def _lived(case: Case) -> tuple[World, Outcome]:
         digest=world.trace.digest(),
         life=_life(world.trace),
         settled_s=_settled_s(world.trace, tuple(verdicts.statuses)),
+        further=world.counts["trouble goes on"],
     )
     return world, outcome
+
+
+def _may_cost(outcome: Outcome) -> float:
+    return SOON_S + FURTHER_S * outcome.further
 
 
 def _settled_s(trace: Trace, statuses: Sequence[str]) -> float:
@@ -217,7 +225,7 @@ def _judged(scenario: Scenario, outcome: Outcome) -> Outcome:
             wrong.append(Violation(f"determinism: up to call {upto - 1} this run is not the same as {case.but_last()}"))
         elif len(outcome.hits) != len(case.faults):
             wrong.append(Violation(f"not reached: {_missed(outcome)}"))
-        elif scenario.soon and (slower_s := outcome.settled_s - before.settled_s) > SOON_S and _is_trouble(outcome):
+        elif scenario.soon and _is_trouble(outcome) and (slower_s := outcome.settled_s - before.settled_s) > _may_cost(outcome):
             wrong.append(Violation(f"{outcome.hits[-1][1]} at one {outcome.hits[-1][0]} cost {slower_s:.0f} s"))
     unexpected = set(outcome.statuses) - scenario.ends
     if unexpected and not wrong and all(word in WORDS for _, word in case.faults):

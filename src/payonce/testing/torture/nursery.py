@@ -53,7 +53,7 @@ class Ended(Struct, frozen=True, tag=True):
 PROGRAM = "payonce"  # what `python -m` runs
 # Named and not imported above: they are programs to be run, nothing that this module builds on.
 COMMANDS = ("payonce.cli.app", "payonce.cli.serve", "payonce.cli.sandbox", "payonce.cli.verify")
-SERVER = ("uvicorn.lifespan.off", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl")
+SERVER = ("uvicorn.lifespan.off", "uvicorn.loops.asyncio", "uvicorn.protocols.http.httptools_impl")
 ASKED = msgspec.json.Decoder(Start | Signal)
 TOLD = msgspec.json.Decoder(Started | Ended)
 

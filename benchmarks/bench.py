@@ -1,0 +1,80 @@
+"""One run: what sections say, measure and note goes through it."""
+
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from . import machine, results
+from .results import Note, Result, Row
+
+Scale = Literal["quick", "normal", "long"]
+SECONDS: Final = {"quick": 0.25, "normal": 1.0, "long": 4.0}  # how much longer a phase lasts
+TIMES: Final = {"quick": -2, "normal": 0, "long": 2}  # repetitions added
+
+
+class Bench:
+    """``folder`` is empty at first and lies on the disk that is measured; ``python`` runs whatever is measured."""
+
+    def __init__(self, folder: Path, scale: Scale = "normal", *, out: Path | None = None, quiet: bool = False) -> None:
+        self.folder, self.scale, self.out, self.quiet = folder.resolve(), scale, out, quiet
+        self.python, self.section = sys.executable, ""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self._began = time.monotonic()
+        self.result = Result(
+            machine=machine.machine(self.folder),
+            versions=machine.versions(),
+            commit=machine.commit(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=0.0,
+            scale=scale,
+        )
+
+    def seconds(self, normal: float) -> float:
+        """How long a phase lasts that lasts ``normal`` seconds at scale normal; a second at least."""
+        return max(normal * SECONDS[self.scale], 1.0)
+
+    def times(self, normal: int = 3) -> int:
+        """How often contenders take turns."""
+        return max(normal + TIMES[self.scale], 1)
+
+    def say(self, text: str) -> None:
+        """One line of progress."""
+        if not self.quiet:
+            print(f"{time.monotonic() - self._began:7.1f}s  {self.section:<8} {text}", flush=True)
+
+    def row(self, case: str, subject: str, metric: str, unit: str, *values: float) -> None:
+        """Measured values of one contender; further ones of the same place are added to them."""
+        place = (self.section, case, subject, metric)
+        row = self.result.row(*place)
+        if row is None:
+            row = Row(section=self.section, case=case, subject=subject, metric=metric, unit=unit, values=[])
+            self.result.rows.append(row)
+        row.values.extend(values)
+
+    def note(self, text: str) -> None:
+        """What a reader of this section has to know; each text once."""
+        if text not in self.result.notes_of(self.section):
+            self.result.notes.append(Note(section=self.section, text=text))
+            self.say(f"note: {text}")
+
+    def keep(self, other: Result, again: list[str]) -> None:
+        """Take over what another run found, but for the sections that are measured again now."""
+        self.result.rows = [row for row in other.rows if row.section not in again]
+        self.result.notes = [note for note in other.notes if note.section not in again]
+        self.result.stacks = {} if "flame" in again else other.stacks
+        self.result.scale = other.scale
+        self.section = "all"
+        if other.commit != self.result.commit or other.scale != self.scale:
+            now = f"measured at commit {self.result.commit}, scale {self.scale}"
+            self.note(f"{', '.join(again)}: {now}; the other sections at commit {other.commit}, scale {other.scale}.")
+        self._began -= other.seconds
+
+    def save(self) -> None:
+        """What is there so far, so that a run that is broken off has not been in vain."""
+        self.result.seconds = round(time.monotonic() - self._began, 1)
+        if self.out is not None:
+            results.save(self.result, self.out)

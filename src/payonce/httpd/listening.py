@@ -1,0 +1,54 @@
+"""Sockets that listen, their addresses, and how many connections a process may hold."""
+
+import contextlib
+import socket
+from typing import Final
+
+from payonce.core.errors import ConfigError
+from payonce.telemetry import get_logger
+
+FILES_KEPT: Final = 128  # of what the process may open: for the store, providers and logs
+
+log = get_logger("httpd")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ConfigError naming the fix."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(2048)  # now, so that of two servers on one port the second one fails here
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses it or choose another --port."
+        ) from error
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """The URL at which a browser on this machine finds what listens there."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  that is no address to go to
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def connections_of(wanted: int) -> int:
+    """As many connections as wanted, and no more than the process may open files (which is raised as far as it may be): one
+    without any left can neither answer nor write."""
+    try:
+        import resource
+    except ImportError:  # Windows counts otherwise
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + FILES_KEPT
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    room = wanted if soft == resource.RLIM_INFINITY else max(16, soft - FILES_KEPT)
+    if room < wanted:
+        log.warning("limits.connections_max is more than this process may open files for", asked=wanted, files=soft, most=room)
+    return min(wanted, room)
