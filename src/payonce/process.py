@@ -16,7 +16,8 @@ from .telemetry import get_logger
 RERUN_AFTER_US = 100_000  # the same payment is not swept again sooner, unless it was woken
 LOOK_MIN_S = 0.02  # between two looks for work, unless more is known to wait and half of the room is free
 ROOM: Final = "room"  # the hint to oneself that somebody ended; nothing else has this id
-GLANCE_S: Final = 0.05  # between two looks whether another process wrote: 20 timers and questions a second, 0.1 % of a core
+GLANCE_S: Final = 0.05  # between two looks whether another process wrote; each wakes an idle machine, so while nobody writes
+GLANCE_MAX_S: Final = 0.25  # they become as rare as this: 20 of them a second took 0.7 % of a core
 PAUSE_S: Final = 1.0  # after a look that failed
 TIDY_US, TIDY_ON_US = 600_000_000, 1_000_000  # between two removals of old webhooks; the second while there are more
 HINTS_PART: Final = 4  # webhooks get at most this part of the concurrency: ten thousand that are due must not hold payments up
@@ -47,7 +48,8 @@ class Worker:
         if not isinstance(app.wake, LocalWake):
             raise TypeError("open_app(settings, worker=True): a worker in this process listens to this process")
         self.app, self.wake, self.concurrency, self.poll_s = app, app.wake, concurrency, poll_ms / 1000
-        self.deliveries, self._written, self._seen = deliveries, written, 0
+        self.deliveries, self._written = deliveries, written
+        self._seen, self._glance_s = 0, GLANCE_S
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hints = 0  # how many of them are webhooks from providers
         self._told = 0  # and how many are for merchants
@@ -84,13 +86,14 @@ class Worker:
             return
         until_us = self.app.clock.monotonic_us() + int(wait_s * 1_000_000)
         while (left_us := until_us - self.app.clock.monotonic_us()) > 0:
-            if await self.wake.wait(min(GLANCE_S, left_us / 1_000_000)):
+            if await self.wake.wait(min(self._glance_s, left_us / 1_000_000)):
                 return
             with contextlib.suppress(PayonceError):
                 was, self._seen = self._seen, await self._written()
                 if was != self._seen:
-                    self._look_at_us = self._looked_us
+                    self._look_at_us, self._glance_s = self._looked_us, GLANCE_S
                     return
+            self._glance_s = min(GLANCE_MAX_S, self._glance_s * 1.25)
 
     async def _pause(self) -> None:
         """After a failed look, which hints do not cut short: what they name is still due, and each would be one more question

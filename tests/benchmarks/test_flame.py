@@ -111,9 +111,7 @@ def test_each_missed_target_has_a_reason() -> None:
     share = Row(
         section=flame.NAME, case=flame.BY_ROOM, subject="core", metric=flame.ACCEPTING, unit="% of the interpreter", values=[40]
     )
-    ratio = Row(
-        section="peers", case="payonce to the best peer", subject="accept", metric="rate", unit="x", values=[2]
-    )
+    ratio = Row(section="peers", case="payonce to the best peer", subject="accept", metric="rate", unit="x", values=[2])
     result = structs.replace(RESULT, rows=[*RESULT.rows, share, ratio])
     told = misses.told(result)
     assert (

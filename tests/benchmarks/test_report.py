@@ -1,6 +1,7 @@
 """From measured values to tables, targets and the page; and what makes a run worth nothing."""
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +169,17 @@ def test_a_process_is_measured_and_ended(tmp_path: Path) -> None:
     proc = Proc.start(argv, log=tmp_path / "log")
     procs.wait_line("begun", proc)
     (own, child) = proc.pids()
-    before = proc.cpu_fine_s()
-    while proc.cpu_fine_s() < before + 0.02:
+    before, until = proc.cpu_fine_s(), time.monotonic() + 30
+    while proc.cpu_fine_s() < before + 0.02 or proc.cpu_s() < 0.01:  # the second is counted in ticks
         proc.require_alive()
-    assert proc.cpu_s() >= 0.01
+        assert time.monotonic() < until
     assert 0 < proc.rss_mib() <= proc.peak_mib() < 100
     assert proc.fds() > 4
     proc.kill()
     assert (own, procs.cpu_of(own)) == (proc.pid, 0.0)
-    procs_left = Path(f"/proc/{child}/stat")
-    assert not procs_left.exists() or " Z " in procs_left.read_text(encoding="utf-8")  # an orphan that nobody reaps here
+    left = Path(f"/proc/{child}/stat")
+    while left.exists() and " Z " not in left.read_text(encoding="utf-8"):  # an orphan that nobody reaps here
+        assert time.monotonic() < until
 
 
 def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
