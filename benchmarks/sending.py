@@ -43,6 +43,8 @@ class Sender(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        if self.run.closed:  # it took the place of a lost one too late
+            transport.close()
         self.run.senders.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -84,7 +86,7 @@ class Run:
         self.allowed = 0 if spec.window else sys.maxsize  # requests with a key of their own
         self.from_s, self.until_s, self.from_us = 0.0, 0.0, 0
         self.per_second = [0] * max(round(spec.seconds + 0.5), 1)
-        self.over = False
+        self.over = self.closed = False
         self.left = loop.create_future()
 
     async def connect(self) -> None:
@@ -159,6 +161,7 @@ class Run:
         if never:
             self.errors += never
             self.said = self.said or f"no answer within {GRACE_S:g} s after the end"
+        self.closed = True
         for sender in self.senders:
             sender.transport.close()
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.histogram import Histogram
 from benchmarks.load import Load, Spec
 from benchmarks.procs import Broken
-from benchmarks.sending import Run
+from benchmarks.sending import Run, Sender
 
 from benchmarks import load
 
@@ -127,6 +127,18 @@ def test_other_answers_are_no_success() -> None:
             assert got.said.startswith("HTTP/1.1 503")
             with pytest.raises(Broken, match="503"):
                 got.require_good("the server")
+
+    asyncio.run(check())
+
+
+def test_a_connection_that_comes_too_late_is_closed() -> None:
+    """One that takes the place of a lost one when the load is over would stay open for ever."""
+
+    async def check() -> None:
+        async with Server(accepted) as server:
+            _, run = await loaded(server)
+            late, _ = await asyncio.get_running_loop().create_connection(lambda: Sender(run), "127.0.0.1", server.port)
+            assert late.is_closing()
 
     asyncio.run(check())
 
