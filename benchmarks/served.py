@@ -1,6 +1,5 @@
 """What is measured, started as people start it: payonce's own processes, the provider, and the folder they work in."""
 
-import json
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -161,9 +160,3 @@ def get(url: str, timeout_s: float = 60.0) -> bytes:
             return bytes(answer.read())
     except OSError as error:
         raise Broken(f"GET {url}: {error}") from error
-
-
-def get_json(url: str) -> dict[str, object]:
-    """The object that a GET answers. Raises Broken."""
-    found: dict[str, object] = json.loads(get(url))
-    return found
