@@ -14,11 +14,12 @@ from payonce.config import load
 from payonce.core.idempotency import Details, NewPayment
 from payonce.core.payment import StoredRequest
 from payonce.engine import Engine, Policy, Ports
+from payonce.health import Health
 from payonce.hold import Hold
-from payonce.lanes import FIRST_US, Lanes
+from payonce.lanes import EASED_FIRST, EASED_S, FIRST_US, Lanes
 from payonce.ports import Clock, Lost, Response
 from payonce.process import Worker
-from payonce.stores.memory import MemoryStore
+from payonce.stores.memory import MemoryRegistry, MemoryStore
 from payonce.testing.simulator.loop import SimLoop, run
 
 from .api.service import TEST, CountingEntropy, account
@@ -55,11 +56,11 @@ def test_an_account_is_full_at_its_cap() -> None:
             up.enter_context(lanes.flight("free", clock))
             up.enter_context(lanes.flight("unnamed", clock))
         with lanes.flight("a", clock):
-            assert not lanes.full("a")
+            assert not lanes.full("a", clock.at_us)
             with lanes.flight("a", clock):
-                assert (lanes.full("a"), lanes.full("free"), lanes.full("unnamed")) == (True, False, False)
+                assert [lanes.full(name, clock.at_us) for name in ("a", "free", "unnamed")] == [True, False, False]
                 assert lanes.flying() == {"a": 2, "free": 100, "unnamed": 100}
-            assert (lanes.full("a"), lanes.flying()["a"]) == (False, 1)
+            assert (lanes.full("a", clock.at_us), lanes.flying()["a"]) == (False, 1)
     with pytest.raises(RuntimeError), lanes.flight("a", clock):
         raise RuntimeError
     assert lanes.flying() == {}
@@ -100,11 +101,44 @@ def test_a_wrong_guess_or_clock_puts_nobody_off_for_long() -> None:
     assert lanes.turn_us("a", now + hour) == now + hour + 1_000
 
 
+def test_after_its_breaker_closed_calls_come_faster_and_faster() -> None:
+    """Ten at once, then twenty a second more each second; who comes back at the turn that was told finds it free; a cap of the
+    account counts all the same, and other accounts do not notice."""
+    lanes, clock = Lanes({"capped": 1}), Stopwatch()
+    since = clock.at_us
+    for name in ("a", "capped"):
+        lanes.ease(name, since)
+    flown(lanes, "a", clock, 0, times=EASED_FIRST)
+    assert [lanes.full(name, clock.at_us) for name in ("a", "b", "capped")] == [True, False, False]
+    turns = [lanes.turn_us("a", since) for _ in range(1000)]
+    assert turns == sorted(turns)
+    for n, turn in enumerate(turns, 1):
+        clock.at_us = turn
+        assert not lanes.full("a", turn), n
+        flown(lanes, "a", clock, 0)
+    assert 9.9 < (turns[-1] - since) / 1e6 < 10.1, "ten times the square of the seconds"
+    with lanes.flight("capped", clock):
+        assert lanes.full("capped", clock.at_us)
+        assert lanes.turn_us("capped", clock.at_us) > clock.at_us
+
+
+@pytest.mark.parametrize("later_us", [EASED_S * 1_000_000, 86_400_000_000, -1])
+def test_easing_ends_by_time_and_when_the_clock_is_set(later_us: int) -> None:
+    """A minute later, or after the wall clock was set forward or back, the account is as any other."""
+    lanes, clock = Lanes({}), Stopwatch()
+    lanes.ease("a", clock.at_us)
+    flown(lanes, "a", clock, 0, times=100_000)
+    assert lanes.full("a", clock.at_us)
+    assert not lanes.full("a", clock.at_us + later_us)
+    assert not lanes.full("a", clock.at_us)
+
+
 class Wire:
-    """A provider whose calls last a while; it counts them."""
+    """A provider whose calls last a while; it counts them. It is ``away`` until a time (seconds of the loop)."""
 
     def __init__(self, clock: Clock, lasts_s: Mapping[str, float]) -> None:
-        self.clock, self.lasts_s = clock, lasts_s
+        self.clock, self.lasts_s, self.away_until_s = clock, lasts_s, 0.0
+        self.began: list[float] = []
         self.now: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.ended: dict[str, float] = {}
@@ -113,6 +147,9 @@ class Wire:
         self, request: StoredRequest, body: bytes, secret_headers: Mapping[str, str], *, send_by_us: int, timeout_ms: int
     ) -> Response | Lost:
         name = request.account
+        if (now_s := self.clock.monotonic_us() / 1e6) < self.away_until_s:
+            return Lost(sent=False, reason="the connection was refused")
+        self.began.append(now_s)
         self.now[name] += 1
         self.most[name] = max(self.most[name], self.now[name])
         await self.clock.sleep(self.lasts_s[name])
@@ -163,12 +200,13 @@ def worker_of(engine: Engine, store: MemoryStore, clock: Clock, wake: LocalWake,
 class Day:
     """Payments at two accounts, one of them capped, worked on by one worker on a virtual clock."""
 
-    def __init__(self, loop: SimLoop, lasts_s: float, *, cap: int = 4) -> None:
+    def __init__(self, loop: SimLoop, lasts_s: float, *, cap: int = 4, breakers: bool = False) -> None:
         self.loop, self.clock = loop, VirtualClock(loop)
         self.wire, self.store, wake = Wire(self.clock, {"slow": lasts_s, "free": lasts_s}), Counting(), LocalWake()
         accounts = {"slow": replace(account("slow"), calls_max=cap), "free": account("free")}
         ports = Ports(store=self.store, transport=self.wire, clock=self.clock, entropy=CountingEntropy(), wake=wake)
-        self.engine = Engine(ports, accounts, Policy())
+        health = Health(MemoryRegistry(), self.clock) if breakers else None
+        self.engine = Engine(ports, accounts, Policy(), health=health)
         self.worker = worker_of(self.engine, self.store, self.clock, wake, concurrency=64)
 
     async def submit(self, name: str, number: int) -> list[str]:
@@ -243,3 +281,24 @@ def test_who_comes_later_does_not_overtake_for_ever() -> None:
         await running
 
     run(random.Random(9), check)
+
+
+@pytest.mark.parametrize("lasts_s", [0.002, 0.5])
+def test_what_waited_for_a_provider_does_not_come_all_at_once(lasts_s: float) -> None:
+    """A provider is away for some minutes while two thousand payments wait for it. When its breaker has closed, calls grow by
+    twenty a second each second, everything settles within seconds of what that takes, and nobody is put off again and again."""
+
+    async def check(loop: SimLoop) -> None:
+        day = Day(loop, lasts_s, cap=0, breakers=True)
+        day.wire.away_until_s = day.clock.monotonic_us() / 1e6 + 200
+        made = await day.submit("slow", 2000)
+        await day.settled(by_s=300)
+        first_s = day.wire.began[0]
+        by_second = Counter(int(at_s - first_s - lasts_s) for at_s in day.wire.began[1:])
+        assert len(day.wire.began) == 2000
+        assert all(count <= 10 + 20 * (second + 1) for second, count in by_second.items()), by_second
+        assert day.wire.began[-1] - first_s < 20 + lasts_s, "14 seconds, and the last of the line"
+        after = [day.store.defers[each] for each in made]
+        assert max(after) < 30, sorted(after)[-5:]
+
+    run(random.Random(10), check)

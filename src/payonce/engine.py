@@ -79,7 +79,7 @@ class Engine:
         self.listeners = listeners or Nobody()
         parts = (ports.store, ports.clock, ports.entropy, ports.wake, self.accounts, self.outside, policy, self.listeners)
         self.intake = Intake(*parts)
-        self.lanes = Lanes({a.name: a.calls_max for a in self.accounts.values()})
+        self.lanes = Lanes({a.name: a.calls_max for a in self.accounts.values()}, health)
         self.hold = hold  # after a restore: read and close, but fire nothing
         self.gone_by_us: int | None = None  # monotonic: this process ends then, so no call may outlast it
 
@@ -146,7 +146,7 @@ class Engine:
                 return None
             case Call() as call if self.gone_by_us is not None and self._ends_us(p, call) > self.gone_by_us:
                 return None  # it stays due, for a process that lives longer
-            case Call() as call if self.lanes.full(call.account):
+            case Call() as call if self.lanes.full(call.account, now):
                 await self.store.defer(p.id, p.version, self.lanes.turn_us(call.account, now))
                 return None
             case Call() as call:

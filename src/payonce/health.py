@@ -5,7 +5,7 @@ registry said within the last second. The registry is written when something cha
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -81,6 +81,7 @@ class Health:
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._registry, self._clock = registry, clock
+        self.closed: Callable[[str, int], object] = _unheard  # told, with the wall clock, when an account's breaker has closed
         self._breakers: dict[str, tuple[int, Breaker]] = {}  # with the version of the record
         self._drains: dict[str, Drain] = {}
         self._signals: dict[str, deque[Heard]] = {}
@@ -230,6 +231,7 @@ class Health:
             return  # a later read or a write of ours knows better, or will; at the start any answer is better than none
         for name in self._breakers.keys() - breakers.keys():
             self._signals.pop(name, None)  # what was heard before it closed does not open it again
+            self.closed(name, self._clock.now_us())
         self._drains, self._breakers, self._known = drains, breakers, True
 
     def _hold_us(self) -> int:
@@ -249,8 +251,13 @@ class Health:
         if b is None:
             self._breakers.pop(account, None)
             self._signals.pop(account, None)
+            self.closed(account, self._clock.now_us())
         else:
             self._breakers[account] = (version, b)
+
+
+def _unheard(account: str, now_us: int) -> None:
+    """Nobody wants to know."""
 
 
 def _breakers(records: tuple[Record, ...]) -> dict[str, tuple[int, Breaker]]:

@@ -30,7 +30,7 @@ TOLD: tuple[Mutant, ...] = (
     mutant("recovery_only_of_new", "a recovery opens what failed", (COURIER + "_open", "if await self._reopen(known):", "if False:")),
     mutant("cursor_off_by_one", "a page goes on after the last one", ("stores.memory:MemoryStore.feed", "return FeedPage(tuple(fed for *_, fed in rest[:limit]), feed_after(scope, at_us, place), len(rest) > limit)", "return FeedPage(tuple(fed for *_, fed in rest[: max(1, limit - 1)]), feed_after(scope, at_us, place), len(rest) > limit)")),
     mutant("feed_by_the_clock", "a time that goes back stands behind", ("stores.memory:MemoryStore._tell", "max(times[seq], told[-1][0] if told else 0)", "times[seq]")),
-    mutant("limit_of_calls_ignored", "no more calls at once than an account may have", ("lanes:Lanes.full", "return self._flying.get(account, 0) >= self._caps.get(account, 1 << 30)", "return False")),
+    mutant("limit_of_calls_ignored", "no more calls at once than an account may have", ("lanes:Lanes.full", "if self._flying.get(account, 0) >= self._caps.get(account, 1 << 30):", "if False:")),
     mutant("accounts_are_everybodys", "an account serves its own merchants", ("dispatch:Account.serves", "return mode == self.mode and (self.merchants is None or merchant_id in self.merchants)", "return mode == self.mode")),
 )
 # fmt: on
