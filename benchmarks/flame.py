@@ -55,7 +55,7 @@ ROOMS: Final = (
     ("logging/", "log line"),
     ("payonce/telemetry/", "metrics"),
     ("payonce/figures.py", "metrics"),
-    ("payonce/transport.py", "transport to the provider"),
+    ("payonce/transport/", "transport to the provider"),
     ("payonce/http1.py", "transport to the provider"),
     ("payonce/providers/", "adapter"),
     ("payonce/core/", "core"),

@@ -306,12 +306,11 @@ def test_who_is_cancelled_leaves_no_connection(name: str) -> None:
     assert (answer.body, connections) == (b"ok", 2)
 
 
-def test_who_waits_for_a_connection_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_connection_is_not_sent() -> None:
     """All are in use: within half of the time it says so, and that it says nothing of the provider; then there is room."""
 
     async def use(script: Script) -> Any:
-        monkeypatch.setattr("payonce.transport.CONNECTIONS_MAX", 1)
-        transport = HttpTransport(Hands())
+        transport = HttpTransport(Hands(), connections_max=1)
         url = f"http://127.0.0.1:{script.port}"
         first = asyncio.create_task(sent(transport, url, timeout_ms=19_000))
         while not script.requests:
@@ -331,7 +330,6 @@ def test_who_waits_for_a_connection_is_not_sent(monkeypatch: pytest.MonkeyPatch)
 def test_at_the_cap_only_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """To another host there is room for one connection more: what rests for longest makes it, the others are used again. Those
     that are on their way count: never are there more than may be."""
-    monkeypatch.setattr("payonce.transport.CONNECTIONS_MAX", 3)
     opened, pools = list[int](), list[Any]()
 
     async def counted(*args: Any, **more: Any) -> Connection:
@@ -340,7 +338,7 @@ def test_at_the_cap_only_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> Non
         return made
 
     async def use(script: Script) -> Any:
-        transport = HttpTransport(Hands())
+        transport = HttpTransport(Hands(), connections_max=3)
         pools.append(transport._pool)
         url, other = f"http://127.0.0.1:{script.port}", f"http://127.0.0.2:{script.port}"
         await asyncio.gather(*(sent(transport, url) for _ in range(3)))
@@ -514,7 +512,7 @@ def test_a_cut_answer_over_tls_is_lost() -> None:
 
 def test_idle_connections_are_closed_by_a_timer_that_ends_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time to rest nothing is open, and nothing ticks."""
-    monkeypatch.setattr("payonce.transport.KEEPALIVE_S", 0.02)
+    monkeypatch.setattr("payonce.transport.pool.KEEPALIVE_S", 0.02)
 
     async def use(script: Script) -> Any:
         transport = HttpTransport(Hands())

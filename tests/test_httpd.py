@@ -14,7 +14,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from payonce import httpd
-from payonce.httpd import Limits, answers, bind, connection, connections_of, http_server, listening, refusing
+from payonce.httpd import Limits, answers, bind, connection, connections_of, http_server, refusing
+from payonce.openfiles import KEPT
 
 QUICK_S = 5  # generous: what is expected takes a fraction of it, what was wrong took at least 20 s
 GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -297,9 +298,11 @@ def test_connections_leave_files_for_the_rest(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.__setitem__(0, given[0]))
     assert connections_of(100) == 100
-    assert connections_of(4000) == 1024 - listening.FILES_KEPT
+    assert (connections_of(4000, 300), connections_of(700, 300)) == (1024 - KEPT - 300, 1024 - KEPT - 300)
+    assert connections_of(100, 5000) == 16, "some, whatever else there is"
+    assert connections_of(4000) == 1024 - KEPT
     limits[:] = [1024, 10_000]
-    assert (connections_of(4000), limits[0]) == (4000, 4000 + listening.FILES_KEPT)
+    assert (connections_of(4000), limits[0]) == (4000, 4000 + KEPT)
     limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
     assert connections_of(4000) == 4000
 

@@ -13,8 +13,9 @@ import payonce
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings, load
 from payonce.core.errors import ConfigError
-from payonce.core.payment import Mode
+from payonce.core.payment import Mode, StoredRequest
 from payonce.merchants.keys import SCOPES, KeyScope
+from payonce.ports import Response
 from payonce.serving import api_of, door_of, ready, require_key, serving
 
 from .api.service import GOOD
@@ -172,5 +173,35 @@ def test_browsers_are_told_to_come_over_tls_where_that_is_so(url: str, said: boo
             for path in ("/docs", "/livez", "/payments", "/nowhere", "/sandbox/ledger"):
                 answer = await client.get(path)
                 assert ("strict-transport-security" in answer.headers) == said, path
+
+    run(check)
+
+
+def test_each_payment_that_is_worked_on_has_a_connection() -> None:
+    """A worker that works on 150 payments at once asks 150 times at once: none of its calls waits for another one's answer, and
+    none is lost because it did."""
+
+    async def check() -> None:
+        together = asyncio.Barrier(150)
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n{}")
+            await together.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=150)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        request = StoredRequest(
+            account="a", mode="test", credential_id="c", base_url=url, api_version="1", method="POST", path="/", headers=()
+        )  # fmt: skip
+        async with open_app(settings_of({"worker.concurrency": 150}), env={}) as app:
+            by_us = app.clock.now_us() + 20_000_000
+            calls = [app.transport.send(request, b"{}", {}, send_by_us=by_us, timeout_ms=20_000) for _ in range(150)]
+            answers = await asyncio.gather(*calls)
+        server.close()
+        assert [each for each in answers if not isinstance(each, Response)] == []
 
     run(check)

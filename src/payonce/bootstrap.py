@@ -132,17 +132,18 @@ class App(Struct, frozen=True):
 
 class LazyTransport:
     """``transport.HttpTransport``, loaded and made at the first send: a function that only accepts never pays for it.
-    ``mounts`` and ``moved`` as there."""
+    ``mounts`` as there. Each call that may be under way has a connection of its own."""
 
-    def __init__(self, clock: Clock, mounts: "Mapping[str, Any]", moved: Mapping[str, str]) -> None:
-        self._clock, self._mounts, self._moved = clock, mounts, moved
+    def __init__(self, clock: Clock, mounts: "Mapping[str, Any]", settings: Settings) -> None:
+        self._clock, self._mounts, self._settings = clock, mounts, settings
         self._made: HttpTransport | None = None
 
     def made(self) -> "HttpTransport":
         if self._made is None:
-            from .transport import HttpTransport
+            from .transport import CONNECTIONS_MAX, HttpTransport
 
-            self._made = HttpTransport(self._clock, self._mounts, self._moved)
+            most = max(CONNECTIONS_MAX, self._settings.number("worker.concurrency"))
+            self._made = HttpTransport(self._clock, self._mounts, moved_of(self._settings), connections_max=most)
         return self._made
 
     async def send(
@@ -181,7 +182,7 @@ async def open_app(
         signing_key = _signing_key(settings, env, fetched, entropy)
         sandbox = _sandbox(settings, clock, stack)
         kept = await stack.enter_async_context(opened(settings, clock, aws, checked=checked))
-        transport = LazyTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {}, moved_of(settings))
+        transport = LazyTransport(clock, {SANDBOX_URL: sandbox} if sandbox else {}, settings)
         stack.push_async_callback(transport.close)
         if worker:
             transport.made()

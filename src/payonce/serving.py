@@ -66,7 +66,8 @@ async def serving(settings: Settings, *, worker: bool = True, hold: bool = False
             beside(app.sandbox.ledger, address_of(sock), sandbox_accounts(settings))
         works = await stack.enter_async_context(running_worker(app, drain_s=drain_s)) if worker else None
         api = api_of(app, door_of(app, served=True), worker=worker)
-        limits = Limits(connections_max=settings.number("limits.connections_max"))
+        calls = settings.number("worker.concurrency") if worker else 0
+        limits = Limits(connections_max=settings.number("limits.connections_max"), outbound=calls)
         url = await stack.enter_async_context(http_server(api, sock, drain_s=drain_s, limits=limits))
         if app.sandbox:
             from .sandbox.courier import delivering

@@ -19,7 +19,7 @@ INSTEAD = {
     "os": "take the value as an argument; the shell reads the environment",
     "io": "return bytes or text; the shell writes it",
     "pathlib": "return bytes or text; the shell knows files",
-    "socket": "return a request; transport.py sends it",
+    "socket": "return a request; transport/ sends it",
     "asyncio": "return what is due; the engine awaits it",
     "threading": "nothing: a pure function needs no lock",
     "logging": "return the fact; the shell logs it with telemetry.py",

@@ -39,8 +39,8 @@ MAY = {
 }
 OUTBOUND = ("httpx2", "http.client", "urllib.request", "aiohttp", "requests", "urllib3", "smtplib", "ftplib", "socket")
 MAY_SEND = {
-    "src/payonce/transport.py": "the only way to providers",
-    "src/payonce/http1.py": "the connections of transport.py and outbound/sending.py, which say where they go",
+    "src/payonce/transport/": "the only way to providers",
+    "src/payonce/http1.py": "the connections of transport/ and outbound/sending.py, which say where they go",
     "src/payonce/awsclient/": "AWS's own services; never a provider",
     "src/payonce/httpd/": "binds the listening socket",
     "src/payonce/outbound/sending.py": "the only way to merchants' endpoints; it checks each address that it connects to",
@@ -75,7 +75,7 @@ def chance(file: File) -> Iterator[str]:
 def sends(file: File) -> Iterator[str]:
     for line, name in imports(file.tree):
         if any(name == each or name.startswith(each + ".") for each in OUTBOUND):
-            yield f"{file.name}:{line}: imports {name}; instead: the Transport port; outbound HTTP lives in transport.py"
+            yield f"{file.name}:{line}: imports {name}; instead: the Transport port; outbound HTTP lives in transport/"
 
 
 def _excused(name: str, excuses: dict[str, str]) -> bool:

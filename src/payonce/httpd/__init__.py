@@ -92,7 +92,7 @@ async def _watch(server: _Server, limits: Limits) -> None:
 async def http_server(asgi: ASGIApp, sock: socket.socket, *, drain_s: int, limits: Limits | None = None) -> AsyncIterator[str]:
     """Serve ``asgi`` on a bound socket; the value is its URL. At the end requests in flight are finished first."""
     limits = limits or Limits()
-    limits = replace(limits, connections_max=connections_of(limits.connections_max))
+    limits = replace(limits, connections_max=connections_of(limits.connections_max, limits.outbound))
     refusals = Refusals()
     config = uvicorn.Config(
         _ends_quietly(asgi),

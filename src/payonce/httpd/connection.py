@@ -36,13 +36,15 @@ log = get_logger("httpd")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What a client may take: seconds (see HEAD_S, IDLE_S, UNREAD_S, LAST_S) and connections at once."""
+    """What a client may take: seconds (see HEAD_S, IDLE_S, UNREAD_S, LAST_S) and connections at once. ``outbound``: connections
+    that this process opens itself, for which it has to have files left."""
 
     head_s: float = HEAD_S
     idle_s: float = IDLE_S
     unread_s: float = UNREAD_S
     last_s: float = LAST_S
     connections_max: int = CONNECTIONS_MAX
+    outbound: int = 0
 
     @property
     def shortest_s(self) -> float:

@@ -1,13 +1,10 @@
 """Sockets that listen, their addresses, and how many connections a process may hold."""
 
-import contextlib
 import socket
-from typing import Final
 
 from payonce.core.errors import ConfigError
+from payonce.openfiles import may_open
 from payonce.telemetry import get_logger
-
-FILES_KEPT: Final = 128  # of what the process may open: for the store, providers and logs
 
 log = get_logger("httpd")
 
@@ -34,21 +31,10 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def connections_of(wanted: int) -> int:
-    """As many connections as wanted, and no more than the process may open files (which is raised as far as it may be): one
+def connections_of(wanted: int, outbound: int = 0) -> int:
+    """As many connections as wanted, and no more than the process may open files, ``outbound`` of which are for others: one
     without any left can neither answer nor write."""
-    try:
-        import resource
-    except ImportError:  # Windows counts otherwise
-        return wanted
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + FILES_KEPT
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-    room = wanted if soft == resource.RLIM_INFINITY else max(16, soft - FILES_KEPT)
+    room = max(16, may_open(wanted + outbound) - outbound)
     if room < wanted:
-        log.warning("limits.connections_max is more than this process may open files for", asked=wanted, files=soft, most=room)
+        log.warning("limits.connections_max is more than this process may open files for", asked=wanted, most=room)
     return min(wanted, room)
