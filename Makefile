@@ -97,7 +97,7 @@ bench: $(BENCH)/.synced ## half an hour: payonce beside what people would use in
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 bench-long: $(BENCH)/.synced ## hours: ten million payments in the store, and an hour of load; added to what `make bench` found
-	@$(BENCH)/bin/python -m benchmarks --long --add --only growth,shape $(ARGS)
+	@$(BENCH)/bin/python -m benchmarks --long --add --only growth,shape,soak $(ARGS)
 
 fmt: $(VENV)/.dev ## format the sources and apply safe fixes
 	@$(BIN)/ruff check --fix $(SOURCES)

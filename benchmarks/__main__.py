@@ -14,7 +14,7 @@ from .procs import ROOT
 
 __all__ = ["Bench"]
 
-SECTIONS: Final = ("accept", "settle", "peers", "growth", "shape", "aws", "flame")
+SECTIONS: Final = ("accept", "settle", "peers", "growth", "shape", "soak", "aws", "flame")
 OUT: Final = ROOT / "build" / "bench" / "results.json"
 FOLDER: Final = ROOT / "build" / "bench" / "run"
 
@@ -31,13 +31,12 @@ def main() -> int:
         bench.keep(results.load(args.out), args.only)
     broken = 0
     for name in args.only:
-        bench.section = name
+        bench.begin(name)
         try:
             section = importlib.import_module(f"benchmarks.{name}")
         except ModuleNotFoundError as error:
             bench.note(f"not run: {error}")
             continue
-        bench.say("begins")
         try:
             section.run(bench)
         except Exception as error:  # noqa: BLE001 - one section that breaks must not take the others' figures with it

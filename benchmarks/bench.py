@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from . import machine, results
-from .results import Note, Result, Row
+from .results import Note, Ran, Result, Row
 
 Scale = Literal["quick", "normal", "long"]
 SECONDS: Final = {"quick": 0.25, "normal": 1.0, "long": 4.0}  # how much longer a phase lasts
@@ -23,15 +23,21 @@ class Bench:
         self.python, self.section = sys.executable, ""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self._began = time.monotonic()
+        self._began = self._section_began = time.monotonic()
         self.result = Result(
             machine=machine.machine(self.folder),
             versions=machine.versions(),
             commit=machine.commit(),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=_now(),
             seconds=0.0,
             scale=scale,
         )
+
+    def begin(self, section: str) -> None:
+        """What is measured from now on is of this section."""
+        self.section, self._section_began = section, time.monotonic()
+        self.result.ran[section] = Ran(commit=self.result.commit, started=_now(), seconds=0.0, scale=self.scale)
+        self.say("begins")
 
     def seconds(self, normal: float) -> float:
         """How long a phase lasts that lasts ``normal`` seconds at scale normal; a second at least."""
@@ -66,15 +72,17 @@ class Bench:
         self.result.rows = [row for row in other.rows if row.section not in again]
         self.result.notes = [note for note in other.notes if note.section not in again]
         self.result.stacks = {} if "flame" in again else other.stacks
-        self.result.scale = other.scale
-        self.section = "all"
-        if other.commit != self.result.commit or other.scale != self.scale:
-            now = f"measured at commit {self.result.commit}, scale {self.scale}"
-            self.note(f"{', '.join(again)}: {now}; the other sections at commit {other.commit}, scale {other.scale}.")
-        self._began -= other.seconds
+        self.result.ran = {section: ran for section, ran in other.ran.items() if section not in again}
 
     def save(self) -> None:
         """What is there so far, so that a run that is broken off has not been in vain."""
-        self.result.seconds = round(time.monotonic() - self._began, 1)
+        now = time.monotonic()
+        self.result.seconds = round(now - self._began, 1)
+        if self.section in self.result.ran:
+            self.result.ran[self.section].seconds = round(now - self._section_began, 1)
         if self.out is not None:
             results.save(self.result, self.out)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

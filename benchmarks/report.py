@@ -19,7 +19,7 @@ from rich.text import Text
 
 from . import flame, misses, plots, results, tables, targets
 from .procs import ROOT
-from .results import COMMITTED, Result, newest
+from .results import COMMITTED, Ran, Result, newest
 from .tables import Grid
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -104,19 +104,27 @@ def section_of(result: Result, section: str, *, measured: bool) -> str:
     picture = [f"![{shows}](images/{name})\n"] if name and (IMAGES / name).exists() else []
     picture += [f"![{shows}](images/{name})\n" for name, shows in flame.pictures(IMAGES) if section == flame.NAME]
     blocks = picture + [tables.markdown(grid) for grid in tables.grids(result, section)]
+    if section in result.ran:
+        blocks.insert(0, f"{measured_of(result.ran[section])}\n")
     notes = [f"- {' '.join(note.split())}\n" for note in result.notes_of(section)]
     return "\n".join([*blocks, "".join(notes)] if notes else blocks)
 
 
+def measured_of(ran: Ran) -> str:
+    """When, what of, and at which scale."""
+    took = f"{ran.seconds / 60:.0f} minutes" if ran.seconds >= 90 else f"{ran.seconds:.0f} s"
+    return f"*Measured on {ran.started[:10]} in {took}, commit `{ran.commit}`, scale {ran.scale}.*"
+
+
 def machine(result: Result, name: str) -> str:
     """What it was measured on."""
-    m, more = result.machine, "".join(f"\n{note}\n" for note in result.notes_of("all"))
+    m = result.machine
     packages = ", ".join(f"{package} {version}" for package, version in result.versions.items())
     kept = f"[benchmarks/results/{name}](../benchmarks/results/{name})"
     return (
-        f"{result.started[:10]}, commit `{result.commit}`, scale {result.scale}, {result.seconds / 60:.0f} minutes; all of it "
-        f"is in {kept}. {m.cores} cores of {m.model}, {m.memory_mib / 1024:.0f} GiB, {m.system}, {m.python}. An append of "
-        f"4 KiB with fsync takes {m.sync_us:,.0f} us here (p99 {m.sync_p99_us:,.0f} us). Versions: {packages}.\n{more}"
+        f"All figures are in {kept}; each section says when it was measured. {m.cores} cores of {m.model}, "
+        f"{m.memory_mib / 1024:.0f} GiB, {m.system}, {m.python}. An append of 4 KiB with fsync takes {m.sync_us:,.0f} us here "
+        f"(p99 {m.sync_p99_us:,.0f} us). Versions: {packages}.\n"
     )
 
 

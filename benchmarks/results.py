@@ -45,16 +45,22 @@ class Note(Struct, kw_only=True):
     text: str
 
 
-class Result(Struct, kw_only=True):
-    """A whole run. ``seconds`` is how long it took, ``scale`` quick, normal or long. ``stacks`` has of each case of the flame
-    graphs how often a stack was seen."""
+class Ran(Struct, kw_only=True):
+    """How a section was measured: what of, when (ISO 8601, UTC), in how many seconds, at scale quick, normal or long."""
+
+    commit: str
+    started: str
+    seconds: float
+    scale: str
+
+
+class Result(Ran, kw_only=True):
+    """A whole run: the latest one, and in ``ran`` each section's own, since some may be kept of earlier runs. ``stacks`` has of
+    each case of the flame graphs how often a stack was seen."""
 
     machine: Machine
     versions: dict[str, str]
-    commit: str
-    started: str  # ISO 8601, UTC
-    seconds: float
-    scale: str
+    ran: dict[str, Ran] = {}
     rows: list[Row] = []
     notes: list[Note] = []
     stacks: dict[str, dict[str, int]] = {}

@@ -1,5 +1,5 @@
-"""What the load looks like is not in our hands: a burst, a provider that is away, a thousand connections that say nothing,
-and a day like any other (``soak``).
+"""What the load looks like is not in our hands: a burst, a provider that is away, a thousand connections that say nothing. (A
+day like any other is ``soak``.)
 
 At each end every accepted payment must be a SUCCESS and have been charged exactly once: else the section is broken.
 """
@@ -15,7 +15,7 @@ from typing import Final
 import apsw
 import msgspec
 
-from . import load, soak
+from . import load
 from .bench import Bench
 from .line import Cuttable, State
 from .load import Load, Spec
@@ -37,14 +37,13 @@ BURST: Final = 10
 
 
 def run(bench: Bench) -> None:
-    """The whole section; some six minutes at scale normal."""
+    """The whole section; some four minutes at scale normal."""
     saturation = saturated(bench)
     bench.row("saturation", "payonce", "settled", "/s", saturation)
     burst(bench, saturation / 5)
     outage(bench, "refused", saturation / 10)
     outage(bench, "hanging", saturation / 10)
     idle(bench, saturation / 10)
-    soak.run(bench, saturation / 5)
 
 
 def saturated(bench: Bench) -> float:

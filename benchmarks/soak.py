@@ -17,6 +17,7 @@ from .bench import Bench
 from .load import Spec
 from .procs import Broken
 from .served import Payonce, Provider
+from .shape import saturated
 from .watching import Seen, Watch
 
 SECONDS: Final = {"quick": 60.0, "normal": 120.0, "long": 3600.0}
@@ -33,9 +34,10 @@ FILES_MORE: Final = 16
 WAL_MIB_MAX: Final = 128.0  # it is cut at 64 after a checkpoint
 
 
-def run(bench: Bench, rate: float) -> None:
+def run(bench: Bench) -> None:
     """See the module. Raises Broken on growth, or when something is lost, doubled or unanswered."""
-    seconds, folder = SECONDS[bench.scale], bench.folder / "soak"
+    seconds, folder, rate = SECONDS[bench.scale], bench.folder / "soak", saturated(bench) / 5
+    bench.row("soak", "payonce", "payments", "/s", rate)
     accepted = folder / "accepted"
     with Provider(folder, python=bench.python) as provider, Payonce(folder, provider.url, python=bench.python) as ours:
         first, _ = life(bench, ours, accepted, seconds / 4, rate)

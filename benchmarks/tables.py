@@ -9,6 +9,7 @@ from .results import Result, Row
 
 ALIKE: Final = 0.6  # cases whose metrics are the same to that part share a table
 ENOUGH: Final = 3  # digits of a number below a thousand
+WIDE: Final = 10  # metrics: more of them than of lines, and they stand below one another
 
 
 class Grid(Struct, frozen=True):
@@ -51,7 +52,11 @@ def _grid(result: Result, section: str, cases: list[str]) -> Grid:
         [case, subject, *(cell(found.get((case, subject, metric))) for metric, _ in metrics)]
         for case, subject in dict.fromkeys((row.case, row.subject) for row in rows)
     ]
-    return Grid(["case", "who", *(headed(metric, unit) for metric, unit in metrics)], lines)
+    heads = [headed(metric, unit) for metric, unit in metrics]
+    if len(heads) > max(WIDE, len(lines)) and len({who for _, who, *_ in lines}) == 1:
+        turned = zip(heads, *(line[2:] for line in lines), strict=True)
+        return Grid(["what", *(case for case, *_ in lines)], [list(line) for line in turned], texts=1)
+    return Grid(["case", "who", *heads], lines)
 
 
 def headed(metric: str, unit: str) -> str:

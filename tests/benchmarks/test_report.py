@@ -12,8 +12,9 @@ from benchmarks.bench import Bench
 from benchmarks.machine import Machine
 from benchmarks.procs import ROOT, Broken, Proc
 from benchmarks.provider import Booked
-from benchmarks.results import Note, Result, Row
+from benchmarks.results import Note, Ran, Result, Row
 from benchmarks.settle import Story
+from msgspec.structs import replace
 
 from benchmarks import accept, machine, procs, report, results, settle, tables, targets
 
@@ -43,6 +44,7 @@ RESULT = Result(
         row("settle", "idle", settle.ONE, "CPU", "%", 0.6),
     ],
     notes=[Note(section="accept", text="as it is")],
+    ran={"settle": Ran(commit="old", started="2026-11-25T10:00:00+00:00", seconds=60, scale="long")},
 )
 
 
@@ -64,6 +66,20 @@ def test_cases_that_were_measured_alike_share_a_table() -> None:
         "| 64 connections | payonce | 4,000 | 20.5 |\n"
     )
     assert second.lines == [[accept.RATIOS, accept.STACK, "0.450 ±22 %"]]
+
+
+def test_many_metrics_of_few_cases_stand_below_one_another() -> None:
+    """A line of thirty columns is read by nobody."""
+    rows = [row("growth", f"{n} payments", "payonce", f"figure {k}", "ms", n + k) for n in (1, 100) for k in range(11)]
+    (grid,) = tables.grids(replace(RESULT, rows=rows), "growth")
+    assert (grid.head, len(grid.lines)) == (["what", "1 payments", "100 payments"], 11)
+    assert grid.lines[3] == ["figure 3, ms", "4", "103"]
+
+
+def test_each_section_says_when_it_was_measured() -> None:
+    """Some may be of an earlier run."""
+    text = "<!-- made from the results: settle -->\n<!-- end of settle -->\n"
+    assert "*Measured on 2026-11-25 in 60 s, commit `old`, scale long.*\n" in report.page(text, RESULT, "r.json")
 
 
 def test_targets_are_met_missed_or_not_measured() -> None:
@@ -97,7 +113,20 @@ def test_the_page_says_what_the_kept_result_says() -> None:
     """docs/performance.md is what `python -m benchmarks.report --write` would make of benchmarks/results and tried.md."""
     assert report.drift() == []
     parts = {found[1] for found in report.PART.findall(report.PAGE.read_text(encoding="utf-8"))}
-    assert parts == {"targets", "misses", "machine", "tried", "accept", "settle", "peers", "growth", "shape", "aws", "flame"}
+    assert parts == {
+        "targets",
+        "misses",
+        "machine",
+        "tried",
+        "accept",
+        "settle",
+        "peers",
+        "growth",
+        "shape",
+        "soak",
+        "aws",
+        "flame",
+    }
 
 
 def test_kept_plots_are_small_and_lead_nowhere() -> None:
@@ -193,18 +222,22 @@ def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
 def test_values_of_one_place_are_one_row(tmp_path: Path) -> None:
     """Turns of a contender add up; a run keeps what another found of other sections, and says whose it is."""
     bench = Bench(tmp_path / "run", "quick", out=tmp_path / "r.json", quiet=True)
-    bench.section = "accept"
+    bench.begin("accept")
     for value in (1.0, 2.0):
         bench.row("a", "b", "rate", "/s", value)
     bench.keep(RESULT, ["accept"])
-    bench.section = "accept"
+    bench.begin("accept")
     bench.row("a", "b", "rate", "/s", 3.0)
     bench.note("once")
     bench.note("once")
     bench.save()
     kept = results.load(tmp_path / "r.json")
     assert [(r.section, r.values) for r in kept.rows] == [("settle", [0.6]), ("accept", [3.0])]
-    assert [note.section for note in kept.notes] == ["all", "accept"]
+    assert [note.section for note in kept.notes] == ["accept"]
+    assert {name: (ran.commit, ran.scale) for name, ran in kept.ran.items()} == {
+        "accept": (machine.commit(), "quick"),
+        "settle": ("old", "long"),
+    }
     assert kept.machine == bench.result.machine
     assert bench.seconds(8) == 2
     assert bench.times(3) == 1
