@@ -7,14 +7,16 @@ from msgspec.structs import replace
 
 from payonce import dispatch
 from payonce.core.outcome import NotSent
-from payonce.testing.simulator import Options, cast_of
+from payonce.testing.simulator import Options, cast_of, comparison
 from payonce.testing.simulator.comparison import (
     DOUBT,
     FAILED_CHARGED,
     LOST,
     MISTAKES,
+    SHOWN,
     SUCCESS_UNCHARGED,
     TWICE,
+    UNRETURNED,
     WRONG_AMOUNT,
     Comparison,
     Ended,
@@ -44,6 +46,13 @@ def quiet(seed: int, adapters: Any) -> Options:
     return replace(calm(seed, dict.fromkeys(adapters)), processes=2, payments=10, tokens=PLAIN)
 
 
+def late(seed: int, adapters: Any) -> Options:
+    """Five payments whose first try is declined and paid ten seconds later; no refund reaches the provider in time."""
+    del adapters
+    options = replace(calm(seed, {"mock": None}), terms="sandbox", payments=5, tokens=("tok_late_then_decline",))
+    return replace(options, rates={"refund error_before": 1.0})
+
+
 def test_the_retry_loop_is_caught(compared: Comparison) -> None:
     """Under faults it charges twice, forgets and lies, often enough to be seen by anyone."""
     naive = compared.naive
@@ -68,6 +77,18 @@ def test_without_faults_the_retry_loop_is_right() -> None:
     result = compare(range(4), cast_of(), options=quiet)
     for score in (result.naive, result.payonce):
         assert (score.payments, score.wrong, score.broken, dict(score.counts)) == (40, 0, [], {})
+
+
+def test_a_charge_that_is_shown_is_told_from_one_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All five ended FAILED, were paid late and keep the charge: payonce shows each of them to people, the loop none. Were
+    payonce silent about them too, they would be its mistakes."""
+    result = compare(range(1), cast_of(["mock"]), options=late)
+    assert dict(result.naive.counts) == {FAILED_CHARGED: 5}
+    assert dict(result.payonce.counts) == {UNRETURNED: 5}
+    assert (result.naive.wrong, result.payonce.wrong, result.payonce.broken) == (5, 0, [])
+    monkeypatch.setattr(comparison, "unreturned", lambda _: ())
+    silent = compare(range(1), cast_of(["mock"]), options=late).payonce
+    assert (dict(silent.counts), silent.wrong) == ({FAILED_CHARGED: 5}, 5)
 
 
 def test_without_faults_both_end_alike() -> None:
@@ -142,6 +163,28 @@ def test_a_mistake_is_what_the_ledger_contradicts(status: str, movements: list[d
     assert list(mistakes(Ended(ID, status, 100, "INR"), movements)) == found
 
 
+@pytest.mark.parametrize(
+    ("status", "shown", "movements", "found"),
+    [
+        ("FAILED", [CHARGE], [CHARGE], [UNRETURNED]),
+        ("CANCELED", [CHARGE], [CHARGE], [UNRETURNED]),
+        ("FAILED", [CHARGE], [CHARGE, REFUND], [UNRETURNED]),
+        ("FAILED", [OTHER], [CHARGE], [FAILED_CHARGED, UNRETURNED]),
+        ("FAILED", [OTHER], [CHARGE, OTHER], [TWICE, FAILED_CHARGED, UNRETURNED]),
+        ("FAILED", [CHARGE, OTHER], [CHARGE, OTHER], [TWICE, UNRETURNED]),
+        ("SUCCESS", [OTHER], [CHARGE, OTHER], [TWICE, UNRETURNED]),
+        ("SUCCESS", [OTHER], [OTHER], [SUCCESS_UNCHARGED, UNRETURNED]),
+        ("PENDING", [CHARGE], [CHARGE], [LOST, UNRETURNED]),
+    ],
+)
+def test_what_is_shown_excuses_only_itself(
+    status: str, shown: list[dict[str, Any]], movements: list[dict[str, Any]], found: list[str]
+) -> None:
+    """A charge of an unpaid payment that people are shown is no mistake; another one is, and two charges, and what is lost."""
+    ended = Ended(ID, status, 100, "INR", tuple(m["reference"] for m in shown))
+    assert list(mistakes(ended, movements)) == found
+
+
 def test_the_story_of_a_double_charge_can_be_read(compared: Comparison) -> None:
     """The first wrong payment of a seed, from its row to the ledger's answer."""
     told = (story(seed, cast_of()) for seed in compared.naive.seeds[TWICE])
@@ -156,7 +199,7 @@ def test_the_story_of_a_double_charge_can_be_read(compared: Comparison) -> None:
 def test_the_table_shows_both(compared: Comparison) -> None:
     """Every kind with both figures; as Markdown a table of three columns."""
     text, marked = table(compared), table(compared, markdown=True)
-    for kind in (*MISTAKES, DOUBT):
+    for kind in (*MISTAKES, *SHOWN):
         assert any(line.startswith(kind) and f" {compared.naive.counts[kind]}" in line for line in text.splitlines())
     assert {line.count("|") for line in marked.splitlines()} == {4}
 

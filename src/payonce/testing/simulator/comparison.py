@@ -23,7 +23,7 @@ from payonce.core import ids, routing
 from payonce.core.errors import StoreUnavailable
 from payonce.core.idempotency import NewPayment
 from payonce.core.outcome import AnyOutcome, Created
-from payonce.core.payment import FINAL, StoredRequest
+from payonce.core.payment import FINAL, Payment, StoredRequest
 from payonce.core.routing import Asked, Offer
 from payonce.dispatch import Account, Prepared, exchange, stored
 from payonce.testing.judge import net_charges, of_payment
@@ -47,26 +47,32 @@ WRITE: Final = (*CRASHES, "error_before", "delay", "freeze")
 
 TWICE, LOST = "charged twice", "accepted, then forgotten"
 FAILED_CHARGED, SUCCESS_UNCHARGED = "called FAILED, though charged", "called SUCCESS, though not charged"
-WRONG_AMOUNT, DOUBT = "called SUCCESS, wrong amount", "in doubt, shown to people"
+WRONG_AMOUNT = "called SUCCESS, wrong amount"
+DOUBT, UNRETURNED = "in doubt, shown to people", "to be given back, shown to people"
 MISTAKES: Final = (TWICE, LOST, FAILED_CHARGED, SUCCESS_UNCHARGED, WRONG_AMOUNT)
+SHOWN: Final = (DOUBT, UNRETURNED)  # no mistakes: a person is told, and has to look
 
 
 class Ended(Struct, frozen=True):
-    """An acknowledged payment as its service shows it when the world is over."""
+    """An acknowledged payment as its service shows it when the world is over. ``unreturned``: our references of the charges
+    that it shows people as taken and not provably given back."""
 
     id: str
     status: str
     amount_minor: int
     currency: str
+    unreturned: tuple[str, ...] = ()
 
 
 def mistakes(p: Ended, movements: list[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong with a payment by the ledger, net of refunds; and DOUBT, which is none."""
+    """What is wrong with a payment by the ledger, net of refunds; and what of SHOWN it is. A charge that is shown as one to be
+    given back is neither held against an unpaid payment, nor does it pay a paid one; two charges are two, shown or not."""
     kept = net_charges(movements, p.id)
+    meant = [m for m in kept if m["reference"] not in p.unreturned]
     if len(kept) > 1:
         yield TWICE
     match p.status:
-        case "SUCCESS" if not kept:
+        case "SUCCESS" if not meant:
             yield SUCCESS_UNCHARGED
         case "SUCCESS" if len(kept) == 1 and (kept[0]["amount"], kept[0]["currency"]) != (p.amount_minor, p.currency):
             yield WRONG_AMOUNT
@@ -74,8 +80,10 @@ def mistakes(p: Ended, movements: list[dict[str, Any]]) -> Iterator[str]:
             yield DOUBT
         case status if status not in FINAL:
             yield LOST
-        case status if status != "SUCCESS" and kept:
+        case status if status != "SUCCESS" and meant:
             yield FAILED_CHARGED
+    if p.unreturned:
+        yield UNRETURNED
 
 
 class Score(Struct, kw_only=True):
@@ -112,6 +120,12 @@ class Comparison(Struct, frozen=True, kw_only=True):
 # --- the two kinds of worlds ------------------------------------------------------------------------------------------
 
 
+def unreturned(p: Payment) -> tuple[str, ...]:
+    """What payonce's lists and pages show of a payment: needs attention, and the charges whose return failed or is in doubt."""
+    stuck = [o for o in p.operations if o.kind == "reversal" and o.state in ("FAILED", "IN_DOUBT")]
+    return tuple(p.attempts[o.attempt].reference for o in stuck) if p.attention else ()
+
+
 class _Counted(World):
     """A world of payonce whose end is remembered."""
 
@@ -120,7 +134,7 @@ class _Counted(World):
 
     async def judge(self, settled_us: int) -> Verdicts:
         found = [await self.payment(i) for i in self.known_ids()]
-        self.ended = tuple(Ended(p.id, p.status, p.amount_minor, p.currency) for p in found if p is not None)
+        self.ended = tuple(Ended(p.id, p.status, p.amount_minor, p.currency, unreturned(p)) for p in found if p is not None)
         self.moved = [msgspec.to_builtins(m) for m in self.vendors.movements()]
         return await super().judge(settled_us)
 
@@ -279,7 +293,7 @@ class NaiveWorld(World):
         return -1
 
     async def judge(self, settled_us: int) -> Verdicts:
-        """The ledger alone judges it: see ``mistakes``."""
+        """The ledger alone judges it: see ``mistakes``. Its rows have a status, and nothing else that people could be shown."""
         found = [self.rows[i] for i in self.known_ids()]
         self.ended = tuple(Ended(r.id, r.status, r.request.amount_minor, r.request.currency) for r in found)
         self.moved = [msgspec.to_builtins(m) for m in self.vendors.movements()]
@@ -334,7 +348,7 @@ def table(comparison: Comparison, *, markdown: bool = False) -> str:
     naive, payonce = comparison.naive, comparison.payonce
     rows = [("", naive.name, payonce.name, "first seeds")]
     rows.append(("payments accepted", f"{naive.payments:,}", f"{payonce.payments:,}", ""))
-    for kind in (*MISTAKES, DOUBT):
+    for kind in (*MISTAKES, *SHOWN):
         first = ", ".join(str(s) for s in (naive.seeds.get(kind) or payonce.seeds.get(kind) or ()))
         rows.append((kind, f"{naive.counts[kind]:,}", f"{payonce.counts[kind]:,}", first))
     rows.append(("payments that are wrong", f"{naive.wrong:,}", f"{payonce.wrong:,}", ""))
