@@ -11,6 +11,7 @@ from payonce.api.operations import wanted_of
 from payonce.bootstrap import App, open_app
 from payonce.config import load
 from payonce.core.idempotency import normalise
+from payonce.testing.provider_wired import FakeClock
 
 START_US: Final = 1_750_000_000_000_000  # mid 2025; all of it is long ago, so that no server has work with the copies
 ROUNDS_MAX: Final = 400  # looks at one payment
@@ -42,23 +43,6 @@ fallback = "any"
 CURRENCIES: Final = ("INR", "INR", "EUR", "USD")
 
 
-class JumpingClock:
-    """Time passes only by sleeping, at once."""
-
-    def __init__(self) -> None:
-        self.at_us = START_US
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_us(self) -> int:
-        return self.at_us
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_us += int(seconds * 1_000_000)
-        await asyncio.sleep(0)
-
-
 class Chance:
     """The same ids each time."""
 
@@ -79,13 +63,13 @@ def make(folder: Path, count: int) -> Path:
 async def _make(folder: Path, count: int) -> None:
     accounts = folder / "payonce.toml"
     accounts.write_text(ACCOUNTS, encoding="utf-8")
-    clock, settings = JumpingClock(), load({"store.data_dir": str(folder)}, env={}, file=accounts)
+    clock, settings = FakeClock(START_US), load({"store.data_dir": str(folder)}, env={}, file=accounts)
     async with open_app(settings, clock=clock, entropy=Chance(9), env={}) as app:
         for number in range(count):
             await _one(app, clock, number)
 
 
-async def _one(app: App, clock: JumpingClock, number: int) -> None:
+async def _one(app: App, clock: FakeClock, number: int) -> None:
     # Not a multiple of a second, so that no time in it is mistaken for another one.
     clock.at_us += 1_234_567
     token = TOKENS[number * 37 % len(TOKENS)]  # 37 and 100 have no common part: all of them, well mixed

@@ -115,8 +115,8 @@ def always(text: str) -> Told:
 
 FASTER: Final = (
     "a processor that runs Python faster: it runs in one thread of a process at a time. Two processes that accept for one file "
-    "made 1.2 to 1.3 times as many on two cores (see [what was tried](#what-was-tried-and-did-not-help)); with more cores it may "
-    "be more, but SQLite writes one transaction at a time."
+    "made 1.2 to 1.3 times as many on two cores (see [what was tried](#what-was-tried-and-did-not-help)); with more cores it "
+    "may be more, but SQLite writes one transaction at a time."
 )
 MORE_WORKERS: Final = (
     "accepting and settling in processes of their own on a machine with more cores (the settle section has both)."

@@ -13,6 +13,7 @@ from starlette.routing import Mount
 from payonce.api.app import create_app
 from payonce.engine import Engine, Policy, Ports
 from payonce.stores.memory import MemoryRegistry, MemoryStore
+from payonce.testing.provider_wired import FakeClock
 
 from .service import CARD, GOOD, START_US, TEST, CountingEntropy, Echo, Woken, account, all_ok, house_over, new_key, open_door
 from .service import ring as ring_of
@@ -28,23 +29,6 @@ HELD: Final = {
 JSON: Final = {"content-type": "application/json"}
 
 Asked = tuple[str, str, dict[str, str], object]
-
-
-class StillClock:
-    """It stands, however often it is looked at; who sleeps moves it."""
-
-    def __init__(self) -> None:
-        self.at_us = START_US
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_us(self) -> int:
-        return self.at_us
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_us += int(seconds * 1_000_000)
-        await asyncio.sleep(0)
 
 
 def post(body: object, key: str | None = "key-1", **headers: str) -> Asked:
@@ -164,7 +148,7 @@ DOOR: Final[tuple[Asked, ...]] = (
 
 async def answers() -> dict[str, Any]:
     """Name of each request -> status, headers in their order, and body as text."""
-    clock, entropy, rows, registry = StillClock(), CountingEntropy(), MemoryStore(), MemoryRegistry()
+    clock, entropy, rows, registry = FakeClock(START_US), CountingEntropy(), MemoryStore(), MemoryRegistry()
     ports = Ports(store=rows, transport=Echo(), clock=clock, entropy=entropy, wake=Woken())
     engine = Engine(ports, {a.name: a for a in (account(), account("yen", currencies=frozenset({"JPY"})))}, Policy())
     keys, house = ring_of(registry, clock), house_over(engine, registry)

@@ -49,8 +49,8 @@ START_US: Final = 1_800_000_000_000_000
 class FakeClock:
     """Time passes only by sleeping, at once."""
 
-    def __init__(self) -> None:
-        self.at_us = START_US
+    def __init__(self, at_us: int = START_US) -> None:
+        self.at_us = at_us
 
     def now_us(self) -> int:
         return self.at_us
