@@ -101,36 +101,60 @@ def test_a_wrong_guess_or_clock_puts_nobody_off_for_long() -> None:
     assert lanes.turn_us("a", now + hour) == now + hour + 1_000
 
 
-def test_after_its_breaker_closed_calls_come_faster_and_faster() -> None:
+def begun(lanes: Lanes, name: str, clock: Stopwatch, times: int) -> None:
+    """So many new calls that take no time."""
+    for _ in range(times):
+        with lanes.flight(name, clock, new=True):
+            pass
+
+
+def test_after_its_breaker_closed_new_calls_come_faster_and_faster() -> None:
     """Ten at once, then twenty a second more each second; who comes back at the turn that was told finds it free; a cap of the
-    account counts all the same, and other accounts do not notice."""
+    account counts all the same. Other accounts do not notice, nor do calls that the breaker did not stop, and nobody counts
+    those who wait as too much."""
     lanes, clock = Lanes({"capped": 1}), Stopwatch()
     since = clock.at_us
     for name in ("a", "capped"):
         lanes.ease(name, since)
-    flown(lanes, "a", clock, 0, times=EASED_FIRST)
-    assert [lanes.full(name, clock.at_us) for name in ("a", "b", "capped")] == [True, False, False]
-    turns = [lanes.turn_us("a", since) for _ in range(1000)]
-    assert turns == sorted(turns)
+    begun(lanes, "a", clock, EASED_FIRST)
+    assert [lanes.full(name, since, new=True) for name in ("a", "b", "capped")] == [True, False, False]
+    assert not lanes.full("a", since)
+    turns = [lanes.turn_us("a", since, new=True) for _ in range(1000)]
+    assert (turns, lanes.waiting(since)) == (sorted(turns), 0)
     for n, turn in enumerate(turns, 1):
         clock.at_us = turn
-        assert not lanes.full("a", turn), n
-        flown(lanes, "a", clock, 0)
+        assert not lanes.full("a", turn, new=True), n
+        begun(lanes, "a", clock, 1)
     assert 9.9 < (turns[-1] - since) / 1e6 < 10.1, "ten times the square of the seconds"
-    with lanes.flight("capped", clock):
-        assert lanes.full("capped", clock.at_us)
-        assert lanes.turn_us("capped", clock.at_us) > clock.at_us
+    with lanes.flight("capped", clock, new=True):
+        assert lanes.full("capped", clock.at_us, new=True)
+        assert lanes.turn_us("capped", clock.at_us, new=True) > clock.at_us
 
 
-@pytest.mark.parametrize("later_us", [EASED_S * 1_000_000, 86_400_000_000, -1])
-def test_easing_ends_by_time_and_when_the_clock_is_set(later_us: int) -> None:
-    """A minute later, or after the wall clock was set forward or back, the account is as any other."""
+def test_room_that_nobody_used_is_lost() -> None:
+    """Half a minute in which nothing came leaves room for one second's calls more than there were, not for all that might have
+    been."""
     lanes, clock = Lanes({}), Stopwatch()
     lanes.ease("a", clock.at_us)
-    flown(lanes, "a", clock, 0, times=100_000)
-    assert lanes.full("a", clock.at_us)
-    assert not lanes.full("a", clock.at_us + later_us)
-    assert not lanes.full("a", clock.at_us)
+    clock.at_us += 30_000_000
+    count = 0
+    while not lanes.full("a", clock.at_us, new=True):
+        begun(lanes, "a", clock, 1)
+        count += 1
+    assert count == EASED_FIRST + 10
+
+
+@pytest.mark.parametrize("later_us", [EASED_S * 1_000_000, 86_400_000_000, -2_000_000])
+def test_easing_ends_by_time_and_when_the_clock_is_set(later_us: int) -> None:
+    """A minute later, or after the wall clock was set forward or back, the account is as any other. A time that lies a moment
+    before is that of somebody who planned before it closed, and was kept waiting: it ends nothing."""
+    lanes, clock = Lanes({}), Stopwatch()
+    lanes.ease("a", clock.at_us)
+    begun(lanes, "a", clock, 100_000)
+    assert lanes.full("a", clock.at_us - 5_000, new=True)
+    assert lanes.full("a", clock.at_us, new=True)
+    assert not lanes.full("a", clock.at_us + later_us, new=True)
+    assert not lanes.full("a", clock.at_us, new=True)
 
 
 class Wire:
@@ -202,7 +226,8 @@ class Day:
 
     def __init__(self, loop: SimLoop, lasts_s: float, *, cap: int = 4, breakers: bool = False) -> None:
         self.loop, self.clock = loop, VirtualClock(loop)
-        self.wire, self.store, wake = Wire(self.clock, {"slow": lasts_s, "free": lasts_s}), Counting(), LocalWake()
+        self.wire, self.store = Wire(self.clock, {"slow": lasts_s, "free": lasts_s}), Counting()
+        wake = LocalWake()
         accounts = {"slow": replace(account("slow"), calls_max=cap), "free": account("free")}
         ports = Ports(store=self.store, transport=self.wire, clock=self.clock, entropy=CountingEntropy(), wake=wake)
         health = Health(MemoryRegistry(), self.clock) if breakers else None

@@ -146,11 +146,11 @@ class Engine:
                 return None
             case Call() as call if self.gone_by_us is not None and self._ends_us(p, call) > self.gone_by_us:
                 return None  # it stays due, for a process that lives longer
-            case Call() as call if self.lanes.full(call.account, now):
-                await self.store.defer(p.id, p.version, self.lanes.turn_us(call.account, now))
+            case Call() as call if self.lanes.full(call.account, now, new=call.kind in ADMITTED):
+                await self.store.defer(p.id, p.version, self.lanes.turn_us(call.account, now, new=call.kind in ADMITTED))
                 return None
             case Call() as call:
-                with self.lanes.flight(call.account, self.clock):
+                with self.lanes.flight(call.account, self.clock, new=call.kind in ADMITTED):
                     return await self._admitted(p, call, facts)
             case None:
                 raise InvariantViolated("plan named a time but no action")

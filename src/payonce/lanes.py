@@ -16,8 +16,46 @@ FIRST_US: Final = 50_000  # how long a call is taken to last before one was seen
 SHORTEST_US: Final = 1_000
 EARLY: Final = 2  # turns are given out this many times denser than calls seem to fit: an idle account costs more than a look
 FAR: Final = 4  # times the line of those who wait
-# After a breaker closed: so many calls at once, then each second so many a second more, for so long.
+# After a breaker closed: so many new calls at once, then each second so many a second more, for so long.
 EASED_FIRST, EASED_MORE_PER_S, EASED_S = 10, 20, 60
+UNUSED_US: Final = SECOND_US  # room for so long that nobody used is kept; what is older is lost
+
+
+class _Return:
+    """An account whose breaker has just closed. Times are those of the wall clock."""
+
+    def __init__(self, now_us: int) -> None:
+        self._since_us, self._until_us = now_us, now_us + EASED_S * SECOND_US
+        self._turns_us: list[int] = []  # that were given out and are not over yet: a heap
+        self.begun = 0
+
+    def over(self, now_us: int) -> bool:
+        """It is as any other account; also when the clock was set. A moment before its beginning is none: whoever planned at
+        that time had to wait for something since."""
+        return not -SECOND_US <= now_us - self._until_us + EASED_S * SECOND_US < EASED_S * SECOND_US
+
+    def full(self, now_us: int) -> bool:
+        self._since_us = max(self._since_us, now_us - UNUSED_US - _after_us(self.begun))
+        past_s = max(0, now_us - self._since_us) / SECOND_US
+        return self.begun >= EASED_FIRST + EASED_MORE_PER_S * past_s * past_s / 2
+
+    def turn_us(self, now_us: int) -> int:
+        """When to come back: behind those who were told so before."""
+        _past(self._turns_us, now_us)
+        turn = max(now_us + SHORTEST_US, self._since_us + _after_us(self.begun + len(self._turns_us) + 1))
+        heapq.heappush(self._turns_us, turn)
+        return turn
+
+
+def _after_us(count: int) -> int:
+    """After which time so many may have begun."""
+    return math.isqrt(2 * max(0, count - EASED_FIRST) * SECOND_US * SECOND_US // EASED_MORE_PER_S)
+
+
+def _past(turns_us: list[int], now_us: int) -> None:
+    """Leave out those that are over."""
+    while turns_us and turns_us[0] <= now_us:
+        heapq.heappop(turns_us)
 
 
 class Breakers(Protocol):
@@ -37,33 +75,29 @@ class Lanes:
         self._lasts_us: dict[str, int] = {}  # about how long a call lasts
         self._last_us: dict[str, int] = {}  # the last turn that was given out
         self._turns_us: dict[str, list[int]] = {}  # all that were, and are not over yet: a heap
-        self._eased: dict[str, tuple[int, int]] = {}  # since when, wall clock, and how many calls began since
+        self._returned: dict[str, _Return] = {}
 
     def ease(self, account: str, now_us: int) -> None:
         """Its breaker has just closed."""
-        self._eased[account] = now_us, 0
+        self._returned[account] = _Return(now_us)
 
-    def full(self, account: str, now_us: int) -> bool:
-        """It takes no further call at this time (wall clock)."""
+    def full(self, account: str, now_us: int, *, new: bool = False) -> bool:
+        """It takes no further call at this time (wall clock). ``new``: of those that its breaker had stopped."""
         if self._flying.get(account, 0) >= self._caps.get(account, 1 << 30):
             return True
-        if account not in self._eased:
+        back = self._returned.get(account)
+        if back is not None and back.over(now_us):
+            del self._returned[account]
             return False
-        since_us, begun = self._eased[account]
-        past_s = (now_us - since_us) / SECOND_US
-        if not 0 <= past_s < EASED_S:  # over, or the clock was set
-            del self._eased[account]
-            return False
-        return begun >= EASED_FIRST + EASED_MORE_PER_S * past_s * past_s / 2
+        return new and back is not None and back.full(now_us)
 
     @contextmanager
-    def flight(self, account: str, clock: Clock) -> Iterator[None]:
+    def flight(self, account: str, clock: Clock, *, new: bool = False) -> Iterator[None]:
         """While a call is under way; entered without a wait after ``full`` said no. How long it took counts for a fifth of
         what a call is taken to last."""
         self._flying[account] = self._flying.get(account, 0) + 1
-        if account in self._eased:
-            since_us, begun = self._eased[account]
-            self._eased[account] = since_us, begun + 1
+        if new and account in self._returned:
+            self._returned[account].begun += 1
         began_us = clock.monotonic_us()
         try:
             yield
@@ -73,41 +107,33 @@ class Lanes:
             before = self._lasts_us.get(account, took_us)
             self._lasts_us[account] = max(SHORTEST_US, before + (took_us - before) // 5)
 
-    def turn_us(self, account: str, now_us: int) -> int:
+    def turn_us(self, account: str, now_us: int, *, new: bool = False) -> int:
         """When to come back to one that is full: after the last one who was told so."""
-        waiting = self._waiting(account, now_us)
         turn = now_us + SHORTEST_US
-        if account in self._eased:
-            turn = max(turn, self._eased_turn_us(account, len(waiting)))
-        if account in self._caps:
-            turn = max(turn, self._capped_turn_us(account, now_us, len(waiting)))
-        heapq.heappush(waiting, turn)
-        return turn
+        if new and account in self._returned:
+            turn = self._returned[account].turn_us(now_us)
+        return max(turn, self._capped_turn_us(account, now_us)) if account in self._caps else turn
 
-    def _eased_turn_us(self, account: str, waiting: int) -> int:
-        """When there is room for so many more since its breaker closed."""
-        since_us, begun = self._eased[account]
-        further = max(0, begun + waiting + 1 - EASED_FIRST)
-        return since_us + math.isqrt(2 * further * SECOND_US * SECOND_US // EASED_MORE_PER_S)
-
-    def _capped_turn_us(self, account: str, now_us: int, waiting: int) -> int:
+    def _capped_turn_us(self, account: str, now_us: int) -> int:
         """A last turn that is farther away than those who wait explain was given out for slower calls, or before the wall clock
         was set back: then the next one is soon again."""
         step = max(1, self._lasts_us.get(account, FIRST_US) // (self._caps[account] * EARLY))
+        waiting = self._waiting(account, now_us)
         first, turn = now_us + SHORTEST_US, self._last_us.get(account, 0) + step
-        if not first <= turn <= first + FAR * (waiting + 1) * step:
+        if not first <= turn <= first + FAR * (len(waiting) + 1) * step:
             turn = first
+        heapq.heappush(waiting, turn)
         self._last_us[account] = turn
         return turn
 
     def waiting(self, now_us: int) -> int:
-        """How many were told to come back and are still to come: they are due later, so nobody counts them as overdue."""
+        """How many were told to come back to an account that is full of calls, and are still to come: they are due later, so
+        nobody counts them as overdue. Those who wait for one that has just come back are not: it is not too much for us."""
         return sum(len(self._waiting(account, now_us)) for account in self._turns_us)
 
     def _waiting(self, account: str, now_us: int) -> list[int]:
         turns = self._turns_us.setdefault(account, [])
-        while turns and turns[0] <= now_us:
-            heapq.heappop(turns)
+        _past(turns, now_us)
         return turns
 
     def flying(self) -> Mapping[str, int]:
