@@ -15,6 +15,7 @@ from payonce.config import Settings, load
 from payonce.core.errors import ConfigError
 from payonce.core.payment import Mode, StoredRequest
 from payonce.merchants.keys import SCOPES, KeyScope
+from payonce.openfiles import KEPT
 from payonce.ports import Response
 from payonce.serving import api_of, door_of, ready, require_key, serving
 
@@ -173,6 +174,19 @@ def test_browsers_are_told_to_come_over_tls_where_that_is_so(url: str, said: boo
             for path in ("/docs", "/livez", "/payments", "/nowhere", "/sandbox/ledger"):
                 answer = await client.get(path)
                 assert ("strict-transport-security" in answer.headers) == said, path
+
+    run(check)
+
+
+def test_connections_to_providers_leave_files_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many payments are to be worked on at once: the store and its readers find a file."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+
+    async def check() -> None:
+        for wanted, most in ((10, 100), (300, 300), (2000, 1024 - KEPT)):
+            async with open_app(settings_of({"worker.concurrency": wanted}), env={}) as app:
+                assert app.transport.made()._pool._most == most  # type: ignore[attr-defined]
 
     run(check)
 

@@ -1,6 +1,7 @@
 """The transport against real servers on loopback: it sends once, exactly, and never calls a sent request unsent."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from payonce import http1
 from payonce.core.payment import StoredRequest
 from payonce.ports import Lost, Response
 from payonce.transport import BODY_BYTES_MAX, HttpTransport
@@ -456,3 +458,20 @@ def test_mounted_app_is_not_called_past_the_deadline() -> None:
     """The deadline holds in process too, and says nothing about the provider."""
     lost = in_process(_raises, clock=Hands(3, 6 * S))
     assert (lost.sent, lost.ours) == (False, True)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_no_file_left_says_nothing_of_the_provider(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """This process, or this machine, may open no more: nothing was sent, and no breaker opens for it."""
+
+    async def refuses(*_: Any, **__: Any) -> http1.Connection:
+        raise OSError(number, "Too many open files")
+
+    async def main() -> Any:
+        transport = HttpTransport(Hands())
+        lost = await sent(transport, "http://127.0.0.1:1")
+        await transport.close()
+        return lost
+
+    monkeypatch.setattr(http1, "dial", refuses)
+    assert asyncio.run(main()) == Lost(sent=False, reason="OSError", ours=True)

@@ -28,6 +28,7 @@ from .inbox import Receiver
 from .merchants import DEFAULT_MERCHANT, Merchants
 from .merchants.journal import Journal
 from .merchants.keys import Keyring
+from .openfiles import may_open
 from .outbound.courier import Courier
 from .outbound.endpoints import Endpoints
 from .outbound.opening import Opened, chosen
@@ -142,7 +143,7 @@ class LazyTransport:
         if self._made is None:
             from .transport import CONNECTIONS_MAX, HttpTransport
 
-            most = max(CONNECTIONS_MAX, self._settings.number("worker.concurrency"))
+            most = may_open(max(CONNECTIONS_MAX, self._settings.number("worker.concurrency")))
             self._made = HttpTransport(self._clock, self._mounts, moved_of(self._settings), connections_max=most)
         return self._made
 

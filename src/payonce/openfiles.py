@@ -5,6 +5,7 @@ import contextlib
 from typing import Final
 
 KEPT: Final = 128  # for the store, logs, and what else is not counted one by one
+LEAST: Final = 16  # are granted whatever the limit is: with fewer nothing works
 
 
 def may_open(wanted: int) -> int:
@@ -20,4 +21,4 @@ def may_open(wanted: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
-    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - KEPT)
+    return wanted if soft == resource.RLIM_INFINITY else max(LEAST, min(wanted, soft - KEPT))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings, warnings_of
-from payonce.openfiles import may_open
 from payonce.process import running_worker, until_signal
 from payonce.serving import dashboard_line, door_of, serving, unheard
 
@@ -129,7 +128,6 @@ def worker(*, where: Where = HERE, json: Json = False) -> int:
 
 
 async def _worker(settings: Settings, *, as_json: bool) -> None:
-    may_open(settings.number("worker.concurrency"))  # a connection each
     async with open_app(settings, worker=True) as app, running_worker(app, alone=True):
         folder, at = str(settings.data_dir.resolve()), settings.kept_at
         if as_json:

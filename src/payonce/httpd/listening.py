@@ -3,7 +3,7 @@
 import socket
 
 from payonce.core.errors import ConfigError
-from payonce.openfiles import may_open
+from payonce.openfiles import LEAST, may_open
 from payonce.telemetry import get_logger
 
 log = get_logger("httpd")
@@ -34,7 +34,9 @@ def address_of(sock: socket.socket) -> str:
 def connections_of(wanted: int, outbound: int = 0) -> int:
     """As many connections as wanted, and no more than the process may open files, ``outbound`` of which are for others: one
     without any left can neither answer nor write."""
-    room = max(16, may_open(wanted + outbound) - outbound)
+    room = max(LEAST, may_open(wanted + outbound) - outbound)
     if room < wanted:
-        log.warning("limits.connections_max is more than this process may open files for", asked=wanted, most=room)
+        log.warning(
+            "this process may not open as many files as it may hold connections", asked=wanted, calls=outbound, most=room
+        )
     return min(wanted, room)

@@ -17,7 +17,7 @@ from payonce.core.payment import StoredRequest
 from payonce.http1 import Connection
 from payonce.ports import Clock, Lost, Response
 
-from .losses import Deadline, late, named
+from .losses import Deadline, is_ours, late, named
 from .mounted import ASGIApp, Call, Mounted, scope_of
 from .pool import BODY_BYTES_MAX, CONNECTIONS_MAX, KEEPALIVE_S, Pool, origin_of
 
@@ -108,7 +108,7 @@ class HttpTransport:
             return Lost(sent=sent, reason=f"timeout after {timeout_ms} ms while {phase}")
         except Exception as error:  # noqa: BLE001 - whatever a network does is an answer here, never an exception
             sent = connection is not None and connection.sent
-            return Lost(sent=sent, reason=named(error))
+            return Lost(sent=sent, reason=named(error), ours=is_ours(error))
         finally:
             if connection is not None:
                 self._pool.give_back(to, connection)

@@ -1,5 +1,6 @@
 """What is known of a call that brought no answer, and the time after which none begins."""
 
+import errno
 import socket
 import ssl
 from typing import Final
@@ -35,3 +36,8 @@ _SAID: Final = (
 def named(error: Exception) -> str:
     """What happened, in our words: texts of others may hold addresses or headers."""
     return next((said for kind, said in _SAID if isinstance(error, kind)), type(error).__name__)
+
+
+def is_ours(error: Exception) -> bool:
+    """It says nothing about the provider: this process, or this machine, has no file left for a connection."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
