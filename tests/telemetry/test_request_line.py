@@ -147,6 +147,21 @@ def test_a_canonical_line_is_as_any_other(log: Any, monkeypatch: pytest.MonkeyPa
     assert text().isascii()
 
 
+def test_who_listens_beside_the_stream_hears_every_line(log: Any) -> None:
+    """A handler that was added, or put back as it was before: nothing goes past it."""
+    begin, read, _ = log
+    begin()
+    heard = list[logging.LogRecord]()
+    root, listener = logging.getLogger("payonce"), logging.Handler()
+    listener.emit = heard.append  # type: ignore[method-assign]
+    root.addHandler(listener)
+    try:
+        telemetry.canonical("request", logging.INFO, {"status": 1})
+    finally:
+        root.removeHandler(listener)
+    assert [record.msg["status"] for record in heard] == [line["status"] for line in read("request")] == [1]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
 def test_a_line_that_cannot_be_written_harms_nobody(log: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """A full disk, a reader that went: the next line is tried again."""

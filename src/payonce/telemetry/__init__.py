@@ -168,7 +168,7 @@ def canonical(name: str, level: int, facts: dict[str, Any]) -> None:
     event = structlog.contextvars.merge_contextvars(logger, "", {"component": name, **facts, "event": name})
     event["level"] = _level(level)
     event = _redact(logger, "", _stamped(logger, "", event))
-    if not _straight:
+    if not _straight or _ROOT.handlers != _straight:  # else somebody listens who is not only the stream
         marks = {"_logger": logger, "_name": event["level"]}  # as structlog marks its own
         logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra=marks))
         return
