@@ -31,12 +31,13 @@ def main() -> int:
         bench.keep(results.load(args.out), args.only)
     broken = 0
     for name in args.only:
-        bench.begin(name)
+        bench.section = name
         try:
             section = importlib.import_module(f"benchmarks.{name}")
         except ModuleNotFoundError as error:
             bench.note(f"not run: {error}")
             continue
+        bench.begin(name)
         try:
             section.run(bench)
         except Exception as error:  # noqa: BLE001 - one section that breaks must not take the others' figures with it

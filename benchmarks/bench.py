@@ -7,7 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from . import machine, results
+from .machine import Machine
+from .procs import Broken
 from .results import Note, Ran, Result, Row
 
 Scale = Literal["quick", "normal", "long"]
@@ -68,7 +72,10 @@ class Bench:
             self.say(f"note: {text}")
 
     def keep(self, other: Result, again: list[str]) -> None:
-        """Take over what another run found, but for the sections that are measured again now."""
+        """Take over what another run found, but for the sections that are measured again now. Raises Broken for a run on another
+        machine: its figures stand beside no others."""
+        if apart(self.result.machine) != apart(other.machine):
+            raise Broken(f"those results are of another machine: {other.machine}")
         self.result.rows = [row for row in other.rows if row.section not in again]
         self.result.notes = [note for note in other.notes if note.section not in again]
         self.result.stacks = {} if "flame" in again else other.stacks
@@ -82,6 +89,11 @@ class Bench:
             self.result.ran[self.section].seconds = round(now - self._section_began, 1)
         if self.out is not None:
             results.save(self.result, self.out)
+
+
+def apart(found: Machine) -> Machine:
+    """Without what is measured anew each time."""
+    return replace(found, sync_us=0, sync_p99_us=0)
 
 
 def _now() -> str:

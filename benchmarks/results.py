@@ -89,8 +89,11 @@ def save(result: Result, path: Path) -> None:
 
 
 def load(path: Path) -> Result:
-    """Raises msgspec.ValidationError for a file of another shape."""
-    return msgspec.json.decode(path.read_bytes(), type=Result)
+    """Raises msgspec.ValidationError for a file of another shape. A file that is older than ``ran`` was one run as a whole."""
+    result = msgspec.json.decode(path.read_bytes(), type=Result)
+    whole = Ran(commit=result.commit, started=result.started, seconds=result.seconds, scale=result.scale)
+    result.ran = result.ran or {row.section: whole for row in result.rows}
+    return result
 
 
 def newest() -> Path | None:

@@ -38,7 +38,7 @@ BURST: Final = 10
 
 def run(bench: Bench) -> None:
     """The whole section; some four minutes at scale normal."""
-    saturation = saturated(bench)
+    saturation = saturated(bench, bench.folder / "shape-saturated")
     bench.row("saturation", "payonce", "settled", "/s", saturation)
     burst(bench, saturation / 5)
     outage(bench, "refused", saturation / 10)
@@ -46,9 +46,8 @@ def run(bench: Bench) -> None:
     idle(bench, saturation / 10)
 
 
-def saturated(bench: Bench) -> float:
+def saturated(bench: Bench, folder: Path) -> float:
     """Payments a second that are accepted and settled by one process with its worker."""
-    folder = bench.folder / "shape-saturated"
     with Provider(folder, python=bench.python) as provider, Payonce(folder, provider.url, python=bench.python) as ours:
         ours.serve()
         spec = Spec(

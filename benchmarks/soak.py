@@ -36,7 +36,7 @@ WAL_MIB_MAX: Final = 128.0  # it is cut at 64 after a checkpoint
 
 def run(bench: Bench) -> None:
     """See the module. Raises Broken on growth, or when something is lost, doubled or unanswered."""
-    seconds, folder, rate = SECONDS[bench.scale], bench.folder / "soak", saturated(bench) / 5
+    seconds, folder, rate = SECONDS[bench.scale], bench.folder / "soak", saturated(bench, bench.folder / "soak-saturated") / 5
     bench.row("soak", "payonce", "payments", "/s", rate)
     accepted = folder / "accepted"
     with Provider(folder, python=bench.python) as provider, Payonce(folder, provider.url, python=bench.python) as ours:
