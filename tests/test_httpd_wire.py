@@ -193,16 +193,19 @@ def test_a_trailer_is_no_header(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(headers) for headers in seen] == [2, 2]
 
 
-@pytest.mark.parametrize(
-    "rubbish", [b"A B\r\n\r\n", POST + b"Content-Length: x\r\n\r\n", CHUNKED + b"nothex\r\n"], ids=["line", "header", "chunk"]
-)
-def test_rubbish_behind_a_request_waits_for_its_answer(rubbish: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 400 to what comes next must not be taken for the answer to a request that is being handled: it comes behind it."""
+@pytest.mark.parametrize("cases", [FRAMING, LINES, CHUNKS], ids=["framing", "lines", "chunks"])
+def test_what_is_refused_behind_a_request_waits_for_its_answer(
+    cases: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 400 to what comes next must not be taken for the answer to a request that is being handled, or that waits for one: it
+    comes behind theirs, and takes none away."""
 
     async def check() -> None:
         async with open_house(monkeypatch) as house:
-            assert await answers(house, GET + b"\r\n" + rubbish, at_once=True) == ["/first 0", "400"]
-            assert await answers(house, (GET + b"\r\n") * 3 + rubbish, at_once=True) == ["/first 0"] * 3 + ["400"]
+            for name, sent in cases.items():
+                for before in (1, 3):
+                    found = await answers(house, (GET + b"\r\n") * before + sent + NEXT, at_once=True)
+                    assert found == ["/first 0"] * before + ["400"], name
             await until(lambda: house.connections() == 0 and house.running == 0)
 
     run(check)

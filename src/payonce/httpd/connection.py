@@ -201,11 +201,11 @@ class Connection(HttpToolsProtocol):
         if self._again:
             self._again = False
             return
-        self._in_head = False
         version, method = self.parser.get_http_version(), self.parser.get_method()
         new, old = version == "1.1", version == "1.0"
         if not ((new and self._hosts == 1) or (old and self._hosts <= 1 and not self._coding)) or b"#" in self.url:
             self._refuse()
+        self._in_head = False  # not before: what is refused is no request yet, and takes nothing from the one before it
         self._again = self.parser.should_upgrade()
         keep_alive = new and method != b"CONNECT" and self.parser.should_keep_alive()
         self._take(method.decode("ascii"), version, keep_alive=keep_alive)
