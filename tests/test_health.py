@@ -8,8 +8,10 @@ import pytest
 from payonce.core import breaker
 from payonce.core.breaker import BAD_MIN, GOOD, NEUTRAL, OPEN_US, PROBE_LEASE_US, Signal
 from payonce.core.due import Block
+from payonce.core.errors import StoreUnavailable
 from payonce.health import CACHE_US, Admitted, Health, signal
 from payonce.ports import Lost, Response
+from payonce.stores.memory import MemoryRegistry
 from payonce.stores.sqlite import open_store
 
 from .two_processes import BAD, WHY, Clock, Two, logged, run
@@ -236,5 +238,43 @@ def test_over_one_file_two_processes_agree(tmp_path: Path) -> None:
         assert await one.admit("mock") == await two.admit("mock") == Admitted("mock")
         for store in stores:
             await store.close()
+
+    asyncio.run(main())
+
+
+class ReadOnly(MemoryRegistry):
+    """A store on a disk that is full: it answers, and takes nothing. Counts what it was asked to take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    async def put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
+        if self.refused >= 0:
+            self.refused += 1
+            raise StoreUnavailable
+        return await super().put(kind, name, value, expected_version)
+
+
+def test_what_cannot_be_written_is_not_tried_at_every_look() -> None:
+    """Two accounts are to be probed while nothing can be written: each is tried now and then, more and more seldom, however
+    many payments wait; that the other's record could be read frees nobody. Once there is room it goes on within half a
+    minute."""
+
+    async def main() -> None:
+        clock, registry = Clock(), ReadOnly()
+        registry.refused = -1
+        for name in ("a", "b"):
+            await registry.put("breaker", name, breaker.encode(breaker.opened("down", clock.now_us())), 0)
+        health, registry.refused = Health(registry, clock), 0
+        clock.pass_us(60_000_000)
+        for _ in range(200):
+            for _ in range(5):
+                assert [await health.admit(name) for name in ("a", "b")] == [None, None]
+            clock.pass_us(250_000)
+        assert 8 <= registry.refused <= 16
+        registry.refused = -1
+        clock.pass_us(32_000_000)
+        assert [leave and leave.account for leave in [await health.admit("a"), await health.admit("b")]] == ["a", "b"]
 
     asyncio.run(main())

@@ -85,11 +85,14 @@ class Health:
         self._breakers: dict[str, tuple[int, Breaker]] = {}  # with the version of the record
         self._drains: dict[str, Drain] = {}
         self._signals: dict[str, deque[Heard]] = {}
-        self._held: dict[str, int] = {}  # account -> until, wall clock: could not be looked up
+        self._held: dict[str, int] = {}  # account -> until, wall clock: could not be looked up,
+        self._unwritten: dict[
+            str, int
+        ] = {}  # or its probe could not be put on record: a read that goes well ends only the former
         self._known = False  # the registry has been read at least once
         self._read_at = (0, 0)  # by the wall and the monotonic clock: in a freeze the latter may stand still
         self._turn = 0  # of reads begun and writes done: an older read must not overwrite what came after it
-        self._failures = 0
+        self._failures = self._refusals = 0  # of reads, of writes, in a row
 
     async def refresh(self) -> None:
         """Look again at what other processes and operators did, at most once a second."""
@@ -102,7 +105,8 @@ class Health:
 
     def blocked(self, now_us: int) -> Mapping[str, Block]:
         """Accounts that may not take a new create or fire at this time, as last known, and why."""
-        found = {name: Block(UNREACHED, until) for name, until in self._held.items() if now_us < until <= now_us + HOLD_MAX_US}
+        held = (*self._held.items(), *self._unwritten.items())
+        found = {name: Block(UNREACHED, until) for name, until in held if now_us < until <= now_us + HOLD_MAX_US}
         for name, (_, b) in self._breakers.items():
             if breaker.blocks(b, now_us):
                 found[name] = Block(f"circuit breaker open: {b.why}", breaker.look_again_us(b, now_us))
@@ -116,7 +120,7 @@ class Health:
         await self.refresh()
         now_us = self._clock.now_us()
         if not self._known:  # it may be drained
-            self._held[account] = now_us + self._hold_us()
+            self._held[account] = now_us + _hold_us(self._failures)
             return None
         if account in self.blocked(now_us):
             return None
@@ -131,7 +135,7 @@ class Health:
             return Admitted(account, probe, version + 1)
         await self._read()
         if self._breakers.get(account) == known:  # neither written nor read: do not try again at once
-            self._held[account] = now_us + self._hold_us()
+            self._unwritten[account] = now_us + _hold_us(self._refusals)
         return None
 
     async def stands(self, leave: Admitted) -> bool:
@@ -234,16 +238,16 @@ class Health:
             self.closed(name, self._clock.now_us())
         self._drains, self._breakers, self._known = drains, breakers, True
 
-    def _hold_us(self) -> int:
-        return min(HOLD_MAX_US, HOLD_US << min(max(self._failures - 1, 0), 20))
-
     async def _put(self, kind: str, name: str, value: bytes | None, expected_version: int) -> bool:
         """False when the race was lost or the registry did not answer: either way nothing may be built on it."""
         try:
-            return await self._registry.put(kind, name, value, expected_version)
+            done = await self._registry.put(kind, name, value, expected_version)
         except PayonceError as error:
+            self._refusals += 1
             log.warning("registry cannot be written", account=name, error=str(error))
             return False
+        self._refusals = 0
+        return done
 
     def _set(self, account: str, version: int, b: Breaker | None) -> None:
         """What we wrote, without reading it back."""
@@ -254,6 +258,10 @@ class Health:
             self.closed(account, self._clock.now_us())
         else:
             self._breakers[account] = (version, b)
+
+
+def _hold_us(failures: int) -> int:
+    return min(HOLD_MAX_US, HOLD_US << min(max(failures - 1, 0), 20))
 
 
 def _unheard(account: str, now_us: int) -> None:
