@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -264,3 +265,47 @@ def test_a_port_in_use_is_one_message(start: Start, tmp_path: Path) -> None:
     assert (second.returncode, second.stdout) == (2, "")
     assert "choose another --port" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here to write to")
+def test_a_full_disk_for_logs_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    """Standard output and standard error go to a disk without room: it serves, settles, and ends as asked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PAYONCE_") and k not in OTHER_NAMES}
+    with FULL.open("wb") as full:
+        argv = [sys.executable, "-m", "payonce", "serve", "--port", str(port)]
+        server = subprocess.Popen(argv, cwd=tmp_path, stdout=full, stderr=full, env=clean)
+    try:
+        until(lambda: server.poll() is not None or answers(url), "it serves")
+        payment = post(url, "order-1", "tok_ok")
+        until(lambda: status_of(url, payment) == "SUCCESS", "it is settled")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=DEADLINE_S) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/livez", timeout=10).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here to write to")
+def test_what_cannot_be_printed_is_one_message(tmp_path: Path) -> None:
+    """A command whose output has no room says so in a line, and ends with 1."""
+    with FULL.open("wb") as full:
+        argv = [sys.executable, "-m", "payonce", "config", "show"]
+        done = subprocess.run(
+            argv, check=False, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_S
+        )
+    said = "payonce: standard output cannot be written (No space left on device); the rest of what it says is lost.\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -1,6 +1,7 @@
 """The commands as cyclopts sees them, and what an error becomes: one clear message and an exit code."""
 
 import asyncio
+import errno
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from payonce.core.errors import (
 
 from . import COMMANDS, FAILURE, INTERRUPTED, NOT_FOUND, OK, REFUSED, UNAVAILABLE, USAGE
 from .options import STRICT, Exit
-from .output import clean, say
+from .output import clean, lost, say
 from .pages import Pages
 
 T = TypeVar("T")
@@ -58,6 +59,11 @@ def run(args: Sequence[str]) -> int:
     except PayonceError as error:
         say(told(error))
         return exit_code(error)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        lost(error)
+        return FAILURE
     return code if isinstance(code, int) else OK
 
 
@@ -67,6 +73,7 @@ MISUSE = frozenset(
 )
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a file has no room
 DAMAGED = ("CorruptError", "NotADBError")  # of SQLite; named here, so that it need not be loaded
 
 

@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ __all__ = [
     "coloured",
     "counted",
     "is_terminal",
+    "lost",
     "paint",
     "put",
     "put_json",
@@ -27,18 +29,39 @@ __all__ = [
     "stamp",
     "status",
     "table",
+    "unread",
 ]
 
 
 def say(message: str = "", *, secret: bool = False) -> None:
     """A message for a person: standard error. Card numbers and secrets are masked, unless one is what the message is for
-    (``secret``: a new key, shown once)."""
-    print(message if secret else mask(message), file=sys.stderr, flush=True)
+    (``secret``: a new key, shown once). One that cannot be written is left out: exit codes tell too."""
+    with suppress(OSError, ValueError):
+        print(message if secret else mask(message), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
     """Data: standard output, to the letter. What is put comes masked from ``shown/views.py``, ``clean`` and ``table``."""
     print(text, flush=True)
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Around what a server says of itself when it starts: that nobody can read it is no reason not to serve."""
+    try:
+        yield
+    except OSError as error:
+        lost(error)
+        say("Everything else goes on.")
+
+
+def lost(error: OSError) -> None:
+    """Standard output takes nothing any more. What waits there is dropped, or Python would fail again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    say(f"payonce: standard output cannot be written ({error.strerror}); the rest of what it says is lost.")
 
 
 def put_json(value: Any, *, indent: bool = True) -> None:

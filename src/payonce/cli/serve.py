@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from payonce.bootstrap import App, open_app
 from payonce.config import Settings, warnings_of
@@ -13,7 +14,7 @@ from payonce.serving import dashboard_line, door_of, serving, unheard
 
 from . import OK
 from .options import HERE, Json, Where, start_logging
-from .output import is_terminal, put, put_json, say
+from .output import is_terminal, put, put_json, say, unread
 from .running import spared, stay
 from .who import operator_here
 
@@ -72,23 +73,28 @@ async def _serve(settings: Settings, *, worker: bool, hold: bool, as_json: bool)
             "keysNeeded": not await door_of(served.app, served=True).open(),
             "pid": os.getpid(),
         }
-        store = "tables" if settings.on_dynamodb else "data folder"
-        if as_json:
-            put_json(facts, indent=False)
-        else:
-            put(f"payonce listens on {served.url} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")  # type: ignore[arg-type]
-            put(f"  dashboard  {await _dashboard(served.app, served.url)}")
-            put(f"  docs    {facts['docs']}")
-            put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
-            put(f"  keys    {_keys(settings, needed=bool(facts['keysNeeded']))}")
-            if facts["sandbox"]:
-                put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
-            if not worker:
-                put(f"  no worker here: start `payonce worker` on the same {store}")
-            if facts["hold"]:
-                put(f"  HOLD: no {settings.mode} process fires anything until `payonce reconcile` has run on the same {store}")
-            put("Ctrl-C stops it; payments go on where they were at the next start.")
+        with unread():
+            await _greet(settings, served.app, facts, as_json=as_json)
         await stopped(lambda: say("draining ..."))
+
+
+async def _greet(settings: Settings, app: App, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    store = "tables" if settings.on_dynamodb else "data folder"
+    if as_json:
+        put_json(facts, indent=False)
+    else:
+        put(f"payonce listens on {facts['url']} ({settings.mode} mode, accounts: {', '.join(facts['providers']) or 'none'})")
+        put(f"  dashboard  {await _dashboard(app, str(facts['url']))}")
+        put(f"  docs    {facts['docs']}")
+        put(f"  data    {settings.kept_at if settings.on_dynamodb else facts['dataDir']}")
+        put(f"  keys    {_keys(settings, needed=bool(facts['keysNeeded']))}")
+        if facts["sandbox"]:
+            put(f"  ledger  {facts['sandbox']}  (what the simulated provider says it charged)")
+        if not facts["worker"]:
+            put(f"  no worker here: start `payonce worker` on the same {store}")
+        if facts["hold"]:
+            put(f"  HOLD: no {settings.mode} process fires anything until `payonce reconcile` has run on the same {store}")
+        put("Ctrl-C stops it; payments go on where they were at the next start.")
 
 
 async def _dashboard(app: App, url: str) -> str:
@@ -130,8 +136,9 @@ def worker(*, where: Where = HERE, json: Json = False) -> int:
 async def _worker(settings: Settings, *, as_json: bool) -> None:
     async with open_app(settings, worker=True) as app, running_worker(app, alone=True):
         folder, at = str(settings.data_dir.resolve()), settings.kept_at
-        if as_json:
-            put_json({"dataDir": folder, "store": at, "mode": settings.mode, "pid": os.getpid()}, indent=False)
-        else:
-            put(f"payonce works on {at} ({settings.mode} mode). Ctrl-C stops it.")
+        with unread():
+            if as_json:
+                put_json({"dataDir": folder, "store": at, "mode": settings.mode, "pid": os.getpid()}, indent=False)
+            else:
+                put(f"payonce works on {at} ({settings.mode} mode). Ctrl-C stops it.")
         await stopped(lambda: say("draining ..."))
