@@ -72,8 +72,8 @@ class Bench:
             self.say(f"note: {text}")
 
     def keep(self, other: Result, again: list[str]) -> None:
-        """Take over what another run found, but for the sections that are measured again now. Raises Broken for a run on another
-        machine: its figures stand beside no others."""
+        """Take over what another run found, but for the sections that are measured again now. Raises Broken for a run on
+        another machine: its figures stand beside no others."""
         if apart(self.result.machine) != apart(other.machine):
             raise Broken(f"those results are of another machine: {other.machine}")
         self.result.rows = [row for row in other.rows if row.section not in again]

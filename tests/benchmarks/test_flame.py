@@ -85,7 +85,9 @@ def test_both_pictures_are_drawn_from_the_result(tmp_path: Path) -> None:
 
 def test_stacks_of_another_run_are_kept_or_made_anew(bench: Bench) -> None:
     """Like its rows: those of the section that is measured again are not taken over."""
-    other = structs.replace(RESULT, rows=[], notes=[], stacks={flame.ACCEPTING: {"event loop": 7}})
+    other = structs.replace(
+        RESULT, machine=bench.result.machine, rows=[], notes=[], stacks={flame.ACCEPTING: {"event loop": 7}}
+    )
     bench.keep(other, ["accept"])
     assert bench.result.stacks == other.stacks
     bench.keep(other, ["accept", flame.NAME])
