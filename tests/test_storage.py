@@ -80,6 +80,17 @@ def test_who_is_told_what_is_due(tables: Mapping[str, str], tmp_path: Path) -> N
     assert type(opened(no_queue).wake) is LocalWake
 
 
+def test_a_process_without_a_worker_keeps_no_hints(tmp_path: Path) -> None:
+    """Nobody takes them there: each accepted payment would stay in memory. With a worker they wait for it."""
+    settings = load({"store.data_dir": str(tmp_path / "data")})
+    for worker, kept in ((False, []), (True, ["pay_1", "pay_2"])):
+        wake = opened(settings, worker=worker).wake
+        assert isinstance(wake, LocalWake)
+        for id in ("pay_1", "pay_2"):
+            wake.send(id)
+        assert wake.take() == kept
+
+
 def test_a_named_file_is_a_file(tables: Mapping[str, str], tmp_path: Path) -> None:
     """`payonce.open("pay.db")` and the demo stay on this machine, whatever tables the environment names."""
     env = {**tables, "PAYONCE_QUEUE_URL": QUEUE, "PAYONCE_SANDBOX_URL": "http://127.0.0.1:9"}

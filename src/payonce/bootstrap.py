@@ -70,14 +70,16 @@ class SystemEntropy:
 
 
 class LocalWake:
-    """Hints within one process: the worker takes the ids and waits for more."""
+    """Hints within one process: the worker takes the ids and waits for more. None is kept while nobody takes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heard: bool = True) -> None:
+        self.heard = heard
         self._ids: dict[str, None] = {}
         self._event = asyncio.Event()
 
     def send(self, payment_id: str) -> None:
-        self._ids[payment_id] = None
+        if self.heard:
+            self._ids[payment_id] = None
         self._event.set()
 
     async def flush(self) -> None:
@@ -276,7 +278,7 @@ def _hints(settings: Settings, clock: Clock, aws: Aws | None) -> Hints:
     """Whom a process without a worker tells."""
     queue_url = settings.text("wake.queue_url")
     if aws is None or not settings.on_dynamodb or not queue_url:
-        return LocalWake()
+        return LocalWake(heard=False)
     from .wake.sqs import SqsWake
 
     return SqsWake(aws, queue_url, clock, deliveries_url=settings.text("wake.deliveries_url"))

@@ -48,6 +48,7 @@ class Worker:
         if not isinstance(app.wake, LocalWake):
             raise TypeError("open_app(settings, worker=True): a worker in this process listens to this process")
         self.app, self.wake, self.concurrency, self.poll_s = app, app.wake, concurrency, poll_ms / 1000
+        self.wake.heard = True
         self.deliveries, self._written = deliveries, written
         self._seen, self._glance_s = 0, GLANCE_S
         self._tasks: dict[str, asyncio.Task[None]] = {}
