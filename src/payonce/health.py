@@ -85,10 +85,10 @@ class Health:
         self._breakers: dict[str, tuple[int, Breaker]] = {}  # with the version of the record
         self._drains: dict[str, Drain] = {}
         self._signals: dict[str, deque[Heard]] = {}
-        self._held: dict[str, int] = {}  # account -> until, wall clock: could not be looked up,
-        self._unwritten: dict[
-            str, int
-        ] = {}  # or its probe could not be put on record: a read that goes well ends only the former
+        # account -> until, by the wall clock: it could not be looked up; or its probe could not be put on record, which no read
+        # that goes well makes good.
+        self._held: dict[str, int] = {}
+        self._unwritten: dict[str, int] = {}
         self._known = False  # the registry has been read at least once
         self._read_at = (0, 0)  # by the wall and the monotonic clock: in a freeze the latter may stand still
         self._turn = 0  # of reads begun and writes done: an older read must not overwrite what came after it

@@ -25,14 +25,14 @@ class _Return:
     """An account whose breaker has just closed. Times are those of the wall clock."""
 
     def __init__(self, now_us: int) -> None:
-        self._since_us, self._until_us = now_us, now_us + EASED_S * SECOND_US
+        self._closed_us = self._since_us = now_us  # room grows from then on; the latter moves on when it is not used
         self._turns_us: list[int] = []  # that were given out and are not over yet: a heap
         self.begun = 0
 
     def over(self, now_us: int) -> bool:
         """It is as any other account; also when the clock was set. A moment before its beginning is none: whoever planned at
         that time had to wait for something since."""
-        return not -SECOND_US <= now_us - self._until_us + EASED_S * SECOND_US < EASED_S * SECOND_US
+        return not -SECOND_US <= now_us - self._closed_us < EASED_S * SECOND_US
 
     def full(self, now_us: int) -> bool:
         self._since_us = max(self._since_us, now_us - UNUSED_US - _after_us(self.begun))
